@@ -1,0 +1,44 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Nothing that runs here reports on anybody.
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo tiny test slow check setup lock schemas
+
+demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 15 minutes on 2 cores)
+	$(BIN)/stillhouse run recipes/demo.yaml
+
+tiny: setup  ## the same stages on a one-megabyte model (under 3 minutes)
+	$(BIN)/stillhouse run recipes/tiny.yaml
+
+test: setup  ## what CI runs
+	$(BIN)/python -m pytest -q
+
+slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stillhouse needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch by itself first: pip then takes the build that is at hand instead of comparing every other.
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[compress,dev]'
+	$(BIN)/python -m stillhouse.data.archives
+	touch $@
+
+lock: setup  ## write the versions that are installed now into constraints.txt
+	(head -n 2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.new
+	mv constraints.new constraints.txt
+
+schemas: setup  ## publish the JSON Schemas of recipes and results
+	$(BIN)/python -m flows.schemas

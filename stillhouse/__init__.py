@@ -1,0 +1,1 @@
+"""Stillhouse: teacher model in, serving-ready student out."""

@@ -1,0 +1,82 @@
+"""The `data` section: which documents, how many tokens of them, and who answers the prompts."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from stillhouse.recipe.settings import Settings
+
+PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym"]
+
+
+class PackagedSet(Settings):
+    """A set that an installable package carries (docs/data.md lists them with their licences)."""
+
+    kind: Literal["packaged"] = "packaged"
+    name: PackagedName
+    """`boolq-passages` is text; `nq-open` and `reasoning-gym` are prompts that the teacher answers."""
+    limit: PositiveInt | None = None
+    """Take at most this many documents; all of them when left out."""
+
+
+class JsonLines(Settings):
+    """A file of the user's own, one JSON object a line: `text`, or `messages` in chat form."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    path: str
+    """Read relative to the recipe's folder."""
+    held_out: str | None = None
+    """Another file that is only reported on; when left out, a share of `path` is set aside."""
+    licence: str = "not stated"
+    """Goes into the model card."""
+    limit: PositiveInt | None = None
+    """Take at most this many documents."""
+
+
+class HubSet(Settings):
+    """A data set of a hub, read with `datasets`."""
+
+    kind: Literal["hub"] = "hub"
+    path: str
+    """Repository id, `org/name`."""
+    config: str | None = None
+    """Configuration of the set, where it has several."""
+    split: str = "train"
+    """Split to read."""
+    text_column: str | None = None
+    """Column of plain text; exactly one of this and `messages_column`."""
+    messages_column: str | None = None
+    """Column of chat messages, a list of `{role, content}`."""
+    licence: str = "not stated"
+    """Goes into the model card."""
+    limit: PositiveInt | None = None
+    """Take at most this many documents."""
+
+
+DataSet = Annotated[PackagedSet | JsonLines | HubSet, Field(discriminator="kind")]
+
+
+class Answers(Settings):
+    """How the teacher answers prompts that come without a response."""
+
+    max_new_tokens: PositiveInt = 48
+    """Longest answer, in tokens; generation is greedy."""
+    batch_size: PositiveInt = 32
+    """Prompts answered side by side."""
+
+
+class Data(Settings):
+    """What is distilled on, what choices are made on, and what is only reported."""
+
+    sets: tuple[DataSet, ...] = Field(min_length=1)
+    """Documents of every set are mixed in the proportions that their sizes give."""
+    train_tokens: PositiveInt = 200_000
+    """Upper bound on training tokens; the data may hold fewer."""
+    validation_tokens: PositiveInt = 10_000
+    """Upper bound on tokens that choices may be made on."""
+    held_out_tokens: PositiveInt = 10_000
+    """Upper bound on tokens that are only reported."""
+    sequence_length: int = Field(default=256, ge=16)
+    """Tokens in a packed row; longer documents are cut into pieces of this length."""
+    answers: Answers = Answers()
+    """How the teacher answers prompts."""

@@ -1,0 +1,29 @@
+"""The `export` section: which variants ship, and how each is made."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stillhouse.recipe.settings import Settings
+
+VariantName = Literal["torch-fp32", "onnx-fp32", "onnx-int4"]
+
+
+class Int4(Settings):
+    """Weight-only 4-bit quantization of every matrix, head and embedding included."""
+
+    block_size: Literal[16, 32, 64, 128] = 32
+    """Weights that share one scale."""
+    symmetric: bool = True
+    """No zero points: faster on CPUs, a little less exact."""
+
+
+class Export(Settings):
+    """The forms of the student that a serving team can choose from."""
+
+    variants: tuple[VariantName, ...] = Field(default=("torch-fp32", "onnx-fp32", "onnx-int4"), min_length=1)
+    """`torch-fp32` is what the others are compared with, so it is always made."""
+    int4: Int4 = Int4()
+    """How `onnx-int4` is quantized."""
+    smoke_prompts: int = Field(default=4, ge=1, le=32)
+    """Prompts in the package whose tokens `verify` expects."""

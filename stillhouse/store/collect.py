@@ -1,0 +1,48 @@
+"""Garbage collection: what no run needs goes, what anybody is making stays."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from stillhouse.store import lock
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import Store
+
+
+def collect(root: Path, needed: set[Reference], *, dry_run: bool = False) -> list[str]:
+    """Delete the artifacts and unfinished work that no run needs.
+
+    A run notes what it is going to need before it starts, so a run that is under way, or was killed and may go on,
+    keeps its own. What another process is making at this moment is left alone in any case.
+
+    Args:
+        root: The store's folder.
+        needed: What the runs' folders name.
+        dry_run: Only say what would go.
+
+    Returns:
+        A line for each thing deleted, with its size.
+    """
+    store = Store(root)
+    return [line for reference in sorted(_found(root) - needed, key=str) for line in _drop(store, reference, dry_run)]
+
+
+def _found(root: Path) -> set[Reference]:
+    folders = [path for path in root.glob("*/*") if path.is_dir()]
+    return {Reference(path.parent.name, path.name.removesuffix(".partial")) for path in folders}
+
+
+def _drop(store: Store, reference: Reference, dry_run: bool) -> Iterator[str]:
+    with lock.locked_now(store.lock_file(reference)) as free:
+        if not free:
+            return
+        for folder in (store.folder(reference), store.partial(reference)):
+            if folder.exists():
+                yield f"{folder.parent.name}/{folder.name[:12]}  {_size_bytes(folder) / 1e6:.1f} MB"
+        if not dry_run:
+            store.remove(reference)
+            shutil.rmtree(store.partial(reference), ignore_errors=True)
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,99 @@
+"""A child process: results out, errors out, progress out, and no life after its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stillhouse import child, progress
+from stillhouse.errors import InputError
+
+FUNCTIONS = """
+import os, sys, time
+from stillhouse import progress
+from stillhouse.errors import InputError
+
+def double(payload):
+    print("noise on standard output")
+    progress.step("half way", 1, 2, {"loss": 0.5})
+    return {"value": payload["value"] * 2, "pid": os.getpid(), "torch": "torch" in sys.modules}
+
+def refuse(payload):
+    raise InputError("not like this")
+
+def fail(payload):
+    raise RuntimeError("it broke")
+
+def die(payload):
+    os.kill(os.getpid(), 9)
+
+def write_pid_and_sleep(payload):
+    with open(payload["file"], "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(120)
+"""
+
+
+@pytest.fixture(autouse=True)
+def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "toy_functions.py").write_text(FUNCTIONS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def test_the_result_and_the_progress_come_back():
+    said: list[progress.Progress] = []
+    with progress.listening(said.append):
+        result = child.run("toy_functions:double", {"value": 21})
+    assert result["value"] == 42
+    assert result["pid"] != os.getpid()
+    assert not result["torch"]
+    assert [(step.note, step.done, step.figures) for step in said] == [("half way", 1, {"loss": 0.5})]
+
+
+def test_a_refusal_stays_a_refusal():
+    with pytest.raises(InputError, match="not like this"):
+        child.run("toy_functions:refuse", {})
+
+
+def test_a_failure_brings_its_message():
+    with pytest.raises(child.ChildError, match="it broke"):
+        child.run("toy_functions:fail", {})
+
+
+def test_a_death_is_named():
+    with pytest.raises(child.ChildError, match="signal 9"):
+        child.run("toy_functions:die", {})
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().split(")")[1].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_does_not_outlive_its_parent(functions: Path, how: signal.Signals):
+    pid_file = functions / "pid"
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"from stillhouse import child; "
+            f"child.run('toy_functions:write_pid_and_sleep', {{'file': {str(pid_file)!r}}})",
+        ],
+        env={**os.environ, "PYTHONPATH": f"{functions}:{os.getcwd()}"},
+    )
+    while not pid_file.exists() or not pid_file.read_text():
+        time.sleep(0.02)
+    pid = int(pid_file.read_text())
+    assert alive(pid)
+    parent.send_signal(how)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(pid)

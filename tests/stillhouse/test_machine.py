@@ -1,0 +1,43 @@
+"""The lock that keeps a measurement alone, and memory as the system counts it."""
+
+import threading
+import time
+
+from stillhouse import machine
+
+
+def test_a_measurement_waits_until_nobody_works(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_lock_file", lambda: tmp_path / "lock")
+    order: list[str] = []
+    works = threading.Event()
+
+    def work() -> None:
+        with machine.in_use():
+            works.set()
+            time.sleep(0.2)
+            order.append("worked")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    works.wait()
+    with machine.in_use(), machine.measuring_alone():
+        order.append("measured")
+    thread.join()
+    assert order == ["worked", "measured"]
+
+
+def test_two_workers_do_not_wait_for_each_other(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_lock_file", lambda: tmp_path / "lock")
+    with machine.in_use():
+        thread = threading.Thread(target=lambda: machine.in_use().__enter__())
+        thread.start()
+        thread.join(timeout=2)
+        assert not thread.is_alive()
+
+
+def test_peak_memory_follows_what_was_touched():
+    machine.forget_peak_memory()
+    before = machine.peak_memory_bytes()
+    block = bytearray(128 << 20)
+    block[::4096] = b"x" * len(block[::4096])
+    assert machine.peak_memory_bytes() >= before + (96 << 20)
