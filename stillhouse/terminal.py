@@ -69,14 +69,15 @@ def _live() -> Iterator[Listener]:
     from rich.status import Status
 
     console = Console(stderr=True)
-    clock = {"stage": "", "started": time.monotonic()}
+    stage, started = "", time.monotonic()
     with Status("starts", console=console) as status:
 
         def listen(step: Progress) -> None:
+            nonlocal stage, started
             now = time.monotonic()
-            if step.stage != clock["stage"]:
-                clock.update(stage=step.stage, started=now)
-            line = describe(step, now - float(clock["started"]))
+            if step.stage != stage:
+                stage, started = step.stage, now
+            line = describe(step, now - started)
             status.update(f"[bold]{step.stage}[/bold]  {line}")
             if step.note in ("done", "found in the store"):
                 console.print(f"[green]✓[/green] [bold]{step.stage}[/bold]  {line}", highlight=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.benchmark import Benchmark
@@ -24,7 +24,7 @@ class Recipe(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """Names the run's folder and the package: lower-case letters, digits, dots, dashes, underscores."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Decides splits, data order and sampling."""
     device: str = "auto"
     """`auto` takes a GPU where torch finds one; or any torch device, `cpu`, `cuda:1`, `mps`."""

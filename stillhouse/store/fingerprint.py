@@ -17,6 +17,8 @@ from pathlib import Path
 from stillhouse.store.artifact import hash_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_DECIDE_THROUGH = {"transformers": ("tokenizers", "safetensors")}
+"""Libraries that decide bytes though no module here may import them by name."""
 PROJECT_PACKAGES = ("stillhouse", "evaluation", "export", "tasks", "flows")
 
 
@@ -37,6 +39,7 @@ def library_versions(module_file: Path) -> dict[str, str]:
     """Versions of Python and of every distribution that the module's closure imports."""
     owners = _distributions()
     names = {owner for package in import_closure(module_file).packages for owner in owners.get(package, ())}
+    names |= {hidden for name in names for hidden in _DECIDE_THROUGH.get(name, ())}
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python} | {name: version(name) for name in sorted(names)}
 

@@ -1,0 +1,1 @@
+"""Data: found, checked, split, encoded, packed."""

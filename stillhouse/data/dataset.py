@@ -1,0 +1,81 @@
+"""A data set ready for training and evaluation: the tokens of all documents end to end, on disk.
+
+Reads and writes with numpy alone, so that processes without torch can use it.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stillhouse.data.splits import SplitName
+
+
+@dataclass(frozen=True)
+class Split:
+    """D documents of N tokens in all. A document longer than a training row lies here in pieces, each a document."""
+
+    ids: npt.NDArray[np.int32]
+    """[N] tokens."""
+    counted: npt.NDArray[np.bool_]
+    """[N] True where the token is a target; False for prompts and the first token of a document."""
+    starts: npt.NDArray[np.int64]
+    """[D + 1] where each document starts, and the end."""
+    num_bytes: npt.NDArray[np.int64]
+    """[D] UTF-8 bytes that each document's targets spell, for bits per byte."""
+    names: tuple[str, ...]
+    """[D] `set/number`; the pieces of one document share its name."""
+
+    @property
+    def num_documents(self) -> int:
+        """D."""
+        return len(self.names)
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens that count."""
+        return int(np.count_nonzero(self.counted))
+
+
+def write_split(folder: Path, name: SplitName, split: Split) -> None:
+    """Write a split into `folder/<name>/`."""
+    place = folder / name
+    place.mkdir(parents=True, exist_ok=True)
+    for part, (array, kind) in _arrays(split).items():
+        np.save(place / f"{part}.npy", np.asarray(array, dtype=kind))
+    (place / "names.json").write_text(json.dumps(split.names, ensure_ascii=False), encoding="utf-8")
+
+
+def read_split(folder: Path, name: SplitName) -> Split:
+    """Open a split; its arrays stay on disk until they are read.
+
+    Raises:
+        FileNotFoundError: If the folder holds no such split.
+    """
+    place = folder / name
+    parts = {part: _open(place / f"{part}.npy") for part in ("ids", "counted", "starts", "num_bytes")}
+    names = tuple(json.loads((place / "names.json").read_text(encoding="utf-8")))
+    return Split(**parts, names=names)
+
+
+def _arrays(split: Split) -> dict[str, tuple[npt.NDArray[Any], type[np.generic]]]:
+    return {
+        "ids": (split.ids, np.int32),
+        "counted": (split.counted, np.bool_),
+        "starts": (split.starts, np.int64),
+        "num_bytes": (split.num_bytes, np.int64),
+    }
+
+
+def _open(path: Path) -> npt.NDArray[Any]:
+    # An empty file cannot be mapped into memory, and an empty split has empty arrays.
+    array: npt.NDArray[Any] = np.load(path, mmap_mode=None if path.stat().st_size < 4096 else "r")
+    return array

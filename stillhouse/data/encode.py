@@ -1,0 +1,161 @@
+"""Stage: turn documents and answered prompts into tokens, up to each split's budget."""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import PositiveInt
+
+from stillhouse import progress
+from stillhouse.data.chat import Encoded, encode_batch
+from stillhouse.data.dataset import Split, write_split
+from stillhouse.data.document import Document, read_documents
+from stillhouse.data.splits import SPLITS, SplitName
+from stillhouse.errors import InputError
+from stillhouse.models.tokenizer import open_tokenizer
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, Inputs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 256
+
+
+class EncodeSettings(Settings):
+    """How many tokens of each split, in pieces of what length."""
+
+    train_tokens: PositiveInt
+    """Upper bound on training tokens, prompts included."""
+    validation_tokens: PositiveInt
+    """Upper bound on validation tokens."""
+    held_out_tokens: PositiveInt
+    """Upper bound on held-out tokens."""
+    sequence_length: int
+    """Longer documents are cut into pieces of this length."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A document, or as much of a long one as fits a row."""
+
+    name: str
+    encoded: Encoded
+
+
+def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> None:
+    """Write a data-set folder (see `stillhouse.data.dataset`).
+
+    Documents come in the order of their split's file, where the sets are mixed evenly, until the budget is used
+    up; the last one is cut to fit. A prompt takes part once the teacher has answered it.
+
+    Args:
+        settings: Budgets and piece length.
+        inputs: `teacher`, whose tokenizer and chat template are used; `documents`; and `answers`, which may be
+            absent where no document is a prompt.
+        folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
+
+    Raises:
+        InputError: If a split ends up without a single target, or a conversation does not fit the template.
+    """
+    tokenizer = open_tokenizer(inputs["teacher"])
+    budgets: dict[SplitName, int] = {
+        "train": settings.train_tokens,
+        "validation": settings.validation_tokens,
+        "held_out": settings.held_out_tokens,
+    }
+    facts = {}
+    for name in SPLITS:
+        documents = _with_answers(inputs, name)
+        pieces = list(_pieces(tokenizer, documents, settings.sequence_length, budgets[name]))
+        if not pieces:
+            raise InputError(
+                f"the split {name} holds nothing to learn from: no document gave two tokens or more within "
+                f"{budgets[name]} tokens; give more or longer documents, or a larger {name}_tokens"
+            )
+        write_split(folder, name, _join(pieces))
+        facts[name] = _facts(pieces)
+    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
+    """The documents of a split, each prompt replaced by its answered form or left out."""
+    answered = {}
+    if "answers" in inputs:
+        answered = {document.id: document for document in read_documents(inputs["answers"] / f"{split}.jsonl")}
+    for document in read_documents(inputs["documents"] / f"{split}.jsonl"):
+        found = answered.get(document.id) if document.kind == "prompt" else document
+        if found is not None:
+            yield found
+
+
+def _pieces(
+    tokenizer: "PreTrainedTokenizerFast", documents: Iterable[Document], length: int, budget: int
+) -> Iterator[_Piece]:
+    """Pieces of documents that hold a target, until they have `budget` tokens."""
+    used = 0
+    remaining = iter(documents)
+    while batch := list(islice(remaining, _BATCH)):
+        progress.step("encodes documents", used, budget)
+        for document, encoded in zip(batch, encode_batch(tokenizer, batch), strict=True):
+            if not encoded.counted.any():
+                logger.warning("document %s holds nothing to predict and is left out", document.id)
+            for whole in _cut(encoded, length):
+                piece = _shorten(whole, budget - used)
+                if piece.counted.any():
+                    used += len(piece.ids)
+                    yield _Piece(document.id, piece)
+                if len(piece.ids) < len(whole.ids) or used == budget:
+                    return
+
+
+def _cut(encoded: Encoded, length: int) -> Iterator[Encoded]:
+    for start in range(0, len(encoded.ids), length):
+        part = slice(start, start + length)
+        counted = encoded.counted[part].copy()
+        counted[0] = False
+        yield Encoded(encoded.ids[part], counted, encoded.num_bytes[part])
+
+
+def _shorten(piece: Encoded, length: int) -> Encoded:
+    return Encoded(piece.ids[:length], piece.counted[:length], piece.num_bytes[:length])
+
+
+def _join(pieces: list[_Piece]) -> Split:
+    lengths = [len(piece.encoded.ids) for piece in pieces]
+    return Split(
+        ids=np.concatenate([piece.encoded.ids for piece in pieces]),
+        counted=np.concatenate([piece.encoded.counted for piece in pieces]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        num_bytes=np.array([_target_bytes(piece) for piece in pieces], dtype=np.int64),
+        names=tuple(piece.name for piece in pieces),
+    )
+
+
+def _target_bytes(piece: _Piece) -> int:
+    return int(piece.encoded.num_bytes[piece.encoded.counted].sum())
+
+
+def _facts(pieces: list[_Piece]) -> dict[str, object]:
+    sets: dict[str, list[_Piece]] = defaultdict(list)
+    for piece in pieces:
+        sets[piece.name.rpartition("/")[0]].append(piece)
+    return {**_count(pieces), "sets": {name: _count(members) for name, members in sets.items()}}
+
+
+def _count(pieces: list[_Piece]) -> dict[str, int]:
+    return {
+        "documents": len({piece.name for piece in pieces}),
+        "pieces": len(pieces),
+        "tokens": sum(len(piece.encoded.ids) for piece in pieces),
+        "counted_tokens": sum(int(piece.encoded.counted.sum()) for piece in pieces),
+        "bytes": sum(map(_target_bytes, pieces)),
+    }

@@ -1,0 +1,6 @@
+"""Losses: pure functions of logits and labels, one a file, in nats per counted token."""
+
+from stillhouse.losses.cross_entropy import cross_entropy
+from stillhouse.losses.forward_kl import forward_kl
+
+__all__ = ["cross_entropy", "forward_kl"]

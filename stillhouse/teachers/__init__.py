@@ -1,0 +1,1 @@
+"""Teachers: what a larger model knows, asked for."""

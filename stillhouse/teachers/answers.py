@@ -1,0 +1,188 @@
+"""Stage: the teacher answers the prompts, and its answers become documents to learn from.
+
+Training a student on the teacher's own greedy answers is sequence-level distillation (Kim and Rush, 2016).
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from stillhouse import progress
+from stillhouse.data.chat import render
+from stillhouse.data.document import Document, read_documents, write_documents
+from stillhouse.data.splits import SPLITS
+from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.data import Answers
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, WORK, Inputs
+
+
+class AnswerSettings(Settings):
+    """How prompts are answered; how many there are, the recipe says with the limit of each set."""
+
+    answers: Answers
+    """Longest answer and batch size; the batch size is in the key because padding changes low bits."""
+    compute: Compute
+    """Where the teacher runs, in which precision."""
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt, ready for the teacher."""
+
+    id: str
+    text: str
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the teacher said."""
+
+    id: str
+    """Of the prompt."""
+    text: str
+    num_tokens: int
+    """Generated tokens, the one that ends the turn included."""
+    ended: bool
+    """Whether the teacher ended its turn itself."""
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A loaded model that answers."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    generation: GenerationConfig
+    ends: frozenset[int]
+    """Tokens that end a turn."""
+
+
+def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> None:
+    """Write `<split>.jsonl` of answered prompts, greedy, in the order of the prompts.
+
+    Batches hold prompts of like length. Each finished batch lies in `folder/work`, so a killed run repeats no more
+    than one. Empty answers, and prompts that leave the model no room, are left out and counted in `facts.json`.
+
+    Args:
+        settings: How they are answered.
+        inputs: `teacher`, a model folder, and `documents`, whose prompts are answered.
+        folder: Gets the answers; may hold what a killed run finished.
+
+    Raises:
+        InputError: If there are prompts and the model has no chat template.
+    """
+    asked = {split: _prompts(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
+    documents = [document for split in SPLITS for document in asked[split]]
+    answers = _answer_all(settings, inputs["teacher"], documents, folder / WORK) if documents else []
+    said = {answer.id: answer for answer in answers if answer.text.strip()}
+    for split in SPLITS:
+        answered = [_answered(document, said[document.id]) for document in asked[split] if document.id in said]
+        write_documents(folder / f"{split}.jsonl", answered)
+    facts = {
+        "prompts": len(documents),
+        "answers": len(said),
+        "empty": len(answers) - len(said),
+        "too_long": len(documents) - len(answers),
+        "mean_tokens": _mean([answer.num_tokens for answer in answers]),
+        "ended_share": _mean([answer.ended for answer in answers]),
+    }
+    (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _prompts(path: Path) -> list[Document]:
+    return [document for document in read_documents(path) if document.kind == "prompt"]
+
+
+def _answer_all(settings: AnswerSettings, teacher: Path, documents: Sequence[Document], work: Path) -> list[_Answer]:
+    """Answer the prompts that leave room for it, the longest first: what does not fit in memory shows at once."""
+    torch.set_num_threads(settings.compute.threads)
+    tokenizer = load_tokenizer(teacher)
+    longest_answer = settings.answers.max_new_tokens
+    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
+    room = config.max_position_embeddings - longest_answer
+    prompts = [prompt for prompt in _render_all(tokenizer, documents) if prompt.num_tokens <= room]
+    prompts.sort(key=lambda prompt: -prompt.num_tokens)
+    size = settings.answers.batch_size
+    batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    work.mkdir(parents=True, exist_ok=True)
+    files = [work / f"batch-{number:06d}.json" for number in range(len(batches))]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        model = load_model(teacher, device=settings.compute.device, dtype=settings.compute.precision)
+        answerer = _teacher(model, tokenizer, longest_answer)
+        for done, number in enumerate(missing, start=len(files) - len(missing)):
+            _answer_batch(answerer, batches[number], files[number], (done, len(files)))
+    return [_Answer(**answer) for file in files for answer in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def _render_all(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> list[_Prompt]:
+    texts = [render(tokenizer, document.messages, answer_next=True) for document in documents]
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+    return [
+        _Prompt(document.id, text, length) for document, text, length in zip(documents, texts, lengths, strict=True)
+    ]
+
+
+def _teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, longest_answer: int) -> _Teacher:
+    """Greedy and nothing else: a model's own sampling settings and penalties are for chatting."""
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    ends = {tokenizer.eos_token_id} | set([declared] if isinstance(declared, int) else declared or [])
+    generation = GenerationConfig(
+        max_new_tokens=longest_answer,
+        do_sample=False,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    return _Teacher(model, tokenizer, generation, frozenset(ends))
+
+
+def _answer_batch(teacher: _Teacher, prompts: Sequence[_Prompt], file: Path, place: tuple[int, int]) -> None:
+    """Answer one batch and put it on disk in one rename, so that a kill leaves no half of it."""
+    started = time.perf_counter()
+    answers = _generate(teacher, prompts)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps([asdict(answer) for answer in answers]), encoding="utf-8")
+    partial.replace(file)
+    seconds = time.perf_counter() - started
+    rate = sum(answer.num_tokens for answer in answers) / seconds
+    progress.step("the teacher answers prompts", place[0] + 1, place[1], {"tokens/s": rate})
+
+
+@torch.inference_mode()
+def _generate(teacher: _Teacher, prompts: Sequence[_Prompt]) -> list[_Answer]:
+    batch = teacher.tokenizer(
+        [prompt.text for prompt in prompts],
+        add_special_tokens=False,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        return_token_type_ids=False,
+    ).to(teacher.model.device)
+    generated = teacher.model.generate(**batch, generation_config=teacher.generation, use_model_defaults=False)  # type: ignore[operator]
+    new_ids: list[list[int]] = generated[:, batch["input_ids"].shape[1] :].tolist()
+    return [_answer(teacher, prompt, ids) for prompt, ids in zip(prompts, new_ids, strict=True)]
+
+
+def _answer(teacher: _Teacher, prompt: _Prompt, ids: list[int]) -> _Answer:
+    """Cut a row of generated tokens where the turn ends; what follows is padding."""
+    end = next((place for place, token in enumerate(ids) if token in teacher.ends), None)
+    text = teacher.tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return _Answer(prompt.id, text, len(ids) if end is None else end + 1, end is not None)
+
+
+def _answered(document: Document, answer: _Answer) -> Document:
+    turns = (*document.messages, {"role": "assistant", "content": answer.text})
+    return Document(document.id, "messages", turns, ended=answer.ended)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+
+from stillhouse.data.dataset import read_split
+from stillhouse.data.document import Document, prompt, write_documents
+from stillhouse.data.encode import EncodeSettings, encode_documents
+from stillhouse.errors import InputError
+
+
+def settings(train=1000, validation=1000, held_out=1000, length=16):
+    return EncodeSettings(
+        train_tokens=train, validation_tokens=validation, held_out_tokens=held_out, sequence_length=length
+    )
+
+
+@pytest.fixture
+def encode(tmp_path, byte_model):
+    """Encode the given training documents with the byte model; validation and held-out have one text each."""
+
+    def run(train, budgets=None, answers=None):
+        for folder in ("documents", "answers", "encoded"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        inputs = {"teacher": byte_model, "documents": tmp_path / "documents"}
+        other = [Document("mine/99", "text", "other")]
+        for name, documents in (("train", train), ("validation", other), ("held_out", other)):
+            write_documents(tmp_path / "documents" / f"{name}.jsonl", documents)
+            if answers is not None:
+                inputs["answers"] = tmp_path / "answers"
+                write_documents(inputs["answers"] / f"{name}.jsonl", answers if name == "train" else [])
+        encode_documents(budgets or settings(), inputs, tmp_path / "encoded")
+        return read_split(tmp_path / "encoded", "train"), json.loads((tmp_path / "encoded/facts.json").read_text())
+
+    return run
+
+
+def texts(*contents):
+    return [Document(f"mine/{number}", "text", content) for number, content in enumerate(contents)]
+
+
+def test_documents_lie_end_to_end_with_their_first_token_no_target(encode):
+    split, facts = encode(texts("abc", "defg"))
+    assert split.starts.tolist() == [0, 3, 7]
+    assert split.counted.tolist() == [False, True, True, False, True, True, True]
+    assert split.num_bytes.tolist() == [2, 3]
+    assert split.names == ("mine/0", "mine/1")
+    assert facts["train"]["sets"] == {
+        "mine": {"documents": 2, "pieces": 2, "tokens": 7, "counted_tokens": 5, "bytes": 5}
+    }
+
+
+def test_a_long_document_is_cut_into_pieces_of_its_name(encode):
+    split, facts = encode(texts("x" * 40))
+    assert np.diff(split.starts).tolist() == [16, 16, 8]
+    assert split.names == ("mine/0",) * 3
+    assert not split.counted[split.starts[:-1]].any()
+    assert (facts["train"]["documents"], facts["train"]["pieces"]) == (1, 3)
+
+
+def test_the_budget_is_used_up_and_not_passed(encode):
+    split, _ = encode(texts("abcdefgh", "ijklmnop", "qrstuvwx"), settings(train=11))
+    assert np.diff(split.starts).tolist() == [8, 3]
+
+
+def test_a_prompt_takes_part_only_once_it_is_answered(encode):
+    prompts = [prompt("nq/0", "hi"), prompt("nq/1", "ho")]
+    turns = (*prompts[1].messages, {"role": "assistant", "content": "yes"})
+    answered = [Document("nq/1", "messages", turns, ended=False)]
+    split, facts = encode([*texts("abc"), *prompts], settings(length=100), answered)
+    assert split.names == ("mine/0", "nq/1")
+    assert facts["train"]["sets"]["nq"]["counted_tokens"] == len("yes")
+
+
+def test_a_piece_without_a_target_is_left_out(encode):
+    turns = ({"role": "user", "content": "q" * 40}, {"role": "assistant", "content": "yes"})
+    split, _ = encode([Document("mine/0", "messages", turns)])
+    assert split.num_documents == 1
+    assert split.num_targets == len("yes") + 1
+
+
+def test_a_split_with_nothing_to_learn_from_is_refused(encode):
+    with pytest.raises(InputError, match="split train holds nothing to learn from.*larger train_tokens"):
+        encode(texts("a", "b"))

@@ -1,0 +1,74 @@
+"""Recipes: what is read, what is refused and in which words, and that the published schema is today's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stillhouse.errors import InputError
+from stillhouse.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+WORKING = """
+name: mine
+teacher: some/model
+data: {sets: [{kind: packaged, name: boolq-passages}]}
+student: {kind: depth, layers: 3}
+"""
+
+
+def read(tmp_path: Path, text: str | bytes) -> Recipe:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_shipped_recipe_is_valid_and_says_how_it_is_run(path: Path):
+    assert load_recipe(path).name == path.stem
+    assert f"stillhouse run recipes/{path.name}" in path.read_text().split("\n\n")[0]
+
+
+def test_a_teacher_may_be_just_its_name(tmp_path):
+    assert read(tmp_path, WORKING).teacher.source == "some/model"
+
+
+def test_a_recipe_does_not_change(tmp_path):
+    recipe = read(tmp_path, WORKING)
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("# only a comment\n", "is empty"),
+        ("- a\n- b\n", "holds a list, not a mapping"),
+        ("just words", "holds a str, not a mapping"),
+        ("name: [unclosed", "not valid YAML"),
+        (b"\xff\xfe\x00name", "not a text file"),
+        (WORKING + "gate: []\n", r"gate: Extra inputs are not permitted.*docs/recipe.md"),
+        (WORKING + "distillation: {temprature: 2}\n", "distillation.temprature: Extra inputs"),
+        (WORKING + "distillation: {temperature: 0}\n", "distillation.temperature: Input should be greater than 0"),
+        (WORKING + "threads: many\n", "threads"),
+        (WORKING + "gates: [{figure: a.b}]\n", "exactly one of at_most and at_least"),
+        (WORKING + "export: {variants: [onnx-fp7]}\n", "export.variants.0"),
+        (WORKING.replace("teacher: some/model\n", ""), "teacher: Field required"),
+        (WORKING.replace("name: mine", "name: My Run"), "name: String should match"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_the_name_of_what_is_wrong(tmp_path, text, words):
+    with pytest.raises(InputError, match=words):
+        read(tmp_path, text)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no recipe at .*none\.yaml"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_the_published_schema_is_todays():
+    published = json.loads((ROOT / "docs" / "schemas" / "recipe.schema.json").read_text())
+    assert published == Recipe.model_json_schema(), "run `make schemas`"
