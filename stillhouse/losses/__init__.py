@@ -2,5 +2,6 @@
 
 from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.losses.forward_kl import forward_kl
+from stillhouse.losses.mixture import Mixture, mixture
 
-__all__ = ["cross_entropy", "forward_kl"]
+__all__ = ["Mixture", "cross_entropy", "forward_kl", "mixture"]

@@ -25,7 +25,7 @@ def explain(folder: Path) -> str:
 def _lines(lineage: dict[str, Any], package: dict[str, Any] | None) -> Iterator[str]:
     teacher = lineage["teacher"]
     yield f"recipe       {lineage['recipe']['name']}, seed {lineage['seed']}"
-    yield f"teacher      {teacher['name']} ({teacher['quantization']}), {teacher['parameters']:,} parameters"
+    yield f"teacher      {teacher['source']} ({teacher['quantization']}), {teacher['parameters']:,} parameters"
     yield f"             weights sha256 or commit {teacher['digest']}, licence {teacher['licence']}"
     for data in lineage["data"]:
         yield f"data         {data['name']}: " + ", ".join(f"{key} {data[key]}" for key in data if key != "name")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
@@ -15,7 +15,7 @@ from stillhouse import progress
 from stillhouse.data.dataset import Split, read_split
 from stillhouse.data.packing import pack
 from stillhouse.losses.cross_entropy import cross_entropy
-from stillhouse.losses.forward_kl import forward_kl
+from stillhouse.losses.mixture import Mixture, mixture
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
@@ -150,12 +150,12 @@ def _step(trainer: Trainer, step: int) -> dict[str, float]:
     sums = {"loss": 0.0, "cross_entropy": 0.0, "kl": 0.0}
     trainer.optimizer.zero_grad(set_to_none=True)
     for batch in batches:
-        loss, parts = _loss(trainer, batch)
+        found = _loss(trainer, batch)
         share = batch.num_counted / max(num_counted, 1)
-        (loss * share).backward()
-        for name, value in parts.items():
-            sums[name] += value.item() * share
-        if not torch.isfinite(loss):
+        (found.loss * share).backward()
+        for name in sums:
+            sums[name] += getattr(found, name).item() * share
+        if not torch.isfinite(found.loss):
             raise TrainingDiverged(_diverged("loss", step, batch))
     norm = nn.utils.clip_grad_norm_(trainer.student.parameters(), settings.max_gradient_norm)
     if not torch.isfinite(norm):
@@ -167,22 +167,16 @@ def _step(trainer: Trainer, step: int) -> dict[str, float]:
     return {"step": step + 1, **sums, "gradient_norm": norm.item(), "learning_rate": rate, "tokens": num_counted}
 
 
-def _loss(trainer: Trainer, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mixed loss of one forward pass, and its parts for the record, each a mean over counted tokens."""
+def _loss(trainer: Trainer, batch: Batch) -> Mixture:
+    """The mixed loss of one forward pass: means over its counted tokens."""
     settings = trainer.settings.distillation
     with _autocast(trainer.settings.compute):
         logits = trainer.student(**batch.model_inputs(), use_cache=False).logits
-    parts: dict[str, Tensor] = {}
-    loss = logits.new_zeros((), dtype=torch.float32)
-    if settings.alpha < 1:
-        parts["cross_entropy"] = cross_entropy(logits, batch.labels)
-        loss = loss + (1 - settings.alpha) * parts["cross_entropy"]
+    teacher_logits = None
     if trainer.teacher is not None:
         with torch.no_grad():
             teacher_logits = trainer.teacher(**batch.model_inputs(), use_cache=False).logits
-        parts["kl"] = forward_kl(logits, teacher_logits, batch.labels, temperature=settings.temperature)
-        loss = loss + settings.alpha * parts["kl"]
-    return loss, parts | {"loss": loss}
+    return mixture(logits, teacher_logits, batch.labels, alpha=settings.alpha, temperature=settings.temperature)
 
 
 def _autocast(compute: Compute) -> torch.autocast:

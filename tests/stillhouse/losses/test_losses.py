@@ -1,11 +1,12 @@
 """Losses: values by hand, identities, and what must contribute nothing."""
 
 import math
+import sys
 
 import pytest
 import torch
 
-from stillhouse.losses import cross_entropy, forward_kl
+from stillhouse.losses import cross_entropy, forward_kl, mixture
 
 
 def logits(*probabilities: float) -> torch.Tensor:
@@ -73,7 +74,9 @@ def test_nothing_counted_is_zero_and_finite_with_a_gradient(loss):
     assert student.grad is not None and student.grad.count_nonzero() == 0
 
 
-@pytest.mark.parametrize("loss", [lambda s, t, y: forward_kl(s, t, y, temperature=1.5), lambda s, t, y: cross_entropy(s, y)])
+@pytest.mark.parametrize(
+    "loss", [lambda s, t, y: forward_kl(s, t, y, temperature=1.5), lambda s, t, y: cross_entropy(s, y)]
+)
 def test_gradients_agree_with_finite_differences(loss):
     student, teacher, labels = random_case(3)
     assert torch.autograd.gradcheck(lambda s: loss(s, teacher, labels), (student,))
@@ -88,3 +91,32 @@ def test_bf16_logits_are_summed_in_fp32():
 def test_two_vocabularies_are_refused():
     with pytest.raises(ValueError, match=r"one shape, got \(1, 1, 3\) and \(1, 1, 2\)"):
         forward_kl(torch.zeros(1, 1, 3), torch.zeros(1, 1, 2), FIRST)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_chunked_equals_dense_in_value_and_gradient(alpha: float, temperature: float, monkeypatch):
+    monkeypatch.setattr(sys.modules["stillhouse.losses.mixture"], "_CHUNK_ROWS", 3)
+    student, teacher, labels = random_case()
+    dense = (1 - alpha) * cross_entropy(student, labels)
+    dense = dense + alpha * forward_kl(student, teacher, labels, temperature=temperature)
+    (expected,) = torch.autograd.grad(dense, student)
+    found = mixture(student, teacher, labels, alpha=alpha, temperature=temperature)
+    (gradient,) = torch.autograd.grad(found.loss * 2, student)
+    torch.testing.assert_close(found.loss, dense)
+    torch.testing.assert_close(gradient, 2 * expected)
+    torch.testing.assert_close(found.cross_entropy, cross_entropy(student, labels))
+
+
+def test_a_mixture_without_a_teacher_is_cross_entropy():
+    student, _, labels = random_case()
+    found = mixture(student, None, labels, alpha=0.7, temperature=2.0)
+    torch.testing.assert_close(found.loss, cross_entropy(student, labels))
+    assert found.kl.item() == 0
+
+
+def test_a_mixture_of_nothing_is_zero_with_a_zero_gradient():
+    student, teacher, labels = random_case()
+    found = mixture(student, teacher, torch.full_like(labels, -100), alpha=0.5, temperature=2.0)
+    found.loss.backward()
+    assert found.loss.item() == 0 and student.grad is not None and student.grad.count_nonzero() == 0

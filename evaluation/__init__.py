@@ -1,0 +1,1 @@
+"""What is measured: capability, fidelity, speed and memory; gates; the report."""

@@ -1,0 +1,155 @@
+"""The stage `assemble_results`: every figure of a run in one `results.json`, with its gates judged."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from evaluation.gates import blocks_run, judge, variants_left_out
+from evaluation.results import (
+    Lineage,
+    ModelFigures,
+    Results,
+    Score,
+    StageRecord,
+    VariantAbsent,
+    VariantFigures,
+)
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, Inputs, Manifest, read_manifest
+
+
+class AssembleSettings(Settings):
+    """What the artifacts themselves do not know of the run."""
+
+    recipe: Recipe
+    """The recipe, whole."""
+    compute: Compute
+    """Device, precision and threads after every `auto` was decided."""
+    code: dict[str, str] = Field(exclude=True)
+    """`commit` and `version`. Not in the key: what a commit changed is in the keys of the stages that it changed."""
+    environment: dict[str, Any] = Field(exclude=True)
+    """Python, operating system, processor, memory, accelerator, versions of the libraries; as little in the key."""
+    absent: dict[str, str] = {}
+    """Variants that could not be made or measured, each with the reason."""
+
+
+def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -> None:
+    """Write `results.json` and `facts.json` from the manifests of a run's artifacts.
+
+    Args:
+        settings: The recipe and where it ran.
+        inputs: `teacher`, `documents`, `dataset`, and any other artifact whose record belongs in the lineage; of
+            each model `held_out_<model>` and `capability_<model>`; of each variant `variant_<name>`,
+            `parity_<name>` and `efficiency_<name>`.
+        folder: Where to write.
+
+    `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
+    the package. A run whose every variant is left out or absent is blocked too: it has nothing to ship.
+    """
+    manifests = {name: read_manifest(path) for name, path in inputs.items()}
+    figures = Results(
+        lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
+        models=_models(manifests),
+        capability=_capability(settings.recipe, manifests),
+        variants=_variants(settings, manifests),
+        gates=[],
+    )
+    gates = judge(settings.recipe.gates, figures.model_dump(mode="json"))
+    results = figures.model_copy(update={"gates": gates})
+    left_out = variants_left_out(gates)
+    ships = any(isinstance(found, VariantFigures) and name not in left_out for name, found in results.variants.items())
+    verdict = "passed" if ships and not blocks_run(gates) else "blocked"
+    _write(folder / "results.json", results.model_dump(mode="json"))
+    _write(folder / FACTS, {"verdict": verdict, "left_out": left_out})
+
+
+def _of(prefix: str, manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
+    """Pick the inputs called `<prefix>_<name>`, by name."""
+    start = f"{prefix}_"
+    return {name.removeprefix(start): found for name, found in manifests.items() if name.startswith(start)}
+
+
+def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data: list[dict[str, Any]]) -> Lineage:
+    return Lineage(
+        recipe=settings.recipe.model_dump(mode="json"),
+        teacher=manifests["teacher"].facts,
+        data=data,
+        code=settings.code,
+        environment=settings.environment,
+        seed=settings.recipe.seed,
+        compute=settings.compute.model_dump(mode="json"),
+        stages=[
+            StageRecord(**{name: getattr(manifest, name) for name in StageRecord.model_fields})
+            for manifest in _in_order(manifests.values())
+        ],
+    )
+
+
+def _in_order(manifests: Collection[Manifest]) -> list[Manifest]:
+    """Put every artifact after those it was made from, and each one once."""
+    given = {manifest.key: manifest for manifest in manifests}
+    ordered: dict[str, Manifest] = {}
+
+    def visit(manifest: Manifest) -> None:
+        for key in manifest.inputs.values():
+            if key in given:
+                visit(given[key])
+        ordered[manifest.key] = manifest
+
+    for manifest in given.values():
+        visit(manifest)
+    return list(ordered.values())
+
+
+def _data(documents: Path, dataset: Manifest) -> list[dict[str, Any]]:
+    """Say of each set which bytes were read, and how many of its documents and tokens were taken."""
+    settings = read_manifest(documents).settings
+    # The manifest sorts names; the stage's own file has the sets in the recipe's order, as the settings do.
+    facts = json.loads((documents / FACTS).read_text(encoding="utf-8"))
+    sources = iter(settings["sources"])
+    rows = []
+    for asked, (name, gathered) in zip(settings["sets"], facts["sets"].items(), strict=True):
+        row = {"name": name, **gathered, "digest": next(sources)["digest"]}
+        if asked.get("held_out"):
+            row["held_out_digest"] = next(sources)["digest"]
+        for split, encoded in dataset.facts.items():
+            # Documents from a set's own held-out file bear its name with this ending.
+            members = [encoded["sets"].get(each, {}) for each in (name, f"{name}/held-out")]
+            row[f"{split}_tokens"] = sum(member.get("tokens", 0) for member in members)
+        rows.append(row)
+    return rows
+
+
+def _models(manifests: Mapping[str, Manifest]) -> dict[Any, ModelFigures]:
+    return {name: ModelFigures(**manifest.facts) for name, manifest in _of("held_out", manifests).items()}
+
+
+def _capability(recipe: Recipe, manifests: Mapping[str, Manifest]) -> dict[str, dict[str, Score]]:
+    """Turn each model's scores by benchmark into each benchmark's scores by model."""
+    found = _of("capability", manifests)
+    return {
+        benchmark: {model: Score(**manifest.facts[benchmark]) for model, manifest in found.items()}
+        for benchmark in recipe.evaluation.benchmarks
+    }
+
+
+def _variants(
+    settings: AssembleSettings, manifests: Mapping[str, Manifest]
+) -> dict[str, VariantFigures | VariantAbsent]:
+    """Join what was found of each variant by its export, its parity and its efficiency."""
+    variants: dict[str, VariantFigures | VariantAbsent] = {}
+    for name in _of("variant", manifests):
+        parts = [manifests[f"{prefix}_{name}"].facts for prefix in ("variant", "parity", "efficiency")]
+        joined = {key: value for part in parts for key, value in part.items() if key in VariantFigures.model_fields}
+        intervals = {key: bounds for part in parts for key, bounds in part.get("intervals", {}).items()}
+        variants[name] = VariantFigures(**joined | {"intervals": intervals})
+    return variants | {name: VariantAbsent(reason=reason) for name, reason in settings.absent.items()}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

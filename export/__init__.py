@@ -1,0 +1,1 @@
+"""What ships: the student in each deployable form, and the package around it."""

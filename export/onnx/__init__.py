@@ -1,0 +1,1 @@
+"""The student as an ONNX graph with a key-value cache."""

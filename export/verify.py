@@ -1,0 +1,61 @@
+"""What a serving team asks first: is this package what it says it is? Needs neither torch nor transformers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stillhouse import machine
+from stillhouse.errors import InputError
+from stillhouse.serving.decoder import Decoder
+from stillhouse.store.artifact import MANIFEST, Manifest, find_damage, read_manifest
+
+_SMOKE = "smoke.json"
+
+
+def verify(package: Path) -> list[str]:
+    """Compare every checksum, open each ONNX variant, and ask it the smoke prompts.
+
+    Returns:
+        What differs, a line each that names the file; nothing if the package is what it says.
+
+    Raises:
+        InputError: If the folder is no package at all.
+    """
+    if not package.is_dir():
+        raise InputError(f"no package at {package}: it is not a folder; a run leaves its package in package/")
+    if not (package / MANIFEST).is_file():
+        return [f"{MANIFEST} is missing: {package} is no package, or lost the file that says what belongs to it"]
+    try:
+        manifest = read_manifest(package)
+    except ValueError as error:
+        return [f"{MANIFEST} cannot be read: {error}"]
+    links = [f"{path.relative_to(package)} is a symbolic link" for path in package.rglob("*") if path.is_symlink()]
+    damage = links + find_damage(package, manifest)
+    # A variant with a wrong file is not opened: what it would answer proves nothing.
+    return damage or [line for line in _ask_variants(package, manifest)]
+
+
+def _ask_variants(package: Path, manifest: Manifest) -> Iterator[str]:
+    smoke = json.loads((package / _SMOKE).read_text(encoding="utf-8"))
+    for name, variant in manifest.facts["variants"].items():
+        if "stillhouse" in variant["loaders"]:
+            yield from _ask(package / variant["folder"], name, smoke)
+
+
+def _ask(folder: Path, name: str, smoke: dict[str, Any]) -> Iterator[str]:
+    model = f"{folder.parent.name}/{name}/model.onnx"
+    try:
+        decoder = Decoder.open(folder, threads=machine.usable_cores())
+    except Exception as error:
+        yield f"{model} does not open: {error}"
+        return
+    for prompt in smoke["prompts"]:
+        ids = decoder.encode(prompt["text"])
+        if ids != prompt["ids"]:
+            yield f"{folder.parent.name}/{name}/tokenizer.json encodes {prompt['text']!r} as {ids}, not {prompt['ids']}"
+            continue
+        expected = prompt["tokens"][name]
+        found = decoder.generate(ids, max_new_tokens=smoke["new_tokens"])
+        if found != expected:
+            yield f"{model} answers {prompt['text']!r} with tokens {found}, not {expected}"

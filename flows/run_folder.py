@@ -1,0 +1,93 @@
+"""What a run leaves: `runs/<recipe>/<run id>/` with results, report, plots and package."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evaluation.results import PackageRecord, Results
+from flows.work import Made
+from stillhouse.store.artifact import Reference
+from stillhouse.store.links import link_tree
+from stillhouse.store.store import Store
+
+REFERENCES = "run.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder and how the run ended."""
+
+    path: Path
+    verdict: str = "running"
+
+    def filled(self, store: Store, made: Made) -> "RunFolder":
+        """Link the run's results into its folder; large files are hard links into the store."""
+        self._note(made.artifacts)
+        for name in ("report.html", "report.md", "plots"):
+            link_tree(store.folder(made.report) / name, self.path / name)
+        results = Results.model_validate_json((store.folder(made.results) / "results.json").read_text("utf-8"))
+        if made.package is not None:
+            link_tree(store.folder(made.package), self.path / "package")
+            results = results.model_copy(update={"package": _record(store, made.package)})
+        _write(self.path / "results.json", results.model_dump_json(indent=1))
+        return replace(self, verdict="blocked" if made.package is None else "passed")
+
+    def _note(self, artifacts: tuple[Reference, ...]) -> None:
+        """Say which artifacts this run needs, so that `gc` keeps them."""
+        _write(self.path / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
+
+
+def open_run(runs: Path, name: str, planned: Made) -> RunFolder:
+    """Make the folder of a new run, with the artifacts it is going to need."""
+    started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    # The process id tells two runs of one second apart.
+    folder = RunFolder(runs / name / f"{started}-{os.getpid()}")
+    folder.path.mkdir(parents=True)
+    folder._note(planned.artifacts)
+    return folder
+
+
+def references_of_runs(runs: Path) -> set[Reference]:
+    """Every artifact that a run's folder names."""
+    files = runs.glob(f"*/*/{REFERENCES}")
+    return {Reference(**entry) for file in files for entry in json.loads(file.read_text(encoding="utf-8"))}
+
+
+def _record(store: Store, package: Reference) -> PackageRecord:
+    manifest = store.manifest(package)
+    return PackageRecord(
+        path="package",
+        key=manifest.key,
+        digest=manifest.digest,
+        variants=sorted(manifest.facts["variants"]),
+        left_out=manifest.facts["left_out"],
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def summary(run: Path) -> str:
+    """The end of a run in a few lines: verdict, what was found, where to look."""
+    results = Results.model_validate_json((run / "results.json").read_text(encoding="utf-8"))
+    start, student = results.models["pruned"], results.models["student"]
+    seconds = sum(stage.seconds for stage in results.lineage.stages)
+    lines = [
+        f"student    {student.parameters / 1e6:.1f}M of {results.models['teacher'].parameters / 1e6:.1f}M parameters",
+        f"held out   {student.held_out_loss_above_teacher_nats_per_token:.3f} nats per token above the teacher "
+        f"(before distillation {start.held_out_loss_above_teacher_nats_per_token:.3f})",
+        f"stages     {seconds / 60:.1f} min of work, done now or earlier",
+        f"report     {run / 'report.html'}",
+    ]
+    unmet = [f"{gate.figure} ({gate.verdict}, {gate.limit})" for gate in results.gates if gate.verdict != "passed"]
+    lines += [f"gate       {line}" for line in unmet]
+    if results.package is None:
+        return "\n".join(["BLOCKED: a gate keeps this student from shipping", *lines])
+    ships = ", ".join(results.package.variants)
+    return "\n".join([f"PACKAGED: {ships}", *lines, f"package    {run / results.package.path}"])

@@ -1,0 +1,169 @@
+"""A recipe, with every `auto` decided and every source found, as the settings of each stage."""
+
+from dataclasses import dataclass
+
+from evaluation.assemble import AssembleSettings
+from evaluation.capability import CapabilitySettings
+from evaluation.efficiency import EfficiencySettings
+from evaluation.held_out import HeldOutSettings
+from evaluation.parity import ParitySettings
+from evaluation.report.render import ReportSettings
+from export.onnx.export import ExportOnnxSettings
+from export.package import PackageSettings
+from export.quantization.int4 import QuantizeInt4Settings
+from export.variants import CopyStudentSettings
+from flows.environment import code_version, environment
+from stillhouse import machine
+from stillhouse.data.documents import GatherSettings, gather_settings
+from stillhouse.data.encode import EncodeSettings
+from stillhouse.models.pruning import PruneSettings
+from stillhouse.models.teacher import LoadTeacherSettings
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.source import Source
+from stillhouse.recipe.student import DepthPruned, ExistingModel
+from stillhouse.teachers.answers import AnswerSettings
+from stillhouse.training.distill import DistillSettings
+
+
+@dataclass(frozen=True)
+class SettingsOfStages:
+    """What each stage of a compression is told: the one place where sections become settings."""
+
+    recipe: Recipe
+    compute: Compute
+    teacher_source: Source
+    student_source: Source | None
+    """`None` where the student is cut from the teacher."""
+    data_sources: tuple[Source, ...]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that the recipe asks for."""
+        return self.recipe.export.variants
+
+    @property
+    def teacher(self) -> LoadTeacherSettings:
+        """Of `load_teacher`."""
+        trusted = self.recipe.teacher.trust_remote_code
+        return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
+
+    @property
+    def documents(self) -> GatherSettings:
+        """Of `gather_documents`."""
+        return gather_settings(self.recipe.data, self.data_sources, self.compute.seed)
+
+    @property
+    def answers(self) -> AnswerSettings:
+        """Of `answer_prompts`."""
+        return AnswerSettings(answers=self.recipe.data.answers, compute=self.compute)
+
+    @property
+    def encode(self) -> EncodeSettings:
+        """Of `encode_documents`."""
+        data = self.recipe.data
+        return EncodeSettings(
+            train_tokens=data.train_tokens,
+            validation_tokens=data.validation_tokens,
+            held_out_tokens=data.held_out_tokens,
+            sequence_length=data.sequence_length,
+        )
+
+    @property
+    def start(self) -> PruneSettings | LoadTeacherSettings:
+        """Of `prune_layers`, or of `load_student` where the start is a model that exists."""
+        match self.recipe.student:
+            case DepthPruned() as student:
+                length = self.recipe.data.sequence_length
+                return PruneSettings(student=student, sequence_length=length, compute=self.compute)
+            case ExistingModel(trust_remote_code=trusted):
+                assert self.student_source is not None
+                return LoadTeacherSettings(source=self.student_source, trust_remote_code=trusted)
+
+    @property
+    def distill(self) -> DistillSettings:
+        """Of `distill`."""
+        return DistillSettings(
+            distillation=self.recipe.distillation,
+            sequence_length=self.recipe.data.sequence_length,
+            compute=self.compute,
+        )
+
+    @property
+    def capability(self) -> CapabilitySettings:
+        """Of `evaluate_capability`."""
+        asked = self.recipe.evaluation
+        return CapabilitySettings(
+            benchmarks=asked.benchmarks,
+            documents=asked.documents,
+            batch_size=asked.batch_size,
+            compute=self.compute,
+        )
+
+    @property
+    def held_out(self) -> HeldOutSettings:
+        """Of `measure_held_out`."""
+        return HeldOutSettings(
+            device=self.compute.device,
+            threads=self.compute.threads,
+            seed=self.compute.seed,
+        )
+
+    @property
+    def copy_student(self) -> CopyStudentSettings:
+        """Of `copy_student`."""
+        return CopyStudentSettings()
+
+    @property
+    def export_onnx(self) -> ExportOnnxSettings:
+        """Of `export_onnx`."""
+        return ExportOnnxSettings()
+
+    @property
+    def quantize_int4(self) -> QuantizeInt4Settings:
+        """Of `quantize_int4`."""
+        return QuantizeInt4Settings(int4=self.recipe.export.int4)
+
+    @property
+    def parity(self) -> ParitySettings:
+        """Of `measure_parity`."""
+        asked = self.recipe.evaluation
+        return ParitySettings(
+            parity_tokens=asked.parity_tokens,
+            greedy_tokens=asked.greedy_tokens,
+            device=self.compute.device,
+            threads=self.compute.threads,
+            seed=self.compute.seed,
+        )
+
+    @property
+    def efficiency(self) -> EfficiencySettings:
+        """Of `measure_efficiency`; the processor is in the key, as the figures are of no other."""
+        return EfficiencySettings(
+            benchmark=self.recipe.benchmark,
+            threads=self.compute.threads,
+            device=self.compute.device,
+            processor=machine.processor(),
+        )
+
+    def assemble(self, absent: dict[str, str]) -> AssembleSettings:
+        """Of `assemble_results`, given the variants that could not be made."""
+        return AssembleSettings(
+            recipe=self.recipe,
+            compute=self.compute,
+            code=code_version(),
+            environment=environment(),
+            absent=absent,
+        )
+
+    @property
+    def report(self) -> ReportSettings:
+        """Of `write_report`."""
+        return ReportSettings(name=self.recipe.name)
+
+    @property
+    def package(self) -> PackageSettings:
+        """Of `build_package`."""
+        return PackageSettings(
+            name=self.recipe.name, smoke_prompts=self.recipe.export.smoke_prompts, threads=self.compute.threads
+        )

@@ -1,0 +1,84 @@
+"""What an order of work is given: a store, a way to run a stage, and a record of what was made."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import Task
+
+from stillhouse.errors import Unavailable
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import References, Store
+
+logger = logging.getLogger(__name__)
+
+StageTask = Task[[Store, Any, References], Reference]
+Call = Callable[[StageTask, Store, Settings, References], Reference]
+
+
+def directly(task: StageTask, store: Store, settings: Settings, inputs: References) -> Reference:
+    """Run a stage in this process, without Prefect's engine."""
+    return task.fn(store, settings, inputs)
+
+
+def through_prefect(task: StageTask, store: Store, settings: Settings, inputs: References) -> Reference:
+    """Run a stage as a task run of the current flow run."""
+    return task(store, settings, inputs)
+
+
+class Planner(Store):
+    """A store that names artifacts and makes none, so that a whole run can be planned."""
+
+    def make(self, stage: Any, settings: Any, inputs: References) -> Reference:
+        """Name the artifact."""
+        return self.plan(stage, settings, inputs)
+
+    def facts(self, reference: Reference) -> dict[str, Any]:
+        """Nothing is known of an artifact before it is made."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Made:
+    """The outcome of an order of work."""
+
+    artifacts: tuple[Reference, ...]
+    """Every artifact, in order."""
+    results: Reference
+    """The artifact with `results.json`."""
+    report: Reference
+    """The artifact with the report."""
+    package: Reference | None
+    """The package; `None` where a gate blocked it."""
+
+
+@dataclass
+class Work:
+    """Runs stages in the order they are named."""
+
+    store: Store
+    call: Call
+    artifacts: list[Reference] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    """Variants that could not be made, with the reason."""
+
+    def make(self, task: StageTask, settings: Settings, inputs: References) -> Reference:
+        """Give the artifact of a stage."""
+        reference = self.call(task, self.store, settings, inputs)
+        self.artifacts.append(reference)
+        return reference
+
+    def attempt(self, variant: str, task: StageTask, settings: Settings, inputs: References) -> Reference | None:
+        """Give the artifact of a variant, or note why this platform or model cannot have it."""
+        try:
+            return self.make(task, settings, inputs)
+        except Unavailable as error:
+            logger.warning("%s cannot be made: %s", variant, error)
+            self.absent[variant] = str(error)
+            return None
+
+    def facts(self, reference: Reference) -> dict[str, Any]:
+        """What the stage said of its result; nothing while a run is only planned."""
+        return self.store.facts(reference)

@@ -1,0 +1,1 @@
+"""Models: found, loaded, saved, cut down."""

@@ -1,0 +1,135 @@
+"""Model folders: opened, written, counted.
+
+A model folder is what transformers opens: config.json, model.safetensors, generation_config.json, tokenizer.json and
+what belongs to it. Nothing here reaches a hub, and only safetensors are read: a pickle can run code.
+"""
+
+import io
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from stillhouse.errors import InputError
+from stillhouse.models.tokenizer import open_tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Precision of weights by its short name."""
+_ONE_FILE = 1 << 50
+
+
+def load_model(
+    folder: Path,
+    *,
+    device: str,
+    dtype: Literal["fp32", "bf16"],
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A causal language model for inference, in one precision on one device.
+
+    Args:
+        folder: A model folder.
+        device: Any torch device.
+        dtype: Precision of all weights, whatever they are stored in.
+        attention: Implementation of attention, as transformers names it.
+        trust_remote_code: Run the Python that lies in the folder.
+
+    Raises:
+        InputError: If the folder cannot be opened or lacks weights that its config asks for.
+    """
+    model = read_weights(folder, dtype=DTYPES[dtype], attention=attention, trust_remote_code=trust_remote_code)
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    return model.eval()
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model folder, always with an end token and a padding token."""
+    return open_tokenizer(folder, trust_remote_code=trust_remote_code)
+
+
+def read_weights(
+    folder: Path,
+    gguf_file: str | None = None,
+    *,
+    dtype: "torch.dtype | Literal['auto']",
+    attention: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """A causal language model as it is stored, on the CPU; `gguf_file` names a GGUF file in the folder instead.
+
+    Raises:
+        InputError: If it cannot be opened, or if weights are missing, which transformers would make up at random.
+    """
+    name = gguf_file or folder.name
+    try:
+        # Progress bars that transformers gives no switch for.
+        with redirect_stderr(io.StringIO()):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                gguf_file=gguf_file,
+                dtype=dtype,
+                attn_implementation=attention,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"cannot load the weights of {name}: {error}") from error
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{name} lacks {len(missing)} of the weights that its config asks for, {missing[0]} among them: "
+            "the files of two models may be mixed; fetch it again"
+        )
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a model folder, the same bytes for the same weights wherever they came from."""
+    _settle_special_tokens(model, tokenizer)
+    # Names of folders and GGUF fields that the model was read from.
+    model.config.__dict__.pop("_model_name_or_path", None)
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size=_ONE_FILE)
+    tokenizer.save_pretrained(folder)
+    # safetensors writes for the owner's eyes only; a package is read by another account.
+    (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Weights of a model; those shared by embedding and output head count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _settle_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Make config and generation config agree with the tokenizer, and drop sampling defaults."""
+    for role, token in tokenizer.special_tokens_map.items():
+        if isinstance(token, str):
+            # A tokenizer that was read from disk would otherwise be written in other words than a new one.
+            setattr(tokenizer, role, token)
+    ends = sorted({tokenizer.eos_token_id, *_as_list(_stated_ends(model))})
+    config: Any = model.config
+    config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, ends[0] if len(ends) == 1 else ends
+    # As padding_idx of the embedding, an end token that also pads would get no gradient.
+    config.pad_token_id = None if tokenizer.pad_token_id in ends else tokenizer.pad_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _stated_ends(model: PreTrainedModel) -> Any:
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    return model.config.eos_token_id if stated is None else stated
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,19 @@
+"""The size of a model, as far as preflight needs it to foresee memory, disk and time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a model's own description says of its size, without its weights having been read."""
+
+    layers: int
+    """Decoder blocks."""
+    hidden_size: int
+    """Width of the residual stream."""
+    vocabulary_size: int
+    """Rows of the embedding, which may be more than the tokenizer has tokens."""
+    parameters: int
+    """Weights in all; an embedding that is also the output head counts once."""
+    context_length: int
+    """Positions the model was made for."""

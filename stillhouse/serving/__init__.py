@@ -1,0 +1,1 @@
+"""Serving a package: ONNX Runtime, tokenizers and numpy; neither torch nor transformers."""

@@ -1,0 +1,216 @@
+"""One small decoder on ONNX Runtime: text to ids, ids to logits, greedy tokens with a key-value cache.
+
+It needs numpy, tokenizers and onnxruntime and nothing else, so what it opens, a serving team can open. It
+reads what a model wants from the session: any causal model with inputs `input_ids`, `attention_mask`,
+perhaps `position_ids`, `past_key_values.N.key` and `.value`, and outputs `logits`, `present.N.key` and
+`.value`, the names that optimum's export writes.
+
+Shapes: T = tokens, V = vocabulary, H = key-value heads, P = cached tokens, D = head dimension.
+"""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from stillhouse.errors import InputError
+from stillhouse.serving.language_model import Generation
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FILES = ("model.onnx", "tokenizer.json", "config.json")
+ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+class Decoder:
+    """A variant that is open: its session, its tokenizer and the length of its context."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, config: dict[str, Any]):
+        self._session = session
+        self._tokenizer = tokenizer
+        self._input_types = {given.name: given for given in session.get_inputs()}
+        self._outputs = [given.name for given in session.get_outputs()]
+        self._device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
+        self.context_tokens: int = config["max_position_embeddings"]
+        self.vocabulary_size: int = config["vocab_size"]
+        self.stop_ids: tuple[int, ...] = _as_ids(config.get("eos_token_id"))
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int, providers: tuple[str, ...] = (CPU,)) -> "Decoder":
+        """Open a variant folder.
+
+        Args:
+            folder: `model.onnx` (with external data or without), `tokenizer.json`, `config.json` and, for
+                the stop tokens, `generation_config.json`.
+            threads: CPU threads inside one operator.
+            providers: ONNX Runtime's execution providers, the preferred one first.
+
+        Raises:
+            InputError: When a file is missing or the preferred provider does not start.
+        """
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise InputError(f"not a variant folder: {folder} has no {name}; it needs {', '.join(FILES)}")
+        config = json.loads((folder / "config.json").read_text())
+        generation = folder / "generation_config.json"
+        if generation.is_file():
+            config |= json.loads(generation.read_text())
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(_open_session(folder / "model.onnx", threads, providers), tokenizer, config)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens that spell the text; special tokens only where the text itself names them."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of the tokens, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return `[T, V]`: what each position predicts next, in one pass over the whole sequence.
+
+        Raises:
+            InputError: When the sequence is empty, longer than the context or holds an unknown token.
+        """
+        self._check(ids, 0)
+        return self._step(ids, 0, {}, ["logits"])["logits"].numpy()[0].astype(np.float32, copy=False)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_new_tokens: int,
+        stop_ids: Collection[int] = (),
+        on_token: Callable[[int], None] | None = None,
+    ) -> list[int]:
+        """Return the tokens of `generate_with_margins`."""
+        return self.generate_with_margins(ids, max_new_tokens=max_new_tokens, stop_ids=stop_ids, on_token=on_token).ids
+
+    def generate_with_margins(
+        self,
+        ids: Sequence[int],
+        *,
+        max_new_tokens: int,
+        stop_ids: Collection[int] = (),
+        on_token: Callable[[int], None] | None = None,
+    ) -> Generation:
+        """Continue the prompt greedily, the keys and values of earlier tokens kept in ONNX Runtime.
+
+        Args:
+            ids: The prompt.
+            max_new_tokens: Where to stop if no stop token is met.
+            stop_ids: Tokens that end the continuation; `self.stop_ids` are the model's own.
+            on_token: Told each token as soon as it is known.
+
+        Raises:
+            InputError: When the prompt is empty, holds an unknown token or leaves no room in the context.
+        """
+        self._check(ids, max_new_tokens)
+        step, past, cache = list(ids), 0, dict[str, onnxruntime.OrtValue]()
+        new_ids, margins = list[int](), list[float]()
+        while len(new_ids) < max_new_tokens:
+            found = self._step(step, past, cache, self._outputs)
+            token, margin = _highest(found["logits"].numpy()[0, -1])
+            new_ids.append(token)
+            margins.append(margin)
+            if on_token is not None:
+                on_token(token)
+            if token in stop_ids:
+                break
+            past += len(step)
+            step = [token]
+            cache = {_past_name(name): value for name, value in found.items() if name != "logits"}
+        return Generation(new_ids, margins)
+
+    def _check(self, ids: Sequence[int], max_new_tokens: int) -> None:
+        if not ids:
+            raise InputError("the prompt is empty: a model continues at least 1 token; give it some text")
+        if len(ids) + max_new_tokens > self.context_tokens:
+            raise InputError(
+                f"prompt and continuation are longer than the context: {len(ids)} + {max_new_tokens} tokens, "
+                f"{self.context_tokens} allowed; shorten one of them"
+            )
+        if min(ids) < 0 or max(ids) >= self.vocabulary_size:
+            raise InputError(
+                f"unknown token: ids from {min(ids)} to {max(ids)} were given, 0 to "
+                f"{self.vocabulary_size - 1} are allowed; encode the text with this folder's tokenizer"
+            )
+
+    def _step(
+        self, ids: Sequence[int], past: int, cache: dict[str, onnxruntime.OrtValue], wanted: list[str]
+    ) -> dict[str, onnxruntime.OrtValue]:
+        """Run the model over new tokens behind `past` cached ones.
+
+        The outputs stay OrtValues, bound where the session computes: passed through numpy, the cache would
+        be copied twice a token.
+        """
+        binding = self._session.io_binding()
+        given = {
+            "input_ids": np.array([ids], dtype=np.int64),
+            "attention_mask": np.ones((1, past + len(ids)), dtype=np.int64),
+            "position_ids": np.arange(past, past + len(ids), dtype=np.int64)[None],
+        }
+        for name, kind in self._input_types.items():
+            if name in given:
+                binding.bind_cpu_input(name, given[name])
+            elif name in cache:
+                binding.bind_ortvalue_input(name, cache[name])
+            else:
+                binding.bind_cpu_input(name, _empty_cache(kind))
+        for name in wanted:
+            binding.bind_output(name, "cpu" if name == "logits" else self._device)
+        self._session.run_with_iobinding(binding)
+        return dict(zip(wanted, binding.get_outputs(), strict=True))
+
+
+def _open_session(model: Path, threads: int, providers: tuple[str, ...]) -> onnxruntime.InferenceSession:
+    allowed = onnxruntime.get_available_providers()
+    if missing := set(providers) - set(allowed):
+        raise InputError(
+            f"unknown execution provider: {', '.join(sorted(missing))}; this build of ONNX Runtime has "
+            f"{', '.join(allowed)}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(model), options, providers=list(providers))
+    # ONNX Runtime goes on without a provider that fails to start; a setting must not be dropped in silence.
+    started = session.get_providers()[0]
+    if started != providers[0]:
+        raise InputError(
+            f"execution provider did not start: {providers[0]} was asked for, {started} came; "
+            "install its libraries or leave it out"
+        )
+    return session
+
+
+def _highest(logits_V: NDArray[Any]) -> tuple[int, float]:
+    """Return the most likely token and how far its logit is above the next."""
+    token = int(logits_V.argmax())
+    others = (logits_V[:token].max(initial=-np.inf), logits_V[token + 1 :].max(initial=-np.inf))
+    return token, float(logits_V[token]) - float(max(others))
+
+
+def _empty_cache(kind: Any) -> NDArray[Any]:
+    """Return `[1, H, 0, D]`: the cache before the first token, typed as the session wants it."""
+    _, heads, _, dimension = kind.shape
+    return np.zeros((1, heads, 0, dimension), dtype=ELEMENTS[kind.type])
+
+
+def _past_name(present: str) -> str:
+    return present.replace("present", "past_key_values", 1)
+
+
+def _as_ids(value: int | list[int] | None) -> tuple[int, ...]:
+    """Return the stop tokens of a config, which names none, one or several."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)

@@ -1,0 +1,15 @@
+"""Export to ONNX, as a Prefect task."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from export.onnx.export import ExportOnnxSettings
+from export.onnx.export import export_onnx as stage
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import References, Store
+
+
+@task(name="Export to ONNX", cache_policy=NO_CACHE, persist_result=False)
+def export_onnx(store: Store, settings: ExportOnnxSettings, inputs: References) -> Reference:
+    """Write the student as ONNX with a KV cache."""
+    return store.make(stage, settings, inputs)

@@ -1,0 +1,243 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from evaluation.report import words
+from evaluation.report.render import ReportSettings, write_report
+
+HOSTILE = "<script>alert(1)</script> | `x` $a$ & *b*"
+RANKING = {"kept": [0, 1, 4], "baseline_loss": 3.25, "loss_without_layer": [9.5, 4.75, 3.26, 3.24, 3.5]}
+HISTORY = {
+    "training": [
+        {"step": step, "loss": 4 / step, "cross_entropy": 5 / step, "kl": 3 / step, "learning_rate": 1e-4}
+        | {"tokens": 1024, "seconds": 2.5}
+        for step in range(1, 9)
+    ],
+    "validation": [{"step": 0, "loss": 5.5}, {"step": 8, "loss": 3.75}],
+    "teacher_validation_loss": 3.25,
+}
+
+
+SECTIONS = [
+    "What was gained, and what was lost",
+    "Models",
+    "Variants",
+    "Gates",
+    "Plots",
+    "Which layers went",
+    "Wall time and memory",
+    "Lineage",
+    "The limits of the evidence",
+]
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page: tags, attributes, text by enclosing tag."""
+
+    EMPTY = {"meta", "img", "source", "br"}
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.tables_outside_boxes = 0
+        self.boxes = 0
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "table" and self.tags[-2][1].get("class") != "scroll":
+            self.tables_outside_boxes += 1
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data + " "
+
+    @property
+    def sources(self) -> list[str]:
+        return [found for _, attrs in self.tags for name in ("src", "srcset", "href") if (found := attrs.get(name))]
+
+    @property
+    def exact(self) -> set[str]:
+        return {attrs[name] for _, attrs in self.tags for name in ("value", "title") if name in attrs}
+
+    def says(self, text: str) -> bool:
+        return _plain(text) in _plain(self.text)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("\u00a0", " ").replace("\u2212", "-"))
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def report(results: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report in which everything passed."""
+    return write(tmp_path_factory.mktemp("ships"), results)
+
+
+@pytest.fixture(scope="module")
+def shown(report: Path) -> Page:
+    return page(report)
+
+
+@pytest.fixture(scope="module")
+def poor_report(results: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in which names are hostile, figures and variants missing, and a gate blocks."""
+    poor = json.loads(json.dumps(results))
+    poor["variants"][HOSTILE] = poor["variants"].pop("onnx-int4")
+    poor["variants"]["onnx-fp32"] = {"reason": "no kernel for this platform"}
+    poor["capability"] = {HOSTILE: poor["capability"]["piqa"]}
+    poor["lineage"]["teacher"]["source"] = HOSTILE
+    poor["lineage"]["stages"][0]["kind"] = HOSTILE
+    poor["models"]["student"]["kl_to_teacher_nats_per_token"] = None
+    poor["gates"][1] |= {"value": None, "interval": None, "verdict": "insufficient evidence"}
+    return write(tmp_path_factory.mktemp("poor"), poor, name=HOSTILE)
+
+
+def write(folder: Path, results: dict[str, Any], *, name: str = "demo", side_files: bool = True) -> Path:
+    """Make the report of `results`, with the side files or without; gives its folder."""
+    inputs = {part: folder / part for part in ("results", "pruned", "student")}
+    for path in (*inputs.values(), folder / "report"):
+        path.mkdir(parents=True)
+    (inputs["results"] / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    if side_files:
+        (inputs["pruned"] / "ranking.json").write_text(json.dumps(RANKING), encoding="utf-8")
+        (inputs["student"] / "history.json").write_text(json.dumps(HISTORY), encoding="utf-8")
+    write_report(ReportSettings(name=name), inputs, folder / "report")
+    return folder / "report"
+
+
+def page(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def figures(part: Any, name: str = "") -> list[tuple[str, float]]:
+    """Every number of a part of the results with its field's name, intervals left out."""
+    if isinstance(part, dict):
+        return [one for key, value in part.items() if key != "intervals" for one in figures(value, key)]
+    return [] if part is None or isinstance(part, str | list) else [(name, part)]
+
+
+def test_every_figure_stands_in_the_page_with_its_exact_value(shown: Page, results: dict[str, Any]):
+    for part in ("models", "variants"):
+        for name, value in figures(results[part]):
+            assert repr(value) in shown.exact, (name, value)
+    for stage in results["lineage"]["stages"]:
+        assert {repr(stage["seconds"]), repr(stage["peak_memory_bytes"]), stage["key"], stage["digest"]} <= shown.exact
+    for benchmark, scores in (results["capability"] | results["behaviour"]).items():
+        assert shown.says(benchmark)
+        for score in scores.values():
+            assert {repr(score["value"]), repr(score["n"])} <= shown.exact
+            assert shown.says(f"± {words.fixed(score['stderr'])}")
+
+
+def test_html_and_markdown_spell_figures_and_intervals_alike(report: Path, shown: Page, results: dict[str, Any]):
+    text = _plain((report / "report.md").read_text(encoding="utf-8"))
+    for model in results["models"].values():
+        for name, bounds in model["intervals"].items():
+            spelled = f"{words.figure(name, bounds[0])} to {words.figure(name, bounds[1])}"
+            assert shown.says(spelled)
+            assert f"{words.figure(name, model[name])} ({spelled})" in text
+    for gate in results["gates"]:
+        assert shown.says(gate["limit"]) and gate["limit"] in text
+        assert shown.says(gate["figure"]) and gate["figure"] in text
+        assert repr(gate["value"]) in shown.exact
+
+
+def test_the_verdict_comes_first(report: Path, shown: Page):
+    sentence = "demo ships as torch-fp32, onnx-fp32 and onnx-int4; all 5 blocking gates passed."
+    assert shown.says(f"Distillation report demo Ships {sentence}")
+    assert (report / "report.md").read_text(encoding="utf-8").startswith(f"# demo: ships\n\n**{sentence}**\n")
+
+
+def test_sections_stand_in_their_order(report: Path):
+    for file, heading in (("report.html", r"<h2>(.*)</h2>"), ("report.md", r"(?m)^## (.*)$")):
+        assert re.findall(heading, (report / file).read_text(encoding="utf-8")) == SECTIONS
+
+
+def test_the_page_needs_no_other_file_and_no_network(report: Path, shown: Page):
+    assert len(shown.sources) == 10
+    assert all(source.startswith("data:image/png;base64,") for source in shown.sources)
+    assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object"}
+    assert "http" not in shown.text and "url(" not in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_images_decode_and_are_the_files_beside_the_page(report: Path, shown: Page):
+    embedded = {base64.b64decode(source.partition(",")[2]) for source in shown.sources}
+    files = sorted((report / "plots").iterdir())
+    light = [file.stem for file in files if not file.stem.endswith("-dark")]
+    assert light == ["gates", "layers", "loss", "stages", "variants"]
+    assert {file.read_bytes() for file in files} == embedded
+    for content in embedded:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        assert image.width > 700 and not image.info.get("Software")
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path, report: Path, results: dict[str, Any]):
+    again = write(tmp_path, results)
+    files = [path.relative_to(report) for path in report.rglob("*") if path.is_file()]
+    assert len(files) == 12
+    assert all((again / path).read_bytes() == (report / path).read_bytes() for path in files)
+
+
+def test_layers_are_named_as_kept_or_dropped(shown: Page):
+    assert shown.says("Of the teacher's 5 layers, counted from 0, the student kept 3: 0, 1 and 4.")
+    assert shown.says("because the teacher misses them least: 2 and 3.")
+
+
+def test_a_wide_table_scrolls_inside_its_own_box(shown: Page):
+    assert shown.tables_outside_boxes == 0
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in shown.tags
+
+
+def test_an_absent_variant_is_a_row_with_its_reason(poor_report: Path):
+    # Once among what ships, and once in each of the three tables of figures.
+    assert page(poor_report).text.count("not made: no kernel for this platform") == 4
+    assert "| onnx-fp32 | not made: no kernel for this platform |" in (poor_report / "report.md").read_text("utf-8")
+
+
+def test_what_was_not_measured_is_not_a_number(poor_report: Path):
+    shown = page(poor_report)
+    assert shown.says("n/a not measured in this run") and shown.says("n/a nothing was measured")
+    assert shown.says("n/a the others are compared with it") and shown.says("n/a too few samples")
+    assert not re.search(r"\b(None|nan|inf)\b", shown.text)
+
+
+def test_names_are_shown_and_never_run(poor_report: Path):
+    shown = page(poor_report)
+    assert "script" not in {tag for tag, _ in shown.tags}
+    assert shown.text.count(HOSTILE) >= 10
+    text = (poor_report / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in text.replace("\\<", "")
+    for table in re.findall(r"(?m)(?:^\|.*\n)+", text):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
+def test_what_there_are_no_figures_for_is_left_out(tmp_path: Path, results: dict[str, Any]):
+    bare = results | {"variants": {"torch-fp32": {"reason": "out of memory"}}, "gates": [], "capability": {}}
+    bare |= {"behaviour": {}, "lineage": results["lineage"] | {"stages": []}}
+    folder = write(tmp_path, bare, side_files=False)
+    assert not list((folder / "plots").iterdir())
+    shown = page(folder)
+    assert not shown.says("Which layers went") and shown.says("The recipe sets no gates.")
+    assert shown.says("demo is blocked, because no variant may ship: torch-fp32 (not made: out of memory).")

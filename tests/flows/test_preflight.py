@@ -1,0 +1,150 @@
+"""What `check` refuses, each with words that say what to do, and what it answers for a recipe that can run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import estimate, preflight
+from stillhouse.cli import command
+from stillhouse.errors import InputError
+
+LINES = [{"text": f"Number {number} is a plain sentence about copper stills and malt."} for number in range(60)]
+
+
+@pytest.fixture
+def write(tiny_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Write a working recipe beside its data, with changes by dotted key."""
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, LINES)))
+
+    def write_recipe(**changes) -> Path:
+        recipe = {
+            "name": "mine",
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": 1,
+            "teacher": str(tiny_model),
+            "data": {"sets": [{"kind": "jsonl", "path": "data.jsonl"}], "sequence_length": 32},
+            "student": {"kind": "depth", "layers": 1},
+            "benchmark": {"prompt_tokens": 16, "new_tokens": 4},
+        }
+        for key, value in changes.items():
+            section, _, name = key.partition("__")
+            if name:
+                recipe.setdefault(section, {})[name] = value
+            else:
+                recipe[section] = value
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe))
+        return path
+
+    return write_recipe
+
+
+def refused(path: Path, tmp_path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        preflight.check(path, tmp_path / "runs")
+    return str(caught.value)
+
+
+def test_a_recipe_that_can_run_is_told_what_it_costs(write, tmp_path):
+    said = preflight.check(write(), tmp_path / "runs")
+    assert "can run on cpu in fp32 with 1 threads" in said
+    assert "disk" in said and "memory" in said and "min" in said
+
+
+def test_the_command_line_exits_0_or_2_and_prints_no_traceback(write, tmp_path, capsys):
+    assert command(["check", str(write()), "--runs", str(tmp_path / "runs")]) == 0
+    assert command(["check", str(tmp_path / "none.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("stillhouse: no recipe at") and "Traceback" not in said
+
+
+def test_a_missing_teacher(write, tmp_path):
+    assert "missing teacher" in refused(write(teacher="./nowhere"), tmp_path)
+
+
+def test_more_layers_than_there_are(write, tmp_path):
+    said = refused(write(student={"kind": "depth", "layers": 3}), tmp_path)
+    assert "student.layers is 3" in said and "keep between 1 and 2" in said
+
+
+def test_a_student_with_another_tokenizer(write, tmp_path, tiny_model):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    content = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    said = refused(write(student={"kind": "model", "source": str(other)}), tmp_path)
+    assert "the tokenizers differ" in said
+
+
+def test_a_student_with_the_same_tokenizer_is_welcome(write, tmp_path, tiny_model):
+    assert "can run" in preflight.check(write(student={"kind": "model", "source": str(tiny_model)}), tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ('{"text": "fine"}\n{"text": \n', "line 2"),
+        ('{"text": "fine"}\n["not an object"]\n', "line 2"),
+        ('{"words": "neither text nor messages"}\n', "line 1"),
+    ],
+)
+def test_data_that_cannot_be_read(write, tmp_path, text, words):
+    path = write()
+    (tmp_path / "data.jsonl").write_text(text)
+    assert words in refused(path, tmp_path)
+
+
+def test_missing_data(write, tmp_path):
+    path = write()
+    (tmp_path / "data.jsonl").unlink()
+    assert "no data file" in refused(path, tmp_path)
+
+
+def test_held_out_text_that_occurs_in_training(write, tmp_path):
+    (tmp_path / "held.jsonl").write_text(json.dumps(LINES[3]))
+    sets = [{"kind": "jsonl", "path": "data.jsonl", "held_out": "held.jsonl"}]
+    assert "held-out text is trained on as well" in refused(write(data__sets=sets), tmp_path)
+
+
+def test_an_unknown_benchmark(write, tmp_path):
+    said = refused(write(evaluation={"benchmarks": ["arc_eazy"]}), tmp_path)
+    assert "arc_eazy" in said and "arc_easy" in said
+
+
+def test_a_gate_on_a_figure_that_no_stage_produces(write, tmp_path):
+    gate = {"figure": "models.student.held_out_los", "at_most": 1}
+    said = refused(write(gates=[gate]), tmp_path)
+    assert "models.student.held_out_los" in said
+
+
+def test_rows_longer_than_the_context(write, tmp_path):
+    assert "context holds 128" in refused(write(data__sequence_length=512), tmp_path)
+
+
+def test_a_device_that_is_not_there(write, tmp_path):
+    assert "device 'cuda:7' cannot be used here" in refused(write(device="cuda:7"), tmp_path)
+
+
+def test_too_little_disk(write, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    assert "too little disk" in refused(write(), tmp_path)
+
+
+def test_too_little_memory(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate.machine, "memory_bytes", lambda: 1000)
+    assert "too little memory" in refused(write(), tmp_path)
+
+
+def test_nothing_is_made_when_a_recipe_is_refused(write, tmp_path):
+    assert command(["run", str(write(teacher="./nowhere")), "--runs", str(tmp_path / "runs")]) == 2
+    assert not list(tmp_path.glob("runs/*/*/results.json"))
+    assert not (tmp_path / "runs" / "mine").exists()

@@ -1,0 +1,71 @@
+"""Depth pruning: which layers stay, and that what stays computes what it computed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.data.dataset import Split, write_split
+from stillhouse.models.load import load_model
+from stillhouse.models.pruning import PruneSettings, choose_layers, keep_layers, prune_layers, transformer_layers
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.student import DepthPruned
+
+
+def test_the_layers_that_hurt_most_stay_in_order_of_depth():
+    assert choose_layers([5.0, 1.0, 3.0, 2.0, 4.0], 3) == [0, 2, 4]
+
+
+def test_a_layer_without_which_nothing_is_a_number_stays():
+    assert choose_layers([1.0, float("nan"), 2.0], 1) == [1]
+
+
+def test_equal_hurt_keeps_the_earlier_layer():
+    assert choose_layers([1.0, 1.0, 1.0], 2) == [0, 1]
+
+
+def test_all_layers_kept_is_the_same_model(tiny_model: Path):
+    whole = load_model(tiny_model, device="cpu", dtype="fp32")
+    kept = keep_layers(load_model(tiny_model, device="cpu", dtype="fp32"), range(len(transformer_layers(whole))))
+    ids = torch.arange(5, 15)[None]
+    torch.testing.assert_close(kept(ids).logits, whole(ids).logits)
+
+
+def test_a_cut_model_generates_with_its_cache_as_without(tiny_model: Path):
+    model = keep_layers(load_model(tiny_model, device="cpu", dtype="fp32"), [1])
+    ids = torch.arange(5, 15)[None]
+    with_cache = model.generate(ids, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    without = model.generate(ids, max_new_tokens=5, do_sample=False, use_cache=False, pad_token_id=0)
+    assert with_cache.tolist() == without.tolist()
+
+
+def test_the_useless_layer_goes(tiny_model: Path, tmp_path: Path):
+    model = load_model(tiny_model, device="cpu", dtype="fp32")
+    with torch.no_grad():
+        # A block whose two outputs are zero adds nothing to the residual stream.
+        model.model.layers[0].self_attn.o_proj.weight.zero_()
+        model.model.layers[0].mlp.down_proj.weight.zero_()
+        model.model.layers[1].mlp.down_proj.weight.mul_(30)
+    from stillhouse.models.load import load_tokenizer, save_model
+
+    teacher = tmp_path / "teacher"
+    save_model(model, load_tokenizer(tiny_model), teacher)
+    ids = np.random.default_rng(0).integers(5, 100, size=64).astype(np.int32)
+    counted = np.ones(64, dtype=bool)
+    starts = np.array([0, 32, 64])
+    counted[[0, 32]] = False
+    write_split(tmp_path / "dataset", "train", Split(ids, counted, starts, np.array([32, 32]), ("a/0", "a/1")))
+    settings = PruneSettings(
+        student=DepthPruned(layers=1, ranking_tokens=64),
+        sequence_length=32,
+        compute=Compute(device="cpu", precision="fp32", threads=1, seed=0),
+    )
+    student = tmp_path / "student"
+    student.mkdir()
+    prune_layers(settings, {"teacher": teacher, "dataset": tmp_path / "dataset"}, student)
+    ranking = json.loads((student / "ranking.json").read_text())
+    assert ranking["kept"] == [1]
+    assert ranking["loss_without_layer"][0] == pytest.approx(ranking["baseline_loss"], rel=1e-5)
+    assert load_model(student, device="cpu", dtype="fp32").config.num_hidden_layers == 1
