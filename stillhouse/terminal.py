@@ -24,21 +24,22 @@ def shown() -> Iterator[None]:
 
 
 class PlainLines:
-    """One line at a stage's start and end, and now and then between."""
+    """One line at a stage's start and end, at whatever it begins to do, and now and then between."""
 
     def __init__(self) -> None:
         self._stage = ""
+        self._notes: set[str] = set()
         self._started = self._said = time.monotonic()
 
     def __call__(self, step: Progress) -> None:
         """Print the step, unless the last line is too young."""
         now = time.monotonic()
-        new = step.stage != self._stage
-        if new:
-            self._stage, self._started = step.stage, now
+        if step.stage != self._stage:
+            self._stage, self._started, self._notes = step.stage, now, set()
         ends = step.total > 0 and step.done >= step.total
-        if new or ends or not step.total or now - self._said >= _PLAIN_SECONDS:
+        if step.note not in self._notes or ends or now - self._said >= _PLAIN_SECONDS:
             self._said = now
+            self._notes.add(step.note)
             print(f"{step.stage}: {describe(step, now - self._started)}", file=sys.stderr, flush=True)
 
 

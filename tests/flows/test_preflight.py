@@ -90,7 +90,7 @@ def test_a_student_with_the_same_tokenizer_is_welcome(write, tmp_path, tiny_mode
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "empty"),
+        ("", "holds no document"),
         ('{"text": "fine"}\n{"text": \n', "line 2"),
         ('{"text": "fine"}\n["not an object"]\n', "line 2"),
         ('{"words": "neither text nor messages"}\n', "line 1"),
