@@ -10,7 +10,7 @@ from stillhouse.recipe import Recipe
 
 _TRAINING_SHARE = 0.35
 """Of the probe's speed on one big matrix, what a whole training step reaches: attention, norms, softmax over the
-vocabulary and the optimizer are not matrix products. Measured on the demo (docs/results of the README)."""
+vocabulary and the optimizer are not matrix products. Set from the demo's own wall time (README)."""
 _OTHER_SECONDS = 20.0
 """Start-up, export and packaging of any run."""
 

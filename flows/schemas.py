@@ -1,20 +1,85 @@
-"""Publish the JSON Schemas of recipes and results: `python -m flows.schemas` writes docs/schemas/."""
+"""Publish what people and editors read of recipes and results: `python -m flows.schemas` writes into docs/.
+
+The JSON Schemas, and a page made from each: every key, its type, its default and what it means.
+"""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from evaluation.results import Results
 from stillhouse.recipe import Recipe
 from stillhouse.store.fingerprint import PROJECT_ROOT
 
-FOLDER = PROJECT_ROOT / "docs" / "schemas"
+FOLDER = PROJECT_ROOT / "docs"
+_RECIPE = """# The recipe
+
+Made from the schema (`make schemas`); the same as JSON Schema: [recipe.schema.json](schemas/recipe.schema.json), which
+editors read for completion. Unknown keys are refused. Relative paths start from the recipe's own folder.
+`recipes/demo.yaml` and `recipes/tiny.yaml` are commented examples.
+"""
+_RESULTS = """# results.json
+
+Made from the schema (`make schemas`); the same as JSON Schema: [results.schema.json](schemas/results.schema.json).
+A gate's `figure` is a path in this file, as in `models.student.held_out_loss_nats_per_token`,
+`variants.onnx-int4.inter_token_latency_ms.p50` or `capability.piqa.student.value`.
+"""
+_HEAD = "| key | type | default | meaning |\n|---|---|---|---|\n"
 
 
 def main() -> None:
-    """Write both files."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, model in (("recipe", Recipe), ("results", Results)):
-        text = json.dumps(model.model_json_schema(), indent=1) + "\n"
-        (FOLDER / f"{name}.schema.json").write_text(text, encoding="utf-8")
+    """Write schemas and pages."""
+    for path, text in published().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def published() -> dict[Path, str]:
+    """Every file that is made from the models, with today's content."""
+    kinds: tuple[tuple[str, type[BaseModel], str], ...] = (("recipe", Recipe, _RECIPE), ("results", Results, _RESULTS))
+    files = {}
+    for name, model, opening in kinds:
+        schema = model.model_json_schema()
+        files[FOLDER / "schemas" / f"{name}.schema.json"] = json.dumps(schema, indent=1) + "\n"
+        files[FOLDER / f"{name}.md"] = opening + "".join(_sections(schema))
+    return files
+
+
+def _sections(schema: dict[str, Any]) -> Iterator[str]:
+    for name, part in ((schema["title"], schema), *schema["$defs"].items()):
+        yield f"\n## {name}\n\n{part.get('description', '').strip()}\n\n{_HEAD}"
+        for key, field in part.get("properties", {}).items():
+            default = _default(field)
+            meaning = " ".join(field.get("description", "").split())
+            yield f"| `{key}` | {_type(field)} | {_cell(default)} | {_cell(meaning)} |\n"
+
+
+def _default(field: dict[str, Any]) -> str:
+    """A section's defaults stand in its own table."""
+    if "default" not in field:
+        return "required"
+    return "its own" if isinstance(field["default"], dict) and field["default"] else f"`{json.dumps(field['default'])}`"
+
+
+def _type(field: dict[str, Any]) -> str:
+    """A type in a few words; a section by its name."""
+    if "$ref" in field:
+        return field["$ref"].rsplit("/", 1)[1]
+    for union in ("anyOf", "oneOf"):
+        if union in field:
+            return " or ".join(_type(one) for one in field[union])
+    if "enum" in field or "const" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if field.get("type") == "array" and "items" in field:
+        return f"list of {_type(field['items'])}"
+    return str(field.get("type", "any"))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

