@@ -35,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(folder)]
     killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while not list(folder.glob("store/distill/*.partial/work/step-*")):
+    while not list(folder.glob("store/distill/*.partial/*/step-*")):
         assert killed.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
