@@ -111,12 +111,15 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
     reference = open_variant(inputs["reference"], threads=settings.threads, device=settings.device)
     vocabulary = reference.logits(pieces[0].ids[:1]).shape[1]
     compared: list[Comparison] = []
+    continuations: list[list[int]] = []
     for batch in _batches(pieces, SCRATCH_BYTES // (4 * vocabulary)):
-        _ask(settings, inputs["variant"], batch, work)
+        # One process answers the first batch and the prompts: opening a variant takes a while.
+        asked = [] if continuations else [prompt.ids for prompt in prompts]
+        continuations += _ask(settings, inputs["variant"], batch, asked, work)
         for number, piece in enumerate(batch):
             progress.step("compares with torch-fp32", len(compared), len(pieces))
             compared.append(_compare(piece, reference.logits(piece.ids), np.load(_scratch(work, number))))
-    continued = _continue(settings, inputs["variant"], reference, prompts)
+    continued = _continue(reference, prompts, continuations, settings.greedy_tokens)
     shutil.rmtree(work)
     figures = _figures(compared, continued, settings.seed)
     details = {"figures": figures, "documents": compared, "continuations": continued}
@@ -160,41 +163,37 @@ def _batches(pieces: Sequence[Piece], limit: int) -> Iterator[list[Piece]]:
     yield batch
 
 
-def _ask(settings: ParitySettings, variant: Path, batch: Sequence[Piece], work: Path) -> None:
-    """Let the variant write the batch's logits to scratch files."""
-    requests = [
-        {"ids": piece.ids, "positions": piece.positions, "file": str(_scratch(work, number))}
-        for number, piece in enumerate(batch)
-    ]
-    _run_child(settings, variant, requests=requests, prompts=[])
-
-
-def _continue(
-    settings: ParitySettings, variant: Path, reference: LanguageModel, prompts: Sequence[Piece]
-) -> list[Continuation]:
-    """Continue every prompt with both, and count the leading tokens that are equal."""
-    found = _run_child(settings, variant, requests=[], prompts=[prompt.ids for prompt in prompts])
-    continued = []
-    for number, (prompt, ids) in enumerate(zip(prompts, found["continuations"], strict=True)):
-        progress.step("continues prompts with torch-fp32", number, len(prompts))
-        expected = reference.generate_with_margins(prompt.ids, max_new_tokens=settings.greedy_tokens).ids
-        equal = np.cumprod(np.equal(ids, expected)).sum()
-        continued.append(Continuation(prompt.name, int(equal), ids, expected))
-    return continued
-
-
-def _run_child(
-    settings: ParitySettings, variant: Path, *, requests: list[dict[str, Any]], prompts: list[list[int]]
-) -> dict[str, Any]:
+def _ask(
+    settings: ParitySettings, variant: Path, batch: Sequence[Piece], prompts: list[list[int]], work: Path
+) -> list[list[int]]:
+    """Let the variant write the batch's logits to scratch files, and return how it continues the prompts."""
     payload = {
         "variant": str(variant),
         "threads": settings.threads,
         "device": settings.device,
-        "requests": requests,
+        "requests": [
+            {"ids": piece.ids, "positions": piece.positions, "file": str(_scratch(work, number))}
+            for number, piece in enumerate(batch)
+        ],
         "prompts": prompts,
         "new_tokens": settings.greedy_tokens,
     }
-    return child.run(f"{parity_child.__name__}:answer", payload, threads=settings.threads)
+    answer = child.run(f"{parity_child.__name__}:answer", payload, threads=settings.threads)
+    continuations: list[list[int]] = answer["continuations"]
+    return continuations
+
+
+def _continue(
+    reference: LanguageModel, prompts: Sequence[Piece], continuations: Sequence[list[int]], new_tokens: int
+) -> list[Continuation]:
+    """Continue every prompt with the reference, and count the leading tokens that are the variant's."""
+    continued = []
+    for number, (prompt, ids) in enumerate(zip(prompts, continuations, strict=True)):
+        progress.step("continues prompts with torch-fp32", number, len(prompts))
+        expected = reference.generate_with_margins(prompt.ids, max_new_tokens=new_tokens).ids
+        equal = np.cumprod(np.equal(ids, expected)).sum()
+        continued.append(Continuation(prompt.name, int(equal), ids, expected))
+    return continued
 
 
 def _scratch(work: Path, number: int) -> Path:

@@ -1,8 +1,10 @@
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from evaluation import efficiency
 from evaluation.efficiency import EfficiencySettings, measure_efficiency, summarize
 from evaluation.results import VariantFigures
 from stillhouse.errors import InputError
@@ -18,6 +20,23 @@ SAMPLES = {
     "time_to_first_token_ms": [10.0, 20.0, 40.0],
     "inter_token_latency_ms": [[1.0, 2.0], [2.0, 2.0], [4.0, 50.0]],
 }
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tests do not wait for the machine; what was done while it was held is kept."""
+    happened: list[str] = []
+
+    @contextmanager
+    def held():
+        happened.append("held")
+        yield
+        happened.append("given back")
+
+    run = efficiency.child.run
+    monkeypatch.setattr(efficiency, "measuring_alone", held)
+    monkeypatch.setattr(efficiency.child, "run", lambda *given, **named: happened.append("run") or run(*given, **named))
+    return happened
 
 
 def test_figures_are_medians_worked_out_by_hand():
@@ -43,21 +62,19 @@ def test_the_99th_percentile_needs_a_hundred_samples():
     assert summarize(samples, prompt_tokens=64)["inter_token_latency_ms"]["p99"] == 2
 
 
-@pytest.mark.parametrize("kind", ["tiny_model", "tiny_onnx"])
-def test_a_variant_is_timed_token_by_token(kind: str, request: pytest.FixtureRequest, tmp_path: Path):
-    variant: Path = request.getfixturevalue(kind)
-    measure_efficiency(SETTINGS, {"variant": variant}, tmp_path)
+def test_a_variant_is_timed_token_by_token_and_alone(tiny_onnx: Path, tmp_path: Path, alone: list[str]):
+    measure_efficiency(SETTINGS, {"variant": tiny_onnx}, tmp_path)
     facts = json.loads((tmp_path / "facts.json").read_text())
     samples = json.loads((tmp_path / "efficiency.json").read_text())["samples"]
-    assert set(facts) <= set(VariantFigures.model_fields)
+    assert alone == ["held", "run", "given back"]
     assert [len(times) for times in samples["inter_token_latency_ms"]] == [3] * 5
     assert len(samples["load_seconds"]) == 5
-    assert facts["size_bytes"] == sum(path.stat().st_size for path in variant.iterdir())
+    assert facts["size_bytes"] == sum(path.stat().st_size for path in tiny_onnx.iterdir())
     assert 0 < facts["peak_memory_above_imports_bytes"] < facts["peak_memory_bytes"]
 
 
-def test_what_is_left_open_by_parity_and_efficiency_together_is_nothing(tiny_onnx: Path, tmp_path: Path):
-    measure_efficiency(SETTINGS, {"variant": tiny_onnx}, tmp_path)
+def test_a_torch_variant_gives_the_figures_that_parity_leaves_open(tiny_model: Path, tmp_path: Path):
+    measure_efficiency(SETTINGS, {"variant": tiny_model}, tmp_path)
     facts = json.loads((tmp_path / "facts.json").read_text())
     parity = {"bits_per_byte", "kl_to_fp32", "top1_agreement", "greedy_prefix_tokens", "bits_per_byte_ratio_to_fp32"}
     assert set(facts) | parity | {"parity_tokens"} == set(VariantFigures.model_fields)

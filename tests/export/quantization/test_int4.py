@@ -30,7 +30,7 @@ def _to_nearest(weight_KN: np.ndarray, block: int) -> np.ndarray:
     """Symmetric round to nearest, written down again: the largest of a block becomes -8 steps."""
     blocks = weight_KN.T.reshape(weight_KN.shape[1], -1, block)
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
-    scale = largest / -8
+    scale = np.where(largest == 0, 1, largest / -8)
     return (np.clip(np.round(blocks / scale), -8, 7) * scale).reshape(weight_KN.T.shape).T
 
 
