@@ -53,15 +53,16 @@ def test_logits_are_those_of_weights_rounded_to_nearest(variant: Path, tiny_mode
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            parameter.data = torch.from_numpy(_to_nearest(parameter.data.numpy().T, 16).T.copy())
     ids = [5, 60, 70, 80, 90]
     with torch.inference_mode():
+        exact = model(torch.tensor([ids])).logits[0].numpy()
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.data = torch.from_numpy(_to_nearest(parameter.data.numpy().T, 16).T.copy())
         expected = model(torch.tensor([ids])).logits[0].numpy()
     found = Decoder.open(variant, threads=1).logits(ids)
-    # Activations are rounded to 8 bits on top.
-    assert np.abs(found - expected).max() < 0.05 * expected.std()
+    # Activations are rounded to 8 bits on top, which costs little beside the weights.
+    assert (found - expected).std() < 0.2 * (exact - expected).std()
 
 
 def test_optimum_opens_it(variant: Path):
