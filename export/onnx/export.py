@@ -1,26 +1,19 @@
-"""The student as ONNX in fp32: optimum's export, which torch-free serving opens.
+"""The student as ONNX in fp32: optimum's export, which torch-free serving opens."""
 
-The weights go beside the graph as external data: ONNX Runtime maps them into memory, where weights inside the
-protobuf would be held twice while they load.
-"""
-
+import logging
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from export.quiet import quiet
+from export.onnx.files import MODEL, save_model
 from export.variants import copy_companions
 from stillhouse import progress
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import WORK, Inputs
 
-if TYPE_CHECKING:
-    import onnx
-
-MODEL = "model.onnx"
-DATA = "model.onnx_data"
-INLINE_BYTES = 1024
-NOISY = ("optimum", "transformers", "torch.onnx")
+_NOISY = ("optimum", "transformers", "torch.onnx")
 
 
 class ExportOnnxSettings(Settings):
@@ -41,7 +34,7 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
     # optimum appends to external data that lies there already, so a killed attempt is not built upon.
     shutil.rmtree(work, ignore_errors=True)
     # What the tracer warns of, `evaluation/parity.py` measures.
-    with quiet(*NOISY):
+    with _quiet():
         main_export(
             str(inputs["student"]),
             output=work,
@@ -57,13 +50,17 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
     shutil.rmtree(work)
 
 
-def save_model(model: "onnx.ModelProto", folder: Path) -> None:
-    """Write `model.onnx`, and its weights beside it in `model.onnx_data`."""
-    import onnx
-
-    # onnx appends to a data file that exists.
-    (folder / DATA).unlink(missing_ok=True)
-    onnx.save_model(model, folder / MODEL, save_as_external_data=True, location=DATA, size_threshold=INLINE_BYTES)
-    for name in (MODEL, DATA):
-        if (folder / name).exists():
-            (folder / name).chmod(0o644)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop Python warnings, and what the exporter's libraries say below an error."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -79,8 +79,16 @@ class Decoder:
         Raises:
             InputError: When the sequence is empty, longer than the context or holds an unknown token.
         """
+        return self.outputs(ids, ["logits"])["logits"][0].astype(np.float32, copy=False)
+
+    def outputs(self, ids: Sequence[int], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return any of the graph's outputs, as the graph shapes them, after one pass over the whole sequence.
+
+        Raises:
+            InputError: As `logits` does.
+        """
         self._check(ids, 0)
-        return self._step(ids, 0, {}, ["logits"])["logits"].numpy()[0].astype(np.float32, copy=False)
+        return {name: value.numpy() for name, value in self._step(ids, 0, {}, names).items()}
 
     def generate(
         self,
@@ -144,7 +152,7 @@ class Decoder:
             )
 
     def _step(
-        self, ids: Sequence[int], past: int, cache: dict[str, onnxruntime.OrtValue], wanted: list[str]
+        self, ids: Sequence[int], past: int, cache: dict[str, onnxruntime.OrtValue], wanted: Sequence[str]
     ) -> dict[str, onnxruntime.OrtValue]:
         """Run the model over new tokens behind `past` cached ones.
 
@@ -165,7 +173,7 @@ class Decoder:
             else:
                 binding.bind_cpu_input(name, _empty_cache(kind))
         for name in wanted:
-            binding.bind_output(name, "cpu" if name == "logits" else self._device)
+            binding.bind_output(name, self._device if name.startswith("present") else "cpu")
         self._session.run_with_iobinding(binding)
         return dict(zip(wanted, binding.get_outputs(), strict=True))
 
