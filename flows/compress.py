@@ -70,7 +70,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     student = work.make(distill, settings.distill, {"start": start, **read})
     models = {"teacher": teacher, "pruned": start, "student": student}
     scores = score_models(settings, work, models, data["dataset"])
-    variants = make_variants(settings, work, student)
+    variants = make_variants(settings, work, student, data["dataset"])
     measured = measure_variants(settings, work, variants, data["dataset"])
     found = {**models, **data, **scores, **variants, **measured}
     results = work.make(assemble_results, settings.assemble(work.absent), found)
@@ -110,7 +110,9 @@ def score_models(
     return scores
 
 
-def make_variants(settings: SettingsOfStages, work: Work, student: Reference) -> dict[str, Reference]:
+def make_variants(
+    settings: SettingsOfStages, work: Work, student: Reference, dataset: Reference
+) -> dict[str, Reference]:
     """The deployable forms, by `variant_<name>`; one that cannot be made is noted with its reason."""
     made = {"variant_torch-fp32": work.make(copy_student, settings.copy_student, {"student": student})}
     onnx = None
@@ -119,7 +121,7 @@ def make_variants(settings: SettingsOfStages, work: Work, student: Reference) ->
     if onnx is not None and "onnx-fp32" in settings.variants:
         made["variant_onnx-fp32"] = onnx
     if onnx is not None and "onnx-int4" in settings.variants:
-        int4 = work.attempt("onnx-int4", quantize_int4, settings.quantize_int4, {"onnx": onnx})
+        int4 = work.attempt("onnx-int4", quantize_int4, settings.quantize_int4, {"onnx": onnx, "dataset": dataset})
         made |= {} if int4 is None else {"variant_onnx-int4": int4}
     return made
 

@@ -122,7 +122,7 @@ class SettingsOfStages:
     @property
     def quantize_int4(self) -> QuantizeInt4Settings:
         """Of `quantize_int4`."""
-        return QuantizeInt4Settings(int4=self.recipe.export.int4)
+        return QuantizeInt4Settings(int4=self.recipe.export.int4, threads=self.compute.threads)
 
     @property
     def parity(self) -> ParitySettings:

@@ -14,9 +14,9 @@ class Int4(Settings):
 
     block_size: Literal[16, 32, 64, 128] = 32
     """Weights that share one scale."""
-    symmetric: bool = True
-    """No zero points: smaller, and no less exact."""
-    method: Literal["gptq", "nearest"] = "nearest"
+    symmetric: bool = False
+    """No zero points: a little smaller; less exact with `gptq`, more exact with `nearest`."""
+    method: Literal["gptq", "nearest"] = "gptq"
     """`gptq` makes each rounding error good by the weights that follow, on training text; `nearest` needs none."""
     calibration_tokens: int = Field(default=4096, ge=256)
     """Training tokens that `gptq` reads."""
