@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny test slow check setup lock schemas
+.PHONY: demo tiny test check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 13 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -16,9 +16,6 @@ tiny: setup  ## the same stages on a one-megabyte model (under 3 minutes)
 
 test: setup  ## what CI runs
 	$(BIN)/python -m pytest -q
-
-slow: setup  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

@@ -10,18 +10,17 @@ from numpy.typing import ArrayLike
 from pydantic import PositiveInt
 
 from evaluation import efficiency_child
-from evaluation.statistics import bootstrap_median_interval
+from evaluation.statistics import SAMPLES_FOR_P99, bootstrap_median_interval
 from stillhouse import child
 from stillhouse.errors import InputError
 from stillhouse.machine import measuring_alone
 from stillhouse.recipe.benchmark import Benchmark
 from stillhouse.recipe.settings import Settings
+from stillhouse.serving.decoder import context_tokens
 from stillhouse.store.artifact import FACTS, MANIFEST, Inputs
 
 SEED = 0
 LOADS = 5
-# Below this, the 99th percentile is the slowest sample by another name.
-SAMPLES_FOR_P99 = 100
 
 
 class EfficiencySettings(Settings):
@@ -49,10 +48,11 @@ def measure_efficiency(settings: EfficiencySettings, inputs: Inputs, folder: Pat
     variant, benchmark = inputs["variant"], settings.benchmark
     config = json.loads((variant / "config.json").read_text(encoding="utf-8"))
     needed = benchmark.prompt_tokens + benchmark.new_tokens
-    if needed > config["max_position_embeddings"]:
+    allowed = context_tokens(config)
+    if needed > allowed:
         raise InputError(
             f"the benchmark does not fit the model's context: prompt_tokens + new_tokens is {needed}, "
-            f"{config['max_position_embeddings']} allowed; lower one of them"
+            f"{allowed} allowed; lower one of them"
         )
     payload = {
         "variant": str(variant),

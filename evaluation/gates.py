@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from evaluation.results import GateResult, ModelFigures, Percentiles, Score, VariantFigures, Verdict
+from evaluation.statistics import SAMPLES_FOR_P99
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
 from stillhouse.recipe.recipe import Recipe
@@ -45,6 +46,7 @@ def figures_of(recipe: Recipe) -> frozenset[str]:
         f"variants.{variant}.{figure}"
         for variant in {_REFERENCE_VARIANT, *recipe.export.variants}
         for figure in _numbers(VariantFigures)
+        if not (figure.endswith(".p99") and _samples(figure, recipe) < SAMPLES_FOR_P99)
     }
     return frozenset(held_out | capability | variants)
 
@@ -93,6 +95,13 @@ def variants_left_out(results: Sequence[GateResult]) -> dict[str, str]:
 
 def _not_passed(results: Sequence[GateResult]) -> Iterator[GateResult]:
     return (gate for gate in results if gate.action == "block" and gate.verdict != "passed")
+
+
+def _samples(figure: str, recipe: Recipe) -> int:
+    """Timed samples behind a latency: one prefill a repeat, and one gap before each token after the first."""
+    benchmark = recipe.benchmark
+    gaps = figure.startswith("inter_token_latency_ms")
+    return benchmark.repeats * (benchmark.new_tokens - 1 if gaps else 1)
 
 
 def _numbers(part: type[BaseModel]) -> Iterator[str]:

@@ -32,6 +32,8 @@ from stillhouse.store.artifact import FACTS, WORK, Inputs
 SCRATCH_BYTES = 256 * 2**20
 # Positions whose distributions exist at once in float64.
 CHUNK = 64
+# Length of a prompt that is continued, the first tokens of a held-out document.
+PROMPT_TOKENS = 16
 
 
 class ParitySettings(Settings):
@@ -43,7 +45,7 @@ class ParitySettings(Settings):
     """Length of the greedy continuations."""
     greedy_prompts: int = Field(default=16, ge=2)
     """Held-out documents whose beginning is continued."""
-    prompt_tokens: PositiveInt = 16
+    prompt_tokens: PositiveInt = PROMPT_TOKENS
     """Length of that beginning."""
     device: str
     """A torch device."""
@@ -140,7 +142,7 @@ def _choose(split: Split, budget: int) -> list[Piece]:
     if len({piece.name for piece in chosen}) < 2:
         raise InputError(
             f"parity needs at least 2 held-out documents with counted tokens: the first {budget} tokens "
-            f"hold {len(chosen)}; raise evaluation.parity_tokens or data.held_out_tokens"
+            f"hold {len({piece.name for piece in chosen})}; raise evaluation.parity_tokens or data.held_out_tokens"
         )
     return chosen
 

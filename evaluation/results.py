@@ -24,9 +24,9 @@ class StageRecord(Part):
     digest: str
     """SHA-256 over the files: what came out."""
     seconds: float
-    """Wall time of making it, whenever that was."""
+    """Wall time of making it, whenever that was, less what it waited for other runs."""
     peak_memory_bytes: int
-    """Highest resident memory while it was made."""
+    """Highest resident memory of one process while it was made."""
     inputs: dict[str, str]
     """Name of each input and its key."""
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+# Below this, the 99th percentile is the slowest sample by another name.
+SAMPLES_FOR_P99 = 100
 
 
 def bootstrap_mean_interval(

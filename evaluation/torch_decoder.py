@@ -23,6 +23,7 @@ class TorchDecoder:
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer):
         self._model = model
+        # Never asked: it is held so that load time and memory are those of a model that is ready to serve.
         self._tokenizer = tokenizer
 
     @classmethod

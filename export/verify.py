@@ -8,8 +8,9 @@ from typing import Any
 from stillhouse import machine
 from stillhouse.errors import InputError
 from stillhouse.serving.decoder import Decoder
-from stillhouse.store.artifact import MANIFEST, Manifest, find_damage, read_manifest
+from stillhouse.store.artifact import FACTS, MANIFEST, Manifest, find_damage, read_manifest
 
+_KIND = "build_package"
 _SMOKE = "smoke.json"
 
 
@@ -30,10 +31,19 @@ def verify(package: Path) -> list[str]:
         manifest = read_manifest(package)
     except ValueError as error:
         return [f"{MANIFEST} cannot be read: {error}"]
+    if manifest.kind != _KIND:
+        return [f"{MANIFEST} is that of a {manifest.kind} artifact: {package} is no package"]
     links = [f"{path.relative_to(package)} is a symbolic link" for path in package.rglob("*") if path.is_symlink()]
     damage = links + find_damage(package, manifest)
+    damage += _other_facts(package, manifest) if not damage else []
     # A variant with a wrong file is not opened: what it would answer proves nothing.
-    return damage or [line for line in _ask_variants(package, manifest)]
+    return damage or list(_ask_variants(package, manifest))
+
+
+def _other_facts(package: Path, manifest: Manifest) -> list[str]:
+    """The manifest repeats `facts.json`, whose checksum it holds; an edited copy could hide a variant."""
+    facts = json.loads((package / FACTS).read_text(encoding="utf-8"))
+    return [] if facts == manifest.facts else [f"{MANIFEST} says other facts than {FACTS}"]
 
 
 def _ask_variants(package: Path, manifest: Manifest) -> Iterator[str]:

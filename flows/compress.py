@@ -12,6 +12,7 @@ from flows.work import Call, Made, Planner, Work, directly, through_prefect
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe import load_recipe
+from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from tasks.answer import answer_prompts
@@ -55,8 +56,9 @@ def run_recipe(recipe_path: Path, runs: Path, call: Call) -> RunFolder:
     runs = runs.resolve()
     store = Store(runs / "store")
     settings = prepare(recipe, recipe_path.resolve().parent, store)
-    planned = in_order(settings, Work(Planner(store.root), directly))
-    folder = open_run(runs, recipe.name, planned)
+    with collect.held_off(store.root):
+        planned = in_order(settings, Work(Planner(store.root), directly))
+        folder = open_run(runs, recipe.name, planned)
     made = in_order(settings, Work(store, call))
     return folder.filled(store, made)
 
@@ -78,7 +80,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     ships = {"results": results, "report": report, "dataset": data["dataset"], **variants}
     blocked = work.facts(results).get("verdict") == "blocked"
     package = None if blocked else work.make(build_package, settings.package, ships)
-    return Made(tuple(work.artifacts), results, report, package)
+    return Made((settings.probe, *work.artifacts), results, report, package)
 
 
 def prepare_data(settings: SettingsOfStages, work: Work, teacher: Reference) -> dict[str, Reference]:
@@ -115,13 +117,15 @@ def make_variants(
 ) -> dict[str, Reference]:
     """The deployable forms, by `variant_<name>`; one that cannot be made is noted with its reason."""
     made = {"variant_torch-fp32": work.make(copy_student, settings.copy_student, {"student": student})}
-    onnx = None
-    if {"onnx-fp32", "onnx-int4"} & set(settings.variants):
-        onnx = work.attempt("onnx-fp32", export_onnx, settings.export_onnx, {"student": student})
-    if onnx is not None and "onnx-fp32" in settings.variants:
+    asked = [name for name in settings.variants if name.startswith("onnx")]
+    onnx = work.attempt(asked, export_onnx, settings.export_onnx, {"student": student}) if asked else None
+    if onnx is None:
+        return made
+    if "onnx-fp32" in asked:
         made["variant_onnx-fp32"] = onnx
-    if onnx is not None and "onnx-int4" in settings.variants:
-        int4 = work.attempt("onnx-int4", quantize_int4, settings.quantize_int4, {"onnx": onnx, "dataset": dataset})
+    if "onnx-int4" in asked:
+        read = {"onnx": onnx, "dataset": dataset}
+        int4 = work.attempt(["onnx-int4"], quantize_int4, settings.quantize_int4, read)
         made |= {} if int4 is None else {"variant_onnx-int4": int4}
     return made
 

@@ -21,6 +21,13 @@ def code_version() -> dict[str, str]:
     return {"version": version("stillhouse"), "commit": _commit()}
 
 
+def device_name(device: str) -> str:
+    """Model of the processor or accelerator behind a torch device."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else machine.processor()
+
+
 @cache
 def environment() -> dict[str, Any]:
     """Python, system, hardware and the versions of the libraries that numbers depend on."""

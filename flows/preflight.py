@@ -3,14 +3,16 @@
 Preflight also decides every `auto`, so that all keys of a run are known before the first stage.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.gates import check_gates
-from flows.estimate import Estimate, estimate
+from evaluation.parity import PROMPT_TOKENS
+from flows.environment import device_name
+from flows.estimate import Estimate, Room, estimate, room
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import machine
@@ -23,6 +25,7 @@ from stillhouse.recipe import Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthPruned, ExistingModel
+from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
@@ -39,9 +42,7 @@ def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
     Raises:
         InputError: Naming what was seen, what is allowed and what to do.
     """
-    settings, cost = _examine(recipe, base, store)
-    _refuse_too_little(cost)
-    return settings
+    return _examine(recipe, base, store).settings
 
 
 def check(recipe_path: Path, runs: Path) -> str:
@@ -51,24 +52,33 @@ def check(recipe_path: Path, runs: Path) -> str:
         InputError: As `prepare`.
     """
     recipe = load_recipe(recipe_path)
-    store = Store(runs.resolve() / "store")
-    settings, cost = _examine(recipe, recipe_path.resolve().parent, store)
-    _refuse_too_little(cost)
-    compute = settings.compute
+    found = _examine(recipe, recipe_path.resolve().parent, Store(runs.resolve() / "store"))
+    compute, cost, there = found.settings.compute, found.cost, found.there
     return "\n".join(
         [
             f"{recipe_path} can run on {compute.device} in {compute.precision} with {compute.threads} threads",
-            f"teacher   {settings.teacher_source.name}, {cost.teacher_parameters / 1e6:.1f}M parameters",
-            f"student   about {cost.student_parameters / 1e6:.1f}M parameters",
-            f"training  at most {recipe.data.train_tokens:,} tokens",
+            f"teacher   {found.settings.teacher_source.name}, {found.teacher.parameters / 1e6:.1f}M parameters",
+            f"student   about {found.student.parameters / 1e6:.1f}M parameters",
+            f"training  at most {cost.training_tokens:,} tokens",
             f"time      about {max(1, round(cost.seconds / 60))} min, from a short probe of this machine",
-            f"memory    about {cost.memory_bytes / 1e9:.1f} GB of {cost.memory_there_bytes / 1e9:.1f} GB",
-            f"disk      about {cost.disk_bytes / 1e9:.1f} GB of {cost.disk_free_bytes / 1e9:.1f} GB free",
+            f"memory    about {cost.memory_bytes / 1e9:.1f} GB of {there.memory_bytes / 1e9:.1f} GB",
+            f"disk      about {cost.disk_bytes / 1e9:.1f} GB of {there.disk_bytes / 1e9:.1f} GB free",
         ]
     )
 
 
-def _examine(recipe: Recipe, base: Path, store: Store) -> tuple[SettingsOfStages, Estimate]:
+@dataclass(frozen=True)
+class _Examined:
+    """What preflight found of a recipe that can run."""
+
+    settings: SettingsOfStages
+    teacher: ModelShape
+    student: ModelShape
+    cost: Estimate
+    there: Room
+
+
+def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
     check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
     check_gates(recipe)
     device = _device(recipe.device)
@@ -79,18 +89,20 @@ def _examine(recipe: Recipe, base: Path, store: Store) -> tuple[SettingsOfStages
         trust_remote_code=recipe.teacher.trust_remote_code,
     )
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
-    student = _student(recipe, base, teacher, shape)
-    _check_context(recipe, shape)
+    student, student_shape = _student(recipe, base, teacher, shape)
+    _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
     threads = machine.usable_cores() if recipe.threads == "auto" else recipe.threads
     probe = _probe(device, threads, store)
-    precision = probe["precision"] if recipe.precision == "auto" else recipe.precision
+    said = store.facts(probe)
+    precision = said["precision"] if recipe.precision == "auto" else recipe.precision
     compute = Compute(device=device, precision=precision, threads=threads, seed=recipe.seed)
-    settings = SettingsOfStages(recipe, compute, teacher, student, data)
-    kept = recipe.student.layers if isinstance(recipe.student, DepthPruned) else None
-    cost = estimate(recipe, shape, kept, probe["gigaflops_per_second"][precision], store.root)
-    return settings, cost
+    settings = SettingsOfStages(recipe, compute, teacher, student, data, probe)
+    cost = estimate(recipe, shape, student_shape, said["gigaflops_per_second"][precision])
+    there = room(device, store.root)
+    _refuse_too_little(cost, there)
+    return _Examined(settings, shape, student_shape, cost, there)
 
 
 def _device(wanted: str) -> str:
@@ -105,7 +117,8 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _student(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> Source | None:
+def _student(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> tuple[Source | None, ModelShape]:
+    """The student's source, `None` where it is cut from the teacher, and its shape."""
     match recipe.student:
         case DepthPruned(layers=layers):
             if layers > shape.layers:
@@ -113,7 +126,7 @@ def _student(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> 
                     f"student.layers is {layers}, but {teacher.name} has {shape.layers} layers; "
                     f"keep between 1 and {shape.layers}"
                 )
-            return None
+            return None, shape.with_layers(layers)
         case ExistingModel() as student:
             found = resolve_model(
                 student.source,
@@ -123,13 +136,13 @@ def _student(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> 
                 role="student",
             )
             _refuse_other_tokenizer(teacher, found)
-            rows = describe(found, trust_remote_code=student.trust_remote_code).vocabulary_size
-            if rows != shape.vocabulary_size:
+            own = describe(found, trust_remote_code=student.trust_remote_code)
+            if own.vocabulary_size != shape.vocabulary_size:
                 raise InputError(
-                    f"{teacher.name} predicts {shape.vocabulary_size} tokens and {found.name} {rows}, padding "
-                    "included, and their distributions are compared place by place; resize one of the embeddings"
+                    f"{teacher.name} predicts {shape.vocabulary_size} tokens and {found.name} {own.vocabulary_size}, "
+                    "padding included, and their distributions are compared place by place; resize one embedding"
                 )
-            return found
+            return found, own
 
 
 def _refuse_other_tokenizer(teacher: Source, student: Source) -> None:
@@ -142,13 +155,16 @@ def _refuse_other_tokenizer(teacher: Source, student: Source) -> None:
         )
 
 
-def _check_context(recipe: Recipe, shape: ModelShape) -> None:
-    benchmark = recipe.benchmark.prompt_tokens + recipe.benchmark.new_tokens
-    asked = {"data.sequence_length": recipe.data.sequence_length, "benchmark.prompt_tokens + new_tokens": benchmark}
+def _check_context(recipe: Recipe, context_tokens: int) -> None:
+    asked = {
+        "data.sequence_length": recipe.data.sequence_length,
+        "benchmark.prompt_tokens + new_tokens": recipe.benchmark.prompt_tokens + recipe.benchmark.new_tokens,
+        f"{PROMPT_TOKENS} + evaluation.greedy_tokens": PROMPT_TOKENS + recipe.evaluation.greedy_tokens,
+    }
     for name, tokens in asked.items():
-        if tokens > shape.context_length:
+        if tokens > context_tokens:
             raise InputError(
-                f"{name} is {tokens}, but the teacher's context holds {shape.context_length} tokens; make it shorter"
+                f"{name} is {tokens}, but the models' context holds {context_tokens} tokens; make it shorter"
             )
 
 
@@ -160,20 +176,20 @@ def _check_chat(recipe: Recipe, teacher: Source, data: tuple[Source, ...]) -> No
         )
 
 
-def _probe(device: str, threads: int, store: Store) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else machine.processor()
-    work = Work(store, directly)
-    return work.facts(work.make(probe_precision, ProbeSettings(device=device, device_name=name, threads=threads), {}))
+def _probe(device: str, threads: int, store: Store) -> Reference:
+    """Time both precisions, or find what was timed before: the answer must not flip while a run may go on."""
+    settings = ProbeSettings(device=device, device_name=device_name(device), threads=threads)
+    return Work(store, directly).make(probe_precision, settings, {})
 
 
-def _refuse_too_little(cost: Estimate) -> None:
-    if cost.disk_bytes > cost.disk_free_bytes:
+def _refuse_too_little(cost: Estimate, there: Room) -> None:
+    if cost.disk_bytes > there.disk_bytes:
         raise InputError(
-            f"too little disk: the run needs about {cost.disk_bytes / 1e9:.1f} GB and {cost.disk_free_bytes / 1e9:.1f} "
+            f"too little disk: the run needs about {cost.disk_bytes / 1e9:.1f} GB and {there.disk_bytes / 1e9:.1f} "
             "GB are free where --runs lies; free some (`stillhouse gc` helps) or give another --runs"
         )
-    if cost.memory_bytes > cost.memory_there_bytes:
+    if cost.memory_bytes > there.memory_bytes:
         raise InputError(
-            f"too little memory: training needs about {cost.memory_bytes / 1e9:.1f} GB and the machine has "
-            f"{cost.memory_there_bytes / 1e9:.1f} GB; lower distillation.batch_rows, or keep fewer layers"
+            f"too little memory: training needs about {cost.memory_bytes / 1e9:.1f} GB and the device has "
+            f"{there.memory_bytes / 1e9:.1f} GB; lower distillation.batch_rows, or take a smaller student"
         )

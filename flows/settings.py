@@ -12,8 +12,7 @@ from export.onnx.export import ExportOnnxSettings
 from export.package import PackageSettings
 from export.quantization.int4 import QuantizeInt4Settings
 from export.variants import CopyStudentSettings
-from flows.environment import code_version, environment
-from stillhouse import machine
+from flows.environment import code_version, device_name, environment
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
 from stillhouse.models.pruning import PruneSettings
@@ -22,6 +21,7 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthPruned, ExistingModel
+from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
 from stillhouse.training.distill import DistillSettings
 
@@ -36,6 +36,8 @@ class SettingsOfStages:
     student_source: Source | None
     """`None` where the student is cut from the teacher."""
     data_sources: tuple[Source, ...]
+    probe: Reference
+    """What timed the precisions; a run that may go on needs its answer kept."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -143,7 +145,7 @@ class SettingsOfStages:
             benchmark=self.recipe.benchmark,
             threads=self.compute.threads,
             device=self.compute.device,
-            processor=machine.processor(),
+            processor=device_name(self.compute.device),
         )
 
     def assemble(self, absent: dict[str, str]) -> AssembleSettings:

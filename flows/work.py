@@ -1,7 +1,7 @@
 """What an order of work is given: a store, a way to run a stage, and a record of what was made."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,13 +70,15 @@ class Work:
         self.artifacts.append(reference)
         return reference
 
-    def attempt(self, variant: str, task: StageTask, settings: Settings, inputs: References) -> Reference | None:
-        """Give the artifact of a variant, or note why this platform or model cannot have it."""
+    def attempt(
+        self, variants: Sequence[str], task: StageTask, settings: Settings, inputs: References
+    ) -> Reference | None:
+        """Give an artifact that variants are made of, or note why this platform or model cannot have them."""
         try:
             return self.make(task, settings, inputs)
         except Unavailable as error:
-            logger.warning("%s cannot be made: %s", variant, error)
-            self.absent[variant] = str(error)
+            logger.warning("%s cannot be made: %s", " and ".join(variants), error)
+            self.absent |= dict.fromkeys(variants, str(error))
             return None
 
     def facts(self, reference: Reference) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from stillhouse import progress
-from stillhouse.errors import InputError
+from stillhouse import machine, progress
+from stillhouse.errors import InputError, Unavailable
 
 _ROOT = Path(__file__).resolve().parents[1]
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -39,7 +39,7 @@ def run(function: str, payload: dict[str, Any], *, threads: int | None = None) -
         threads: Size of the numeric libraries' thread pools in the child.
 
     Raises:
-        InputError: If the function raised it.
+        InputError, Unavailable: If the function raised it.
         ChildError: If it raised anything else, or the process died.
     """
     with tempfile.TemporaryFile("w+") as errors:
@@ -87,11 +87,14 @@ def _talk(stdin: IO[str], stdout: IO[str], payload: dict[str, Any]) -> dict[str,
 
 
 def _result(function: str, answer: dict[str, Any]) -> dict[str, Any]:
+    machine.note_child_memory(answer["peak_memory_bytes"])
     if "result" in answer:
         result: dict[str, Any] = answer["result"]
         return result
     if answer["error"] == "InputError":
         raise InputError(answer["message"])
+    if answer["error"] == "Unavailable":
+        raise Unavailable(answer["message"])
     raise ChildError(f"{function} failed in its own process: {answer['message']}\n{answer['traceback']}")
 
 
@@ -118,7 +121,7 @@ def main() -> None:
                 "message": str(error) or type(error).__name__,
                 "traceback": "".join(traceback.format_exception(error)[-4:]),
             }
-    _send(channel, answer)
+    _send(channel, answer | {"peak_memory_bytes": machine.peak_memory_bytes()})
 
 
 def _send(channel: IO[str], message: dict[str, Any]) -> None:

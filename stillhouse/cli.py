@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from stillhouse.errors import InputError
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(recipe: Path, runs: Path) -> int:
     from flows.compress import compress, run_recipe
+    from flows.preflight import check
     from flows.run_folder import summary
     from flows.server import server_is_configured
     from flows.work import directly
@@ -84,6 +86,8 @@ def _run(recipe: Path, runs: Path) -> int:
 
     with terminal.shown():
         if server_is_configured():
+            # Before the flow starts: a wrong recipe is the author's to mend, not a failed run for the server to keep.
+            check(recipe, runs)
             verdict, path = compress(str(recipe), str(runs)).values()
         else:
             folder = run_recipe(recipe, runs, directly)
@@ -118,7 +122,7 @@ def _gc(runs: Path, dry_run: bool) -> int:
     from flows.run_folder import references_of_runs
     from stillhouse.store.collect import collect
 
-    freed = collect(runs.resolve() / "store", references_of_runs(runs.resolve()), dry_run=dry_run)
+    freed = collect(runs.resolve() / "store", partial(references_of_runs, runs.resolve()), dry_run=dry_run)
     print("\n".join(freed) or "nothing to delete: a run's folder needs every artifact")
     return DONE
 

@@ -4,8 +4,9 @@
 class InputError(ValueError):
     """The recipe or something it names is wrong.
 
-    The message says what was wrong, what was seen, what is allowed and what to do. The command line
-    prints it without a traceback and exits with 2; nothing expensive has started when it is raised.
+    The message says what was wrong, what was seen, what is allowed and what to do. The command line prints it
+    without a traceback and exits with 2. Preflight raises what it can find; a stage raises what only reading shows,
+    and what earlier stages made is kept.
     """
 
 

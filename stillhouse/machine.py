@@ -3,9 +3,11 @@
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,21 @@ from stillhouse import progress
 from stillhouse.store import lock
 
 _STATUS = Path("/proc/self/status")
-_use: ContextVar[int | None] = ContextVar("use", default=None)
+
+
+@dataclass
+class Use:
+    """One stage's use of this machine."""
+
+    descriptor: int
+    """Of the file whose lock it holds."""
+    waited_seconds: float = 0.0
+    """Time in which it waited for others rather than worked."""
+    child_peak_memory_bytes: int = 0
+    """Highest peak of the processes that worked for it."""
+
+
+_use: ContextVar[Use | None] = ContextVar("use", default=None)
 
 
 @cache
@@ -74,12 +90,13 @@ def forget_peak_memory() -> None:
 
 
 @contextmanager
-def in_use() -> Iterator[None]:
+def in_use() -> Iterator[Use]:
     """Work beside others, but never beside a measurement of speed on this machine."""
     with lock.locked(_lock_file(), shared=True, on_wait=_tell) as descriptor:
-        token = _use.set(descriptor)
+        use = Use(descriptor)
+        token = _use.set(use)
         try:
-            yield
+            yield use
         finally:
             _use.reset(token)
 
@@ -92,11 +109,20 @@ def measuring_alone() -> Iterator[None]:
         with lock.locked(_lock_file(), on_wait=_tell):
             yield
         return
-    lock.acquire(held, shared=False, on_wait=_tell)
+    started = time.monotonic()
+    lock.acquire(held.descriptor, shared=False, on_wait=_tell)
+    held.waited_seconds += time.monotonic() - started
     try:
         yield
     finally:
-        lock.acquire(held, shared=True)
+        lock.acquire(held.descriptor, shared=True)
+
+
+def note_child_memory(peak_bytes: int) -> None:
+    """Count the peak memory of a process that worked for the current stage."""
+    use = _use.get()
+    if use is not None:
+        use.child_peak_memory_bytes = max(use.child_peak_memory_bytes, peak_bytes)
 
 
 def _lock_file() -> Path:

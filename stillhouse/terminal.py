@@ -23,34 +23,48 @@ def shown() -> Iterator[None]:
             yield
 
 
+class Pace:
+    """Since when, and from how many units on, the current stage has done each kind of work."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._begun: dict[str, tuple[float, int]] = {}
+
+    def since(self, step: Progress, now: float) -> tuple[bool, float, int]:
+        """Whether this kind of work is new to the stage, its seconds so far, and the units it began with."""
+        if step.stage != self._stage:
+            self._stage, self._begun = step.stage, {}
+        new = step.note not in self._begun
+        # A resumed stage begins in the middle; what was done before says nothing of today's pace.
+        begun, first = self._begun.setdefault(step.note, (now, step.done))
+        return new, now - begun, first
+
+
 class PlainLines:
     """One line at a stage's start and end, at whatever it begins to do, and now and then between."""
 
     def __init__(self) -> None:
-        self._stage = ""
-        self._notes: set[str] = set()
-        self._started = self._said = time.monotonic()
+        self._pace = Pace()
+        self._said = time.monotonic()
 
     def __call__(self, step: Progress) -> None:
         """Print the step, unless the last line is too young."""
         now = time.monotonic()
-        if step.stage != self._stage:
-            self._stage, self._started, self._notes = step.stage, now, set()
+        new, seconds, first = self._pace.since(step, now)
         ends = step.total > 0 and step.done >= step.total
-        if step.note not in self._notes or ends or now - self._said >= _PLAIN_SECONDS:
+        if new or ends or now - self._said >= _PLAIN_SECONDS:
             self._said = now
-            self._notes.add(step.note)
-            print(f"{step.stage}: {describe(step, now - self._started)}", file=sys.stderr, flush=True)
+            print(f"{step.stage}: {describe(step, seconds, first)}", file=sys.stderr, flush=True)
 
 
-def describe(step: Progress, seconds: float) -> str:
-    """A step in words: note, how far, figures, time left at the pace so far."""
+def describe(step: Progress, seconds: float, first: int = 0) -> str:
+    """A step in words: note, how far, figures, time left at the pace since `first` units were done."""
     parts = [step.note]
     if step.total > 1:
         parts.append(f"{step.done}/{step.total}")
     parts.extend(f"{name} {_short(value)}" for name, value in step.figures.items())
-    if 0 < step.done < step.total and seconds > 1:
-        parts.append(f"{_duration(seconds / step.done * (step.total - step.done))} left")
+    if first < step.done < step.total and seconds > 1:
+        parts.append(f"{_duration(seconds / (step.done - first) * (step.total - step.done))} left")
     return "  ".join(parts)
 
 
@@ -70,15 +84,12 @@ def _live() -> Iterator[Listener]:
     from rich.status import Status
 
     console = Console(stderr=True)
-    stage, started = "", time.monotonic()
+    pace = Pace()
     with Status("starts", console=console) as status:
 
         def listen(step: Progress) -> None:
-            nonlocal stage, started
-            now = time.monotonic()
-            if step.stage != stage:
-                stage, started = step.stage, now
-            line = describe(step, now - started)
+            _, seconds, first = pace.since(step, time.monotonic())
+            line = describe(step, seconds, first)
             status.update(f"[bold]{step.stage}[/bold]  {line}")
             if step.note in ("done", "found in the store"):
                 console.print(f"[green]✓[/green] [bold]{step.stage}[/bold]  {line}", highlight=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from export.onnx.files import MODEL, save_model
 from export.variants import copy_companions
 from stillhouse import progress
+from stillhouse.errors import Unavailable
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import WORK, Inputs
 
@@ -25,6 +26,9 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
 
     `stillhouse.serving.decoder.Decoder`, a plain ONNX Runtime session and optimum's
     `ORTModelForCausalLM.from_pretrained` all read it.
+
+    Raises:
+        Unavailable: If optimum does not know the architecture.
     """
     import onnx
     from optimum.exporters.onnx import main_export
@@ -34,17 +38,20 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
     # optimum appends to external data that lies there already, so a killed attempt is not built upon.
     shutil.rmtree(work, ignore_errors=True)
     # What the tracer warns of, `evaluation/parity.py` measures.
-    with _quiet():
-        main_export(
-            str(inputs["student"]),
-            output=work,
-            task="text-generation-with-past",
-            dtype="fp32",
-            framework="pt",
-            library_name="transformers",
-            local_files_only=True,
-            do_validation=False,
-        )
+    try:
+        with _quiet():
+            main_export(
+                str(inputs["student"]),
+                output=work,
+                task="text-generation-with-past",
+                dtype="fp32",
+                framework="pt",
+                library_name="transformers",
+                local_files_only=True,
+                do_validation=False,
+            )
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise Unavailable(f"optimum cannot export this architecture: {str(error).splitlines()[0]}") from error
     save_model(onnx.load(work / MODEL), folder)
     copy_companions(inputs["student"], folder)
     shutil.rmtree(work)

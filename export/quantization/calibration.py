@@ -5,7 +5,6 @@ Shapes: T tokens, K inputs of a matrix.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from export.onnx.files import MODEL
 from stillhouse import progress
 from stillhouse.serving.decoder import Decoder
 from stillhouse.store.links import content_files, link_file
-
-if TYPE_CHECKING:
-    pass
 
 # Moments in memory at once; more inputs than that are gathered in several passes over the text.
 MOMENTS_BYTES = 2**30

@@ -17,7 +17,7 @@ from export.onnx.files import MODEL, save_model
 from export.quantization.calibration import gather_moments
 from export.quantization.rounding import MIDDLE, Floats, Rounded, pack_nibbles, round_matrix
 from stillhouse import progress
-from stillhouse.errors import InputError
+from stillhouse.errors import Unavailable
 
 if TYPE_CHECKING:
     import onnx
@@ -95,9 +95,9 @@ def _refuse_others(
     readers = [node for node in model.graph.node if weights.keys() & set(node.input)]
     others = [node for node in readers if node.output[0] not in known]
     if others:
-        raise InputError(
+        raise Unavailable(
             f"{len(others)} matrices cannot be quantized, that of the {others[0].op_type} {others[0].name} among "
-            "them: only what a MatMul or a Gather reads can be; leave onnx-int4 out of export.variants"
+            "them: only what a MatMul or a Gather reads can be; the other variants are not concerned"
         )
 
 

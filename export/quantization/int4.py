@@ -29,7 +29,7 @@ def quantize_int4(settings: QuantizeInt4Settings, inputs: Inputs, folder: Path) 
     GPTQ calibrates on the beginning of the training split of `inputs["dataset"]`; held-out text stays unseen.
 
     Raises:
-        InputError: If a matrix would be left in fp32: the model is not what optimum exports.
+        Unavailable: If a matrix would be left in fp32: the model is not what optimum exports.
     """
     int4 = settings.int4
     texts = _texts(inputs["dataset"], int4.calibration_tokens) if int4.method == "gptq" else []

@@ -16,7 +16,7 @@ from stillhouse import progress
 from stillhouse.data.chat import Encoded, encode_batch
 from stillhouse.data.dataset import Split, write_split
 from stillhouse.data.document import Document, read_documents
-from stillhouse.data.splits import SPLITS, SplitName
+from stillhouse.data.splits import FEWEST, SPLITS, SplitName
 from stillhouse.errors import InputError
 from stillhouse.models.tokenizer import open_tokenizer
 from stillhouse.recipe.settings import Settings
@@ -80,6 +80,12 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
             raise InputError(
                 f"the split {name} holds nothing to learn from: no document gave two tokens or more within "
                 f"{budgets[name]} tokens; give more or longer documents, or a larger {name}_tokens"
+            )
+        documents_held = len({piece.name for piece in pieces})
+        if documents_held < FEWEST[name]:
+            raise InputError(
+                f"the split {name} holds {documents_held} document within {budgets[name]} tokens and needs "
+                f"{FEWEST[name]}, since intervals are drawn over documents; raise data.{name}_tokens, or give more"
             )
         write_split(folder, name, _join(pieces))
         facts[name] = _facts(pieces)

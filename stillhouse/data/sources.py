@@ -1,9 +1,9 @@
 """Every kind of data set, checked before anything expensive starts, and read as documents."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 
 from stillhouse.data.document import Document, words
@@ -130,12 +130,11 @@ def _unchanged(source: Source) -> Path:
 
 def _names(sets: Sequence[DataSet]) -> list[str]:
     """A name for each set that no other has: `reviews`, `reviews-2`."""
-    wanted = [_name(data_set) for data_set in sets]
-    seen: Counter[str] = Counter()
-    names = []
-    for name in wanted:
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    names: list[str] = []
+    for data_set in sets:
+        name = _name(data_set)
+        others = (f"{name}-{number}" for number in count(2))
+        names.append(next(free for free in chain([name], others) if free not in names))
     return names
 
 

@@ -9,6 +9,8 @@ from stillhouse.errors import InputError
 
 SplitName = Literal["train", "validation", "held_out"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "held_out")
+FEWEST: dict[SplitName, int] = {"train": 1, "validation": 1, "held_out": 2}
+"""Documents that each split must hold: an interval needs two, and is drawn over held-out documents."""
 
 _TRAIN_ENDS = 0.90
 _VALIDATION_ENDS = 0.95
@@ -40,28 +42,29 @@ def assign_splits(
 ) -> dict[str, SplitName]:
     """Split texts by hash, and see that no needed split stays empty.
 
-    Where the hashes leave one empty, as they do for a handful of texts, the largest split gives it the text with
-    the highest hash.
+    Where the hashes leave one with too few, as they do for a handful of texts, the largest split gives it the texts
+    with the highest hashes.
 
     Args:
         text_keys: Texts; repeated ones count once.
         seed: Another seed gives another split.
         kept: Texts whose set has a held-out file of its own: their held-out share stays in training.
-        needed: Splits that must hold at least one text.
+        needed: Splits that must hold as many texts as `FEWEST` says.
 
     Raises:
-        InputError: If there are fewer texts than needed splits.
+        InputError: If there are fewer texts than that.
     """
     texts = sorted(set(text_keys))
-    if len(texts) < len(needed):
+    fewest = sum(FEWEST[split] for split in needed)
+    if len(texts) < fewest:
         raise InputError(
-            f"the data hold {len(texts)} distinct document{'s' * (len(texts) != 1)}, and {', '.join(needed)} "
-            f"need at least one each; give {len(needed)} or more"
+            f"the data hold {len(texts)} distinct document{'s' * (len(texts) != 1)}, and "
+            f"{', '.join(f'{split} needs {FEWEST[split]}' for split in needed)}; give {fewest} or more"
         )
     splits = {text: split_of(text, seed=seed) for text in texts}
     splits |= {text: "train" for text, split in splits.items() if split == "held_out" and text in kept}
     for split in needed:
-        if split not in splits.values():
+        while list(splits.values()).count(split) < FEWEST[split]:
             giver = Counter(splits.values()).most_common(1)[0][0]
             given = max((text for text in texts if splits[text] == giver), key=lambda text: _place(text, seed))
             splits[given] = split

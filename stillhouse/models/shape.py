@@ -1,6 +1,6 @@
 """The size of a model, as far as preflight needs it to foresee memory, disk and time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -17,3 +17,9 @@ class ModelShape:
     """Weights in all; an embedding that is also the output head counts once."""
     context_length: int
     """Positions the model was made for."""
+
+    def with_layers(self, layers: int) -> "ModelShape":
+        """The shape after depth pruning; what lies outside the embedding is taken to lie in the layers."""
+        embedding = self.vocabulary_size * self.hidden_size
+        in_layers = (self.parameters - embedding) * layers // self.layers
+        return replace(self, layers=layers, parameters=embedding + in_layers)

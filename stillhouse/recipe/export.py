@@ -26,7 +26,7 @@ class Export(Settings):
     """The forms of the student that a serving team can choose from."""
 
     variants: tuple[VariantName, ...] = Field(default=("torch-fp32", "onnx-fp32", "onnx-int4"), min_length=1)
-    """`torch-fp32` is what the others are compared with, so it is always made."""
+    """`torch-fp32` is what the others are compared with, so it is always made, and ships beside them."""
     int4: Int4 = Int4()
     """How `onnx-int4` is quantized."""
     smoke_prompts: int = Field(default=4, ge=1, le=32)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.benchmark import Benchmark
@@ -23,8 +23,8 @@ class Recipe(Settings):
     """Everything that decides what a run makes; nothing about where it is made."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    """Names the run's folder and the package: lower-case letters, digits, dots, dashes, underscores."""
-    seed: NonNegativeInt = 0
+    """Names the run's folder and the package: lower-case letters, digits, dots, dashes, underscores; not `store`."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides splits, data order and sampling."""
     device: str = "auto"
     """`auto` takes a GPU where torch finds one; or any torch device, `cpu`, `cuda:1`, `mps`."""
@@ -49,6 +49,13 @@ class Recipe(Settings):
     gates: tuple[Gate, ...] = ()
     """What must hold for the student, and each variant, to ship."""
 
+    @field_validator("name")
+    @classmethod
+    def _not_the_store(cls, value: str) -> str:
+        if value == "store":
+            raise ValueError("a run called store would lie in the store's own folder; take another name")
+        return value
+
     @field_validator("teacher", mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
@@ -68,7 +75,8 @@ def load_recipe(path: Path) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file (byte {error.start} is not UTF-8); a recipe is YAML") from None
-    except yaml.YAMLError as error:
+    # A date that no calendar has is a plain ValueError.
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if content is None:
         raise InputError(f"{path} is empty; a recipe needs at least name, teacher, data and student")

@@ -36,7 +36,7 @@ class Decoder:
         self._input_types = {given.name: given for given in session.get_inputs()}
         self._outputs = [given.name for given in session.get_outputs()]
         self._device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
-        self.context_tokens: int = config["max_position_embeddings"]
+        self.context_tokens = context_tokens(config)
         self.vocabulary_size: int = config["vocab_size"]
         self.stop_ids: tuple[int, ...] = _as_ids(config.get("eos_token_id"))
 
@@ -176,6 +176,18 @@ class Decoder:
             binding.bind_output(name, self._device if name.startswith("present") else "cpu")
         self._session.run_with_iobinding(binding)
         return dict(zip(wanted, binding.get_outputs(), strict=True))
+
+
+def context_tokens(config: dict[str, Any]) -> int:
+    """Positions that a model was made for, as its `config.json` says.
+
+    Raises:
+        InputError: When it does not say.
+    """
+    for name in ("max_position_embeddings", "n_positions"):
+        if name in config:
+            return int(config[name])
+    raise InputError("config.json states no context: neither max_position_embeddings nor n_positions is there")
 
 
 def _open_session(model: Path, threads: int, providers: tuple[str, ...]) -> onnxruntime.InferenceSession:

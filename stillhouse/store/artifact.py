@@ -63,9 +63,9 @@ class Manifest:
     made_at: str
     """When, in UTC."""
     seconds: float
-    """Wall time of the attempt that finished."""
+    """Wall time of the attempt that finished, less what it waited for other runs."""
     peak_memory_bytes: int
-    """Highest resident memory of the process while the stage ran."""
+    """Highest resident memory of one process while the stage ran: this one, or a child that worked for it."""
 
 
 def read_manifest(folder: Path) -> Manifest:

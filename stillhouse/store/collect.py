@@ -1,7 +1,8 @@
 """Garbage collection: what no run needs goes, what anybody is making stays."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stillhouse.store import lock
@@ -9,7 +10,7 @@ from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 
 
-def collect(root: Path, needed: set[Reference], *, dry_run: bool = False) -> list[str]:
+def collect(root: Path, needed: Callable[[], set[Reference]], *, dry_run: bool = False) -> list[str]:
     """Delete the artifacts and unfinished work that no run needs.
 
     A run notes what it is going to need before it starts, so a run that is under way, or was killed and may go on,
@@ -17,14 +18,27 @@ def collect(root: Path, needed: set[Reference], *, dry_run: bool = False) -> lis
 
     Args:
         root: The store's folder.
-        needed: What the runs' folders name.
+        needed: Reads what the runs' folders name; called while no run is about to note something.
         dry_run: Only say what would go.
 
     Returns:
         A line for each thing deleted, with its size.
     """
     store = Store(root)
-    return [line for reference in sorted(_found(root) - needed, key=str) for line in _drop(store, reference, dry_run)]
+    with lock.locked(_noting(root)):
+        unneeded = sorted(_found(root) - needed(), key=str)
+        return [line for reference in unneeded for line in _drop(store, reference, dry_run)]
+
+
+@contextmanager
+def held_off(root: Path) -> Iterator[None]:
+    """Let nothing be collected while a run plans and notes what it needs."""
+    with lock.locked(_noting(root), shared=True):
+        yield
+
+
+def _noting(root: Path) -> Path:
+    return root / "noting.lock"
 
 
 def _found(root: Path) -> set[Reference]:

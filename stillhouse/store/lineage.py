@@ -18,8 +18,13 @@ def explain(folder: Path) -> str:
     """
     if not (folder / _RESULTS).is_file():
         raise InputError(f"no {_RESULTS} in {folder}; give a package, or a run's folder under runs/<recipe>/")
-    results = json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
-    return "\n".join(_lines(results["lineage"], results.get("package")))
+    try:
+        results = json.loads((folder / _RESULTS).read_text(encoding="utf-8"))
+        return "\n".join(_lines(results["lineage"], results.get("package")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / _RESULTS} is not what a run writes ({error!r}); take it from the run again"
+        ) from None
 
 
 def _lines(lineage: dict[str, Any], package: dict[str, Any] | None) -> Iterator[str]:

@@ -145,11 +145,12 @@ class Store:
         folder = self.partial(reference)
         _clear_all_but_work(folder)
         progress.step("starts")
-        started = time.monotonic()
-        with machine.in_use():
+        with machine.in_use() as use:
+            started = time.monotonic()
             machine.forget_peak_memory()
             stage(settings, {name: self.folder(inner) for name, inner in inputs.items()}, folder)
-            peak_memory_bytes = machine.peak_memory_bytes()
+            peak_memory_bytes = max(machine.peak_memory_bytes(), use.child_peak_memory_bytes)
+            seconds = round(time.monotonic() - started - use.waited_seconds, 3)
         shutil.rmtree(folder / WORK, ignore_errors=True)
         module_file = Path(inspect.getsourcefile(stage) or "")
         files = hash_files(folder)
@@ -167,7 +168,7 @@ class Store:
             facts=json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else {},
             hardware=machine.hardware(),
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 3),
+            seconds=seconds,
             peak_memory_bytes=peak_memory_bytes,
         )
         write_manifest(manifest, folder)

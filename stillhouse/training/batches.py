@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.data.dataset import Split
-
-NOT_COUNTED = -100
-"""Label of a position that predicts no target."""
+from stillhouse.losses.reduction import IGNORED
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Batch:
     @property
     def num_counted(self) -> int:
         """Positions that predict a target: the n of a mean loss."""
-        return int((self.labels != NOT_COUNTED).sum())
+        return int((self.labels != IGNORED).sum())
 
     def model_inputs(self) -> dict[str, Tensor]:
         """What a transformers model's forward pass takes."""
@@ -68,7 +66,7 @@ def make_batch(
     """
     shape = (len(rows), sequence_length)
     input_ids = np.full(shape, pad_id, dtype=np.int64)
-    labels = np.full(shape, NOT_COUNTED, dtype=np.int64)
+    labels = np.full(shape, IGNORED, dtype=np.int64)
     position_ids = np.zeros(shape, dtype=np.int64)
     # Each padded position gets a number of its own, so that to the mask it is a document of one token.
     segments = np.tile(-1 - np.arange(sequence_length), (len(rows), 1))
@@ -79,7 +77,7 @@ def make_batch(
             place = slice(end, end + len(ids))
             end = place.stop
             input_ids[row, place] = ids
-            labels[row, place.start : end - 1] = np.where(counted[1:], ids[1:], NOT_COUNTED)
+            labels[row, place.start : end - 1] = np.where(counted[1:], ids[1:], IGNORED)
             position_ids[row, place] = np.arange(len(ids))
             segments[row, place] = document
     return Batch(

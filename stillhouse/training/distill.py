@@ -83,7 +83,8 @@ def distill(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
         _validate(trainer, 0, validation)
     _train(trainer, first_step, validation, checkpoints)
     trainer.student.to("cpu")  # type: ignore[arg-type]  # transformers' wrapper hides the signature
-    save_model(trainer.student, load_tokenizer(inputs["start"]), folder)
+    # The texts were rendered with the teacher's template and ends, whatever the start came with.
+    save_model(trainer.student, load_tokenizer(inputs["teacher"]), folder)
     (folder / HISTORY).write_text(json.dumps(trainer.history), encoding="utf-8")
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])
     layers = trainer.student.config.num_hidden_layers
@@ -109,7 +110,7 @@ def _prepare(settings: DistillSettings, inputs: Inputs) -> Trainer:
         optimizer=_optimizer(student, distillation),
         train=train,
         rows=rows,
-        pad_id=load_tokenizer(inputs["start"]).pad_token_id,
+        pad_id=load_tokenizer(inputs["teacher"]).pad_token_id,
         num_steps=distillation.steps or one_pass,
     )
 

@@ -200,6 +200,20 @@ def test_a_model_that_answers_otherwise_is_found_by_its_smoke_prompts(run: Path,
     assert "variants/onnx-fp32/model.onnx answers" in done.stdout
 
 
+def test_a_manifest_that_hides_a_variant_is_found(run: Path, tmp_path: Path):
+    package = copied(run / "package", tmp_path)
+    content = json.loads((package / "manifest.json").read_text())
+    content["facts"]["variants"] = {}
+    (package / "manifest.json").write_text(json.dumps(content))
+    done = stillhouse("verify", str(package))
+    assert done.returncode == 1 and "manifest.json says other facts than facts.json" in done.stdout
+
+
+def test_an_artifact_that_is_no_package_is_refused_in_words(runs: Path):
+    done = stillhouse("verify", str(next(path for path in (runs / "store/distill").iterdir() if path.is_dir())))
+    assert done.returncode == 1 and "is that of a distill artifact" in done.stdout
+
+
 def rewrite_manifest(package: Path) -> None:
     from dataclasses import replace
 
@@ -250,7 +264,8 @@ def test_every_loader_that_the_manifest_names_opens_its_variant(run: Path):
 def test_garbage_collection_keeps_what_runs_need(runs: Path):
     done = stillhouse("gc", "--runs", str(runs), "--dry-run")
     assert done.returncode == 0
-    assert "distill/" not in done.stdout and "build_package/" not in done.stdout
+    for kind in ("probe_precision", "distill", "build_package"):
+        assert f"{kind}/" not in done.stdout
 
 
 def test_prefect_runs_the_same_order_of_work(runs: Path):

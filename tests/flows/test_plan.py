@@ -31,6 +31,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests/tiny_teacher", folder / "tests/tiny_teacher")
     shutil.copy(ROOT / "README.md", folder)
+    # A checkout, so that a commit, or the word `-dirty`, would show if it were in a key.
+    for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -qm all"):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True)
     return folder
 
 

@@ -129,6 +129,20 @@ def test_rows_longer_than_the_context(write, tmp_path):
     assert "context holds 128" in refused(write(data__sequence_length=512), tmp_path)
 
 
+def test_continuations_longer_than_the_context(write, tmp_path):
+    assert "16 + evaluation.greedy_tokens is 136" in refused(write(evaluation={"greedy_tokens": 120}), tmp_path)
+
+
+def test_steps_are_what_a_recipe_costs(write, tmp_path):
+    said = preflight.check(write(distillation={"steps": 50, "batch_rows": 2}), tmp_path / "runs")
+    assert "at most 3,200 tokens" in said
+
+
+def test_a_gate_on_a_percentile_of_too_few_samples(write, tmp_path):
+    gate = {"figure": "variants.onnx-int4.time_to_first_token_ms.p99", "at_most": 1000}
+    assert "time_to_first_token_ms.p99" in refused(write(gates=[gate]), tmp_path)
+
+
 def test_a_device_that_is_not_there(write, tmp_path):
     assert "device 'cuda:7' cannot be used here" in refused(write(device="cuda:7"), tmp_path)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from stillhouse import child, progress
-from stillhouse.errors import InputError
+from stillhouse.errors import InputError, Unavailable
 
 FUNCTIONS = """
 import os, sys, time
 from stillhouse import progress
-from stillhouse.errors import InputError
+from stillhouse.errors import InputError, Unavailable
 
 def double(payload):
     print("noise on standard output")
@@ -24,6 +24,9 @@ def double(payload):
 
 def refuse(payload):
     raise InputError("not like this")
+
+def lack(payload):
+    raise Unavailable("not here")
 
 def fail(payload):
     raise RuntimeError("it broke")
@@ -58,6 +61,11 @@ def test_the_result_and_the_progress_come_back():
 def test_a_refusal_stays_a_refusal():
     with pytest.raises(InputError, match="not like this"):
         child.run("toy_functions:refuse", {})
+
+
+def test_what_cannot_be_had_stays_so():
+    with pytest.raises(Unavailable, match="not here"):
+        child.run("toy_functions:lack", {})
 
 
 def test_a_failure_brings_its_message():

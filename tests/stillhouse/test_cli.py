@@ -48,3 +48,7 @@ def test_what_is_no_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
 def test_what_has_no_lineage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.command(["explain", str(tmp_path)]) == 2
     assert "results.json" in capsys.readouterr().err
+    for content in ("{}", "{broken", "[]"):
+        (tmp_path / "results.json").write_text(content)
+        assert cli.command(["explain", str(tmp_path)]) == 2
+        assert "is not what a run writes" in capsys.readouterr().err

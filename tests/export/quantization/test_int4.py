@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.quantization.graph import fold_transposes
 from export.quantization.int4 import QuantizeInt4Settings, _texts, quantize_int4
 from stillhouse.data.dataset import Split, write_split
-from stillhouse.errors import InputError
+from stillhouse.errors import Unavailable
 from stillhouse.recipe.export import Int4
 from stillhouse.serving.decoder import Decoder
 
@@ -132,5 +132,5 @@ def test_a_transposed_weight_becomes_a_weight():
 
 def test_a_matrix_that_cannot_be_quantized_is_an_error_and_not_a_larger_file(tmp_path: Path):
     onnx.save(_one_layer("Gemm"), tmp_path / "model.onnx")
-    with pytest.raises(InputError, match="1 matrices cannot be quantized, that of the Gemm"):
+    with pytest.raises(Unavailable, match="1 matrices cannot be quantized, that of the Gemm"):
         quantize_int4(SETTINGS, {"onnx": tmp_path}, tmp_path / "out")

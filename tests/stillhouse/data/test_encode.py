@@ -17,14 +17,14 @@ def settings(train=1000, validation=1000, held_out=1000, length=16):
 
 @pytest.fixture
 def encode(tmp_path, byte_model):
-    """Encode the given training documents with the byte model; validation and held-out have one text each."""
+    """Encode the given training documents with the byte model; validation has one text, held-out two."""
 
     def run(train, budgets=None, answers=None):
         for folder in ("documents", "answers", "encoded"):
             (tmp_path / folder).mkdir(exist_ok=True)
         inputs = {"teacher": byte_model, "documents": tmp_path / "documents"}
-        other = [Document("mine/99", "text", "other")]
-        for name, documents in (("train", train), ("validation", other), ("held_out", other)):
+        other = [Document("mine/98", "text", "other"), Document("mine/99", "text", "another")]
+        for name, documents in (("train", train), ("validation", other[:1]), ("held_out", other)):
             write_documents(tmp_path / "documents" / f"{name}.jsonl", documents)
             if answers is not None:
                 inputs["answers"] = tmp_path / "answers"
@@ -82,3 +82,8 @@ def test_a_piece_without_a_target_is_left_out(encode):
 def test_a_split_with_nothing_to_learn_from_is_refused(encode):
     with pytest.raises(InputError, match="split train holds nothing to learn from.*larger train_tokens"):
         encode(texts("a", "b"))
+
+
+def test_one_held_out_document_gives_no_interval_and_is_refused_before_anything_is_trained(encode):
+    with pytest.raises(InputError, match="held_out holds 1 document within 5 tokens and needs 2"):
+        encode(texts("abc"), settings(held_out=5))

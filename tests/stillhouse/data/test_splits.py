@@ -30,9 +30,9 @@ def test_more_texts_move_none_that_was_there():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_three_texts_fill_three_splits(seed):
-    splits = assign_splits(["one", "two", "three"], seed=seed)
-    assert sorted(splits.values()) == sorted(SPLITS)
+def test_four_texts_fill_three_splits_with_two_held_out(seed):
+    splits = assign_splits(["one", "two", "three", "four"], seed=seed)
+    assert sorted(splits.values()) == sorted([*SPLITS, "held_out"])
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -40,11 +40,12 @@ def test_a_handful_leaves_no_split_empty_and_is_the_same_in_any_order(seed):
     texts = [f"text {number}" for number in range(7)]
     splits = assign_splits(texts, seed=seed)
     assert set(splits.values()) == set(SPLITS)
+    assert list(splits.values()).count("held_out") >= 2
     assert splits == assign_splits(reversed(texts), seed=seed)
 
 
 def test_two_texts_are_too_few_and_the_message_says_how_many_are_needed():
-    with pytest.raises(InputError, match="hold 1 distinct document, .* give 3 or more"):
+    with pytest.raises(InputError, match="hold 1 distinct document, .* give 4 or more"):
         assign_splits(["one", "one"], seed=0)
 
 

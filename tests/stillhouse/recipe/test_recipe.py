@@ -55,6 +55,9 @@ def test_a_recipe_does_not_change(tmp_path):
         (WORKING + "gates: [{figure: a.b}]\n", "exactly one of at_most and at_least"),
         (WORKING + "export: {variants: [onnx-fp7]}\n", "export.variants.0"),
         (WORKING.replace("teacher: some/model\n", ""), "teacher: Field required"),
+        (WORKING.replace("name: mine", "name: store"), "name: .*take another name"),
+        (WORKING + "seed: 2024-02-30\n", "not valid YAML"),
+        (WORKING + "seed: 100000000000000000000\n", "seed: Input should be less than"),
         (WORKING.replace("name: mine", "name: My Run"), "name: String should match"),
     ],
 )

@@ -5,7 +5,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from stillhouse.data.dataset import Split
 from stillhouse.data.packing import pack
-from stillhouse.training.batches import NOT_COUNTED, make_batch, rows_for_step
+from stillhouse.losses.reduction import IGNORED
+from stillhouse.training.batches import make_batch, rows_for_step
 
 LENGTHS = (5, 9, 3, 7, 4)
 PAD = 30
@@ -90,7 +91,7 @@ def test_padding_changes_no_logits_and_no_gradient(split, model):
         model.zero_grad()
         batch = make_batch(split, [[1, 3]], sequence_length=length, pad_id=PAD)
         logits = forward(model, batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NOT_COUNTED)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
         loss.backward()
         return logits[:, :16].detach(), [parameter.grad.clone() for parameter in model.parameters()]
 
@@ -104,7 +105,7 @@ def test_padding_changes_no_logits_and_no_gradient(split, model):
 
 def test_every_target_of_the_split_is_a_label_once(split):
     batch = make_batch(split, pack(split.starts, 16), sequence_length=16, pad_id=PAD)
-    labels = batch.labels[batch.labels != NOT_COUNTED]
+    labels = batch.labels[batch.labels != IGNORED]
     assert sorted(labels.tolist()) == sorted(split.ids[split.counted].tolist())
 
 

@@ -1,6 +1,7 @@
 """The training loop on a random model of two layers: what it changes, what it must not, and how it resumes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,17 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(inputs, tmp_pa
     assert seen == [4, 5]
     for name in ("model.safetensors", "history.json"):
         assert hash_file(broken / name) == hash_file(whole / name)
+
+
+def test_the_student_leaves_with_the_template_of_its_teacher(inputs, tmp_path):
+    from stillhouse.models.load import load_tokenizer
+
+    start = tmp_path / "base"
+    shutil.copytree(inputs["start"], start)
+    (start / "chat_template.jinja").unlink()
+    assert load_tokenizer(start).chat_template is None
+    student = run({**inputs, "start": start}, tmp_path / "a", steps=1)
+    assert load_tokenizer(student).chat_template == load_tokenizer(inputs["teacher"]).chat_template
 
 
 def test_accumulated_micro_batches_equal_one_batch(inputs, tmp_path):
