@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class HeldOutSettings(Settings):
     """CPU threads."""
     seed: int
     """Decides the bootstrap's resamples."""
+    split: Literal["held_out", "validation"] = "held_out"
+    """`validation` is for choosing among recipes, so that held-out text stays unseen by the choice."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Sums:
 
 
 def measure_held_out(settings: HeldOutSettings, inputs: Inputs, folder: Path) -> None:
-    """Measure `inputs["model"]` on the held-out split of `inputs["dataset"]`, beside `inputs["teacher"]`.
+    """Measure `inputs["model"]` on a split of `inputs["dataset"]`, beside `inputs["teacher"]`.
 
     Writes `held_out.json` (the figures, and each document's totals) and `facts.json` (the figures alone, named as
     in `evaluation.results.ModelFigures`). Where model and teacher are one folder, what compares them is `None`.
@@ -80,7 +82,7 @@ def measure_held_out(settings: HeldOutSettings, inputs: Inputs, folder: Path) ->
     from stillhouse.models.load import count_parameters, load_model
 
     torch.set_num_threads(settings.threads)
-    split = read_split(inputs["dataset"], "held_out")
+    split = read_split(inputs["dataset"], settings.split)
     model = load_model(inputs["model"], device=settings.device, dtype="fp32")
     alone = inputs["model"].resolve() == inputs["teacher"].resolve()
     teacher = None if alone else load_model(inputs["teacher"], device=settings.device, dtype="fp32")
@@ -113,7 +115,7 @@ def sum_documents(model: Any, teacher: Any | None, split: Split) -> Sums:
     pieces = [piece for piece in range(len(owners)) if split.counted[_tokens(split, piece)].any()]
     if not pieces:
         raise InputError(
-            f"the held-out split has no counted token in {len(names)} documents; "
+            f"the split has no counted token in {len(names)} documents; "
             "raise data.held_out_tokens, or give more documents"
         )
     done = 0

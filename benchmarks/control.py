@@ -1,0 +1,132 @@
+"""The control of a recipe: is the teacher worth its cost, or would the text alone have done as well?
+
+From one start, on one set of training tokens, the student is trained with plain cross-entropy and with distillation,
+once a seed (the seed decides the order of the data). What is chosen, is chosen by validation text; held-out text is
+only reported. Everything runs through the store, so a killed control goes on and a repeated one is free.
+
+    python -m benchmarks.control recipes/demo.yaml --runs runs --out docs/demo/control.json
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from flows.compress import make_start, prepare_data
+from flows.environment import code_version, environment
+from flows.preflight import prepare
+from flows.settings import SettingsOfStages
+from flows.work import Work, directly
+from stillhouse import terminal
+from stillhouse.recipe import load_recipe
+from stillhouse.store.artifact import Reference, read_manifest
+from stillhouse.store.store import Store
+from tasks.distill import distill
+from tasks.fetch import load_teacher
+from tasks.score_held_out import measure_held_out
+
+ARMS: dict[str, dict[str, float]] = {
+    "cross-entropy": {"alpha": 0.0},
+    "distillation": {"alpha": 0.5, "temperature": 2.0},
+    "teacher only": {"alpha": 1.0, "temperature": 1.0},
+}
+SPLITS = ("validation", "held_out")
+FIGURES = (
+    "held_out_loss_above_teacher_nats_per_token",
+    "kl_to_teacher_nats_per_token",
+    "top1_agreement_with_teacher",
+)
+
+
+def main() -> None:
+    """Train every arm with every seed, and write what was found after each."""
+    options = _parser().parse_args()
+    recipe = load_recipe(options.recipe).model_copy(update={"threads": options.threads})
+    store = Store(options.runs.resolve() / "store")
+    with terminal.shown():
+        settings = prepare(recipe, options.recipe.resolve().parent, store)
+        work = Work(store, directly)
+        teacher = work.make(load_teacher, settings.teacher, {})
+        read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
+        start = make_start(settings, work, read)
+        found: dict[str, Any] = {"start": _measure(settings, work, start, read), "runs": []}
+        for seed, arm in product(options.seeds, options.arms):
+            changed = settings.recipe.distillation.model_copy(update=ARMS[arm] | _rate(options.learning_rate))
+            student = work.make(distill, _distill(settings, changed, seed), {"start": start, **read})
+            row = {"arm": arm, "seed": seed, **changed.model_dump(include={"alpha", "temperature", "learning_rate"})}
+            made = read_manifest(store.folder(student))
+            cost = {"seconds": made.seconds, "peak_memory_bytes": made.peak_memory_bytes, **made.facts}
+            found["runs"].append(row | cost | _measure(settings, work, student, read))
+            _write(options.out, settings, found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="whose start, data and training are taken")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["cross-entropy", "distillation"])
+    parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of every stage (default: 1)")
+    return parser
+
+
+def _rate(learning_rate: float | None) -> dict[str, float]:
+    return {} if learning_rate is None else {"learning_rate": learning_rate}
+
+
+def _distill(settings: SettingsOfStages, changed: Any, seed: int) -> Any:
+    compute = settings.compute.model_copy(update={"seed": seed})
+    return settings.distill.model_copy(update={"distillation": changed, "compute": compute})
+
+
+def _measure(
+    settings: SettingsOfStages, work: Work, model: Reference, read: Mapping[str, Reference]
+) -> dict[str, dict[str, Any]]:
+    """Figures on validation and on held-out text, with their intervals over documents."""
+    found = {}
+    for split in SPLITS:
+        asked = settings.held_out.model_copy(update={"split": split})
+        facts = work.facts(work.make(measure_held_out, asked, {"model": model, **read}))
+        intervals = {name: facts["intervals"][name] for name in FIGURES}
+        found[split] = {name: facts[name] for name in (*FIGURES, "tokens", "documents")} | {"intervals": intervals}
+    return found
+
+
+def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
+    origin = {
+        "recipe": settings.recipe.model_dump(mode="json"),
+        "compute": settings.compute.model_dump(mode="json"),
+        "code": code_version(),
+        "environment": environment(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text("\n".join(_table(found)) + "\n", encoding="utf-8")
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    """Every seed, and each arm's mean, as a Markdown table."""
+    heads = [f"{split.replace('_', '-')}: {what}" for split in SPLITS for what in ("loss above", "KL", "top-1")]
+    yield f"| arm | seed | {' | '.join(heads)} | minutes |"
+    yield "|---|--:|" + "--:|" * (len(heads) + 1)
+    yield f"| start | | {' | '.join(_cells([found['start']]))} | |"
+    for arm in dict.fromkeys(row["arm"] for row in found["runs"]):
+        rows = [row for row in found["runs"] if row["arm"] == arm]
+        for row in rows:
+            yield f"| {arm} | {row['seed']} | {' | '.join(_cells([row]))} | {row['seconds'] / 60:.1f} |"
+        yield f"| **{arm}** | mean of {len(rows)} | {' | '.join(_cells(rows))} | |"
+
+
+def _cells(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for split, name in product(SPLITS, FIGURES):
+        value = mean(row[split][name] for row in rows)
+        yield f"{100 * value:.1f}%" if name.startswith("top1") else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
