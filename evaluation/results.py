@@ -86,6 +86,10 @@ class Score(Part):
     """Its standard error over documents."""
     n: int
     """Documents."""
+    difference_to_teacher: float | None = None
+    """This model's value less the teacher's on the same documents; `None` for the teacher."""
+    difference_interval: Interval | None = None
+    """95% interval of that difference, bootstrapped over documents, which both models answered."""
 
 
 class Percentiles(Part):
@@ -94,6 +98,41 @@ class Percentiles(Part):
     p50: float
     p95: float
     p99: float | None = None
+    """With fewer than 100 samples it lies between the slowest two."""
+    samples: int
+    """How many were timed."""
+
+
+class Speed(Part):
+    """How fast a variant is after a prompt of one length."""
+
+    time_to_first_token_ms: Percentiles
+    """Prefill of the prompt and one token."""
+    inter_token_latency_ms: Percentiles
+    """Between consecutive tokens, each timed."""
+    prefill_tokens_per_second: float
+    """Prompt tokens over time to first token, median."""
+    decode_tokens_per_second: float
+    """One over the median inter-token latency."""
+    intervals: dict[str, Interval] = {}
+    """95% interval of each figure that has one."""
+
+
+class Candidate(Part):
+    """A way to quantize that was tried before one was chosen."""
+
+    kind: str
+    """As in the recipe, `weight-only`."""
+    chosen: bool
+    """Whether the variant is made this way: of all candidates it had the lowest `kl_to_fp32`."""
+    kl_to_fp32: float
+    """KL(onnx-fp32 || candidate) on validation text, nats per token."""
+    bits_per_byte: float
+    """On the same text."""
+    size_bytes: int
+    """Of the graph and its weights."""
+    validation_tokens: int
+    """Tokens behind the figures."""
 
 
 class VariantFigures(Part):
@@ -108,13 +147,19 @@ class VariantFigures(Part):
     load_seconds: float
     """From nothing to ready, median."""
     time_to_first_token_ms: Percentiles
-    """Prefill of the prompt and one token."""
+    """Prefill of the prompt and one token, after a prompt of `prompt_tokens`, as the three below."""
     inter_token_latency_ms: Percentiles
     """Between consecutive tokens, each timed."""
     prefill_tokens_per_second: float
     """Prompt tokens over time to first token, median."""
     decode_tokens_per_second: float
     """One over the median inter-token latency."""
+    prompt_tokens: int
+    """Length of the prompt behind the four figures above: the middle one of the recipe's."""
+    by_prompt_tokens: dict[str, Speed]
+    """The same for every prompt length of the recipe."""
+    candidates: list[Candidate] = []
+    """Where the variant's kind was chosen by validation text: every kind that was tried."""
     bits_per_byte: float
     """On the parity tokens."""
     kl_to_fp32: float
@@ -184,9 +229,9 @@ class Results(Part):
     models: dict[Literal["teacher", "pruned", "student"], ModelFigures]
     """On held-out text."""
     capability: dict[str, dict[str, Score]]
-    """Benchmark, then model."""
+    """Benchmark, then model; `pooled` holds the documents of all benchmarks together."""
     behaviour: dict[str, dict[str, Score]] = {}
-    """Benchmark, then model."""
+    """Measure, then model."""
     variants: dict[str, VariantFigures | VariantAbsent]
     """Each deployable form."""
     gates: list[GateResult]
