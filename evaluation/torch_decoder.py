@@ -1,4 +1,4 @@
-"""A variant open in transformers: the reference that every other form of the student is compared with.
+"""A variant open in transformers: the reference that every other one is compared with, and those of bitsandbytes.
 
 It offers what `stillhouse.serving.decoder.Decoder` offers, so that parity and speed are measured by one code.
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from stillhouse.models.load import load_model
+from stillhouse.models.load import is_quantized, load_model, quiet_bitsandbytes
 from stillhouse.serving.language_model import Generation
 
 
 class TorchDecoder:
-    """A model folder that is open, in fp32, with its tokenizer."""
+    """A model folder that is open with its tokenizer: in fp32, or as it ships where it is quantized."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer):
         self._model = model
@@ -70,9 +70,13 @@ class TorchDecoder:
 
 
 def import_architecture(folder: Path) -> None:
-    """Import the model's class, which transformers puts off until a model is opened.
+    """Import the model's class and what runs its quantized weights, which transformers puts off until it is opened.
 
     Load time and memory are the model's; the code's are counted with the imports.
     """
     for name in json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures", ()):
         getattr(transformers, name, None)
+    if is_quantized(folder):
+        quiet_bitsandbytes()
+        import accelerate  # noqa: F401
+        import bitsandbytes  # noqa: F401

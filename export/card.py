@@ -6,7 +6,19 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from evaluation.report import findings, limits, lineage, markdown, tables, words
+from evaluation.benchmark_files import benchmark, known_benchmarks
+from evaluation.report import (
+    findings,
+    gains,
+    limits,
+    lineage,
+    markdown,
+    measure_words,
+    score_tables,
+    tables,
+    variant_tables,
+    words,
+)
 from evaluation.results import Results, VariantFigures
 
 TEMPLATE = "model_card.md.jinja"
@@ -20,6 +32,9 @@ HUB_LICENCES = {
 }  # fmt: skip
 """Licences that the hub knows by name; every other is `other` with a name."""
 DATA_COLUMNS = ("name", "licence", "credit", "train", "train_tokens", "held_out", "held_out_tokens")
+SUITE_LICENCES = {"stereoset": "CC BY-SA 4.0", "generations": "Apache-2.0"}
+"""Of the texts behind the suites of behaviour; typing errors are made in the benchmarks' own questions."""
+SHOWN = ("size_bytes", "peak_memory_bytes", "load_seconds", "decode_tokens_per_second", "bits_per_byte", "kl_to_fp32")
 UNTOLD_TEACHER = {"source": "a teacher that is not named", "licence": "not stated", "quantization": "not stated"}
 UNTOLD_CODE = {"version": "of an unknown version", "commit": "not recorded"}
 
@@ -47,19 +62,21 @@ def _view(results: Results) -> dict[str, Any]:
         "front_matter": Markup(_yaml(front_matter(results))),
         "name": str(origin.recipe.get("name", "student")),
         "verdict": verdict,
-        "onnx": [name for name in verdict.shipped if name.startswith("onnx")],
-        "torch": [name for name in verdict.shipped if not name.startswith("onnx")],
+        **{kind: [name for name in verdict.shipped if name.startswith(kind)] for kind in ("onnx", "torch", "bnb")},
         "teacher": teacher,
+        "distilled": _is_distilled(results),
         "upstream": HUB_MODELS.get(teacher["source"]),
         "student": results.models.get("student"),
-        "gained": list(findings.gained(results)),
-        "lost": list(findings.lost(results)),
+        "gained": list(gains.gained(results)),
+        "lost": list(gains.lost(results)),
+        "variants_lost": list(gains.variants_lost(results)),
         "models": tables.models_table(results),
-        "scores": tables.scores_tables(results),
-        "scores_note": tables.SCORES_NOTE,
+        "scores": score_tables.scores_tables(results),
         "gates": tables.gates_table(results.gates),
         "variants": variants_table(results, verdict),
+        "candidates": variant_tables.candidates_tables(results),
         "data": lineage.data_table(origin.data, DATA_COLUMNS),
+        "tested_on": licences_table(results),
         "limits": list(limits.limits(results)),
         "code": UNTOLD_CODE | origin.code,
         "seed": str(origin.seed),
@@ -83,10 +100,15 @@ def front_matter(results: Results) -> dict[str, Any]:
     datasets = [name for name in map(_hub_set, results.lineage.recipe.get("data", {}).get("sets", [])) if name]
     if datasets:
         found["datasets"] = datasets
-    tags = ["knowledge-distillation", "stillhouse"]
+    tags = ["knowledge-distillation", "stillhouse"] if _is_distilled(results) else ["stillhouse"]
     tags += ["depth-pruning"] if results.lineage.recipe.get("student", {}).get("kind") == "depth" else []
     tags += ["onnx"] if any(name.startswith("onnx") for name in results.variants) else []
     return found | {"pipeline_tag": "text-generation", "library_name": "transformers", "tags": tags}
+
+
+def _is_distilled(results: Results) -> bool:
+    """Whether the student learned from a teacher here; a package may come from a model as it was."""
+    return "teacher" in results.models or "teacher" in results.lineage.recipe
 
 
 def _hub_set(data_set: dict[str, Any]) -> str | None:
@@ -96,25 +118,37 @@ def _hub_set(data_set: dict[str, Any]) -> str | None:
 
 
 def variants_table(results: Results, verdict: findings.Verdict) -> tables.Table:
-    """Every variant with its folder, its main figures and what opens it."""
+    """Every variant with its folder, its main figures and what opens it; one that is left out, with its reason."""
+    columns = ("variant", "folder", *(words.label(field) for field in SHOWN), "opens with")
     rows: list[tuple[tables.Cell, ...]] = []
     for name, found in results.variants.items():
         if name not in verdict.shipped or not isinstance(found, VariantFigures):
             reason = verdict.left_out.get(name, "the run is blocked")
-            rows.append((tables.Cell(name), tables.Cell(f"not in this package: {reason}", span=6)))
+            rows.append((tables.Cell(name), tables.Cell(f"not in this package: {reason}", span=len(columns) - 1)))
             continue
-        shown = ("size_bytes", "peak_memory_bytes", "decode_tokens_per_second", "bits_per_byte")
-        figures = [tables.measured(field, getattr(found, field), found.intervals.get(field)) for field in shown]
+        figures = [tables.measured(field, getattr(found, field), found.intervals.get(field)) for field in SHOWN]
         rows.append((tables.Cell(name), tables.Cell(f"variants/{name}/"), *figures, tables.Cell(loaders(name))))
-    heads = (
-        words.label(field) for field in ("size_bytes", "peak_memory_bytes", "decode_tokens_per_second", "bits_per_byte")
-    )
-    return tables.Table("Variants", ("variant", "folder", *heads, "opens with"), tuple(rows))
+    return tables.Table("Variants", columns, tuple(rows))
 
 
 def loaders(variant: str) -> str:
     """What opens a variant."""
-    return "stillhouse, onnxruntime, optimum" if variant.startswith("onnx") else "transformers"
+    match variant.split("-")[0]:
+        case "onnx":
+            return "stillhouse, onnxruntime, optimum"
+        case "bnb":
+            return "transformers with bitsandbytes"
+    return "transformers"
+
+
+def licences_table(results: Results) -> tables.Table:
+    """The texts that the models were tested on, with their licences; nothing of them is in the package."""
+    known = [benchmark(key) for key in results.capability if key in known_benchmarks()]
+    found = {measure_words.capability_measure(file.name).name: file.licence for file in known}
+    families = {measure_words.family(key) for key in results.behaviour}
+    found |= {measure_words.FAMILIES[suite]: licence for suite, licence in SUITE_LICENCES.items() if suite in families}
+    rows = tuple((tables.Cell(name), tables.Cell(licence)) for name, licence in found.items())
+    return tables.Table("Tested on", ("name", "licence"), rows)
 
 
 def _yaml(content: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from stillhouse.store.links import content_files, link_file, link_tree
 VARIANTS = "variants"
 _LOADERS = {
     "torch": {"transformers": "transformers.AutoModelForCausalLM"},
+    "bnb": {"transformers": "transformers.AutoModelForCausalLM"},
     "onnx": {
         "stillhouse": "stillhouse.serving.decoder.Decoder",
         "onnxruntime": "onnxruntime.InferenceSession",
@@ -32,6 +33,8 @@ _RUNTIMES = (
     "optimum",
     "optimum-onnx",
     "torch",
+    "bitsandbytes",
+    "accelerate",
 )
 
 

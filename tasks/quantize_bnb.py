@@ -1,0 +1,15 @@
+"""Quantize with bitsandbytes, as a Prefect task."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from export.quantization.bnb import QuantizeBnbSettings
+from export.quantization.bnb import quantize_bnb as stage
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import References, Store
+
+
+@task(name="Quantize with bitsandbytes", cache_policy=NO_CACHE, persist_result=False)
+def quantize_bnb(store: Store, settings: QuantizeBnbSettings, inputs: References) -> Reference:
+    """Write the student with the weights that bitsandbytes makes of it."""
+    return store.make(stage, settings, inputs)

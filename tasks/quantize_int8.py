@@ -1,0 +1,15 @@
+"""Quantize to 8 bit, as a Prefect task."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from export.quantization.int8 import QuantizeInt8Settings
+from export.quantization.int8 import quantize_int8 as stage
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import References, Store
+
+
+@task(name="Quantize to 8 bit", cache_policy=NO_CACHE, persist_result=False)
+def quantize_int8(store: Store, settings: QuantizeInt8Settings, inputs: References) -> Reference:
+    """Write the ONNX model in 8 bits, of the kind that loses less."""
+    return store.make(stage, settings, inputs)
