@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from evaluation import parity_child
+from evaluation.positions import compare_positions
 from evaluation.statistics import bootstrap_mean_interval
 from evaluation.variant import open_variant
 from stillhouse import child, progress
@@ -28,10 +29,9 @@ from stillhouse.recipe.settings import Settings
 from stillhouse.serving.language_model import LanguageModel
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
-# Logits on disk at once; at 49,152 tokens of vocabulary these are 1,365 positions.
-SCRATCH_BYTES = 256 * 2**20
-# Positions whose distributions exist at once in float64.
-CHUNK = 64
+# Logits on disk at once; at 49,152 tokens of vocabulary these are 5,461 positions. Each time that it fills, the
+# variant is opened again, which takes a process with torch longer than it takes to read a thousand tokens.
+SCRATCH_BYTES = 2**30
 # Length of a prompt that is continued, the first tokens of a held-out document.
 PROMPT_TOKENS = 16
 
@@ -85,13 +85,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Continuation:
-    """One prompt, continued by both."""
+    """One prompt that the variant continued."""
 
     name: str
     equal_tokens: int
-    """Leading tokens that are the same."""
+    """Leading tokens that the reference chooses too."""
     ids: list[int]
+    """The variant's tokens."""
     reference_ids: list[int]
+    """The reference's, up to the first that differs."""
 
 
 def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> None:
@@ -99,7 +101,7 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
 
     Writes `parity.json` (figures, each document's sums, each continuation) and `facts.json` (the figures, named
     as in `evaluation.results.VariantFigures`). Whole documents are compared, so that the bytes their tokens
-    spell are known exactly.
+    spell are known exactly. Where variant and reference are one folder, it is read once.
 
     Raises:
         InputError: If the split has fewer than two documents with counted tokens.
@@ -110,8 +112,9 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    reference = open_variant(inputs["reference"], threads=settings.threads, device=settings.device)
-    vocabulary = reference.logits(pieces[0].ids[:1]).shape[1]
+    alone = inputs["variant"].resolve() == inputs["reference"].resolve()
+    reference = None if alone else open_variant(inputs["reference"], threads=settings.threads, device=settings.device)
+    vocabulary = json.loads((inputs["reference"] / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     compared: list[Comparison] = []
     continuations: list[list[int]] = []
     for batch in _batches(pieces, SCRATCH_BYTES // (4 * vocabulary)):
@@ -120,8 +123,13 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
         continuations += _ask(settings, inputs["variant"], batch, asked, work)
         for number, piece in enumerate(batch):
             progress.step("compares with torch-fp32", len(compared), len(pieces))
-            compared.append(_compare(piece, reference.logits(piece.ids), np.load(_scratch(work, number))))
-    continued = _continue(reference, prompts, continuations, settings.greedy_tokens)
+            logits_PV = np.load(_scratch(work, number))
+            reference_PV = logits_PV if reference is None else reference.logits(piece.ids)[piece.positions]
+            compared.append(_compare(piece, reference_PV, logits_PV))
+            _scratch(work, number).unlink()
+    continued = [
+        _check_continuation(reference, prompt, ids) for prompt, ids in zip(prompts, continuations, strict=True)
+    ]
     shutil.rmtree(work)
     figures = _figures(compared, continued, settings.seed)
     details = {"figures": figures, "documents": compared, "continuations": continued}
@@ -185,26 +193,27 @@ def _ask(
     return continuations
 
 
-def _continue(
-    reference: LanguageModel, prompts: Sequence[Piece], continuations: Sequence[list[int]], new_tokens: int
-) -> list[Continuation]:
-    """Continue every prompt with the reference, and count the leading tokens that are the variant's."""
-    continued = []
-    for number, (prompt, ids) in enumerate(zip(prompts, continuations, strict=True)):
-        progress.step("continues prompts with torch-fp32", number, len(prompts))
-        expected = reference.generate_with_margins(prompt.ids, max_new_tokens=new_tokens).ids
-        equal = np.cumprod(np.equal(ids, expected)).sum()
-        continued.append(Continuation(prompt.name, int(equal), ids, expected))
-    return continued
+def _check_continuation(reference: LanguageModel | None, prompt: Piece, ids: list[int]) -> Continuation:
+    """Count the leading tokens that the reference chooses as well.
+
+    One pass over prompt and continuation says what the reference puts after each token of it. Up to the first that
+    differs, both have read the same tokens, so these are the reference's own greedy tokens; what it would have
+    written behind is not asked, and need not be generated token by token. No reference: the variant is its own.
+    """
+    if reference is None:
+        return Continuation(prompt.name, len(ids), ids, ids)
+    progress.step("checks continuations with torch-fp32")
+    chosen = reference.logits([*prompt.ids, *ids[:-1]])[len(prompt.ids) - 1 :].argmax(axis=1)
+    equal = int(np.cumprod(chosen == ids).sum())
+    return Continuation(prompt.name, equal, ids, chosen[: equal + 1].tolist())
 
 
 def _scratch(work: Path, number: int) -> Path:
     return work / f"logits-{number}.npy"
 
 
-def _compare(piece: Piece, reference_TV: NDArray[np.float32], logits_PV: NDArray[np.float32]) -> Comparison:
+def _compare(piece: Piece, reference_PV: NDArray[np.float32], logits_PV: NDArray[np.float32]) -> Comparison:
     """Sum what one document says of the variant."""
-    reference_PV = reference_TV[piece.positions]
     for owner, logits in (("the variant", logits_PV), ("torch-fp32", reference_PV)):
         if not np.isfinite(logits).all():
             raise FloatingPointError(
@@ -212,37 +221,8 @@ def _compare(piece: Piece, reference_TV: NDArray[np.float32], logits_PV: NDArray
                 f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} values"
             )
     labels_P = np.asarray(piece.ids)[np.asarray(piece.positions) + 1]
-    sums = np.zeros(4)
-    for start in range(0, len(labels_P), CHUNK):
-        part = slice(start, start + CHUNK)
-        sums += compare_positions(reference_PV[part], logits_PV[part], labels_P[part])
-    nats, reference_nats, kl, agreements = sums.tolist()
+    nats, reference_nats, kl, agreements = compare_positions(reference_PV, logits_PV, labels_P).tolist()
     return Comparison(piece.name, len(labels_P), piece.num_bytes, nats, reference_nats, kl, int(agreements))
-
-
-def compare_positions(
-    reference_PV: NDArray[np.floating[Any]],
-    variant_PV: NDArray[np.floating[Any]],
-    labels_P: NDArray[np.integer[Any]],
-) -> NDArray[np.float64]:
-    """Sum over positions, in float64.
-
-    Returns:
-        `[4]`: the variant's negative log-likelihood of the labels, the reference's, KL(reference || variant),
-        and the positions whose most likely token is the same. The first three in nats.
-    """
-    reference, variant = _log_softmax(reference_PV), _log_softmax(variant_PV)
-    rows = np.arange(len(labels_P))
-    agrees = reference_PV.argmax(axis=1) == variant_PV.argmax(axis=1)
-    kl = np.exp(reference) * (reference - variant)
-    return np.array([-variant[rows, labels_P].sum(), -reference[rows, labels_P].sum(), kl.sum(), agrees.sum()])
-
-
-def _log_softmax(logits_PV: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    shifted = logits_PV.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted
 
 
 def _figures(compared: Sequence[Comparison], continued: Sequence[Continuation], seed: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
-# Below this, the 99th percentile is the slowest sample by another name.
-SAMPLES_FOR_P99 = 100
+SAMPLES_FOR_P99 = 20
+"""The fewest samples of which a 99th percentile is told; below 100 it is interpolated between the slowest two."""
 
 
 def bootstrap_mean_interval(

@@ -7,18 +7,20 @@ import pytest
 from evaluation import efficiency
 from evaluation.efficiency import EfficiencySettings, measure_efficiency, summarize
 from evaluation.results import VariantFigures
+from stillhouse import progress
 from stillhouse.errors import InputError
 from stillhouse.recipe.benchmark import Benchmark
 
 SETTINGS = EfficiencySettings(
-    benchmark=Benchmark(prompt_tokens=16, new_tokens=4, repeats=5, warmup=1), threads=1, device="cpu", processor="test"
+    benchmark=Benchmark(prompt_tokens=(40, 4, 16), new_tokens=3, warmup=1), threads=1, device="cpu", processor="test"
 )
+SHORT = {"time_to_first_token_ms": [10.0, 20.0, 40.0], "inter_token_latency_ms": [[1.0, 2.0], [2.0, 2.0], [4.0, 50.0]]}
+LONG = {"time_to_first_token_ms": [80.0] * 20, "inter_token_latency_ms": [[4.0, 4.0]] * 19 + [[4.0, 8.0]]}
 SAMPLES = {
     "imports_memory_bytes": 100,
     "peak_memory_bytes": 350,
     "load_seconds": [9.0, 1.0, 2.0, 3.0, 2.0],
-    "time_to_first_token_ms": [10.0, 20.0, 40.0],
-    "inter_token_latency_ms": [[1.0, 2.0], [2.0, 2.0], [4.0, 50.0]],
+    "by_prompt_tokens": {"64": SHORT, "256": LONG},
 }
 
 
@@ -40,47 +42,93 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_figures_are_medians_worked_out_by_hand():
-    figures = summarize(SAMPLES, prompt_tokens=64)
+    figures = summarize(SAMPLES, headline_prompt_tokens=64)
     assert figures["peak_memory_above_imports_bytes"] == 250
     assert figures["load_seconds"] == 2
-    assert figures["time_to_first_token_ms"] == {"p50": 20, "p95": pytest.approx(38), "p99": None}
+    assert figures["time_to_first_token_ms"] == {"p50": 20, "p95": pytest.approx(38), "p99": None, "samples": 3}
     assert figures["inter_token_latency_ms"]["p50"] == 2
     assert figures["prefill_tokens_per_second"] == 1000 * 64 / 20
     assert figures["decode_tokens_per_second"] == 500
     assert figures["repeats"] == 3
 
 
+def test_the_headline_figures_are_those_of_the_headline_length():
+    figures = summarize(SAMPLES, headline_prompt_tokens=256)
+    assert figures["prompt_tokens"] == 256
+    assert figures["prefill_tokens_per_second"] == 1000 * 256 / 80
+    own = figures["by_prompt_tokens"]["256"]
+    assert {name: figures[name] for name in own if name != "intervals"} == {
+        name: value for name, value in own.items() if name != "intervals"
+    }
+    assert figures["intervals"] == {"load_seconds": figures["intervals"]["load_seconds"], **own["intervals"]}
+
+
+def test_every_median_has_an_interval_that_holds_it():
+    figures = summarize(SAMPLES, headline_prompt_tokens=64)
+    for part in (figures, *figures["by_prompt_tokens"].values()):
+        for name, (low, high) in part["intervals"].items():
+            figure, _, inner = name.partition(".")
+            assert low <= (part[figure][inner] if inner else part[figure]) <= high
+    assert {"load_seconds", "decode_tokens_per_second", "inter_token_latency_ms.p50"} <= set(figures["intervals"])
+
+
 def test_a_rate_is_highest_where_its_time_is_lowest():
-    intervals = summarize(SAMPLES, prompt_tokens=64)["intervals"]
+    intervals = summarize(SAMPLES, headline_prompt_tokens=64)["intervals"]
     low_ms, high_ms = intervals["time_to_first_token_ms.p50"]
     assert (low_ms, high_ms) == (10, 40)
     assert intervals["prefill_tokens_per_second"] == (1000 * 64 / 40, 1000 * 64 / 10)
 
 
-def test_the_99th_percentile_needs_a_hundred_samples():
-    samples = SAMPLES | {"inter_token_latency_ms": [[2.0] * 50] * 3}
-    assert summarize(samples, prompt_tokens=64)["inter_token_latency_ms"]["p99"] == 2
+def test_the_99th_percentile_is_told_of_twenty_samples_with_their_number():
+    later = summarize(SAMPLES, headline_prompt_tokens=256)["inter_token_latency_ms"]
+    # Of 40 samples the 99th percentile lies at rank 38.61, between the 39th, 4 ms, and the 40th, 8 ms.
+    assert later == {"p50": 4, "p95": 4, "p99": pytest.approx(4 + 0.61 * 4), "samples": 40}
 
 
 def test_a_variant_is_timed_token_by_token_and_alone(tiny_onnx: Path, tmp_path: Path, alone: list[str]):
-    measure_efficiency(SETTINGS, {"variant": tiny_onnx}, tmp_path)
+    with progress.listening(lambda said: alone.append(said.note)):
+        measure_efficiency(SETTINGS, {"variant": tiny_onnx}, tmp_path)
     facts = json.loads((tmp_path / "facts.json").read_text())
     samples = json.loads((tmp_path / "efficiency.json").read_text())["samples"]
-    assert alone == ["held", "run", "given back"]
-    assert [len(times) for times in samples["inter_token_latency_ms"]] == [3] * 5
+    assert (*alone[:2], alone[-1]) == ("held", "run", "given back")
+    assert set(samples["by_prompt_tokens"]) == {"4", "16", "40"}
+    for timed in samples["by_prompt_tokens"].values():
+        assert len(timed["time_to_first_token_ms"]) == 20
+        assert [len(times) for times in timed["inter_token_latency_ms"]] == [2] * 20
     assert len(samples["load_seconds"]) == 5
     assert facts["size_bytes"] == sum(path.stat().st_size for path in tiny_onnx.iterdir())
     assert 0 < facts["peak_memory_above_imports_bytes"] < facts["peak_memory_bytes"]
 
 
+def test_lengths_take_turns_so_that_a_slow_phase_hits_none_alone(tiny_onnx: Path, tmp_path: Path, alone: list[str]):
+    with progress.listening(lambda said: alone.append(said.note)):
+        measure_efficiency(SETTINGS, {"variant": tiny_onnx}, tmp_path)
+    timed = [note for note in alone if note.startswith("times")]
+    assert timed == [f"times a prompt of {length} tokens" for length in (4, 16, 40)] * 21
+
+
 def test_a_torch_variant_gives_the_figures_that_parity_leaves_open(tiny_model: Path, tmp_path: Path):
     measure_efficiency(SETTINGS, {"variant": tiny_model}, tmp_path)
     facts = json.loads((tmp_path / "facts.json").read_text())
-    parity = {"bits_per_byte", "kl_to_fp32", "top1_agreement", "greedy_prefix_tokens", "bits_per_byte_ratio_to_fp32"}
-    assert set(facts) | parity | {"parity_tokens"} == set(VariantFigures.model_fields)
+    parity = {
+        "bits_per_byte": 1.0,
+        "kl_to_fp32": 0.0,
+        "top1_agreement": 1.0,
+        "greedy_prefix_tokens": 8.0,
+        "bits_per_byte_ratio_to_fp32": 1.0,
+        "parity_tokens": 60,
+    }
+    figures = VariantFigures(**facts, **parity)
+    assert set(facts) | set(parity) | {"candidates"} == set(VariantFigures.model_fields)
+    assert figures.prompt_tokens == 16
+    assert figures.time_to_first_token_ms == figures.by_prompt_tokens["16"].time_to_first_token_ms
+    assert all(speed.inter_token_latency_ms.p99 for speed in figures.by_prompt_tokens.values())
 
 
-def test_a_benchmark_longer_than_the_context_is_refused_before_anything_runs(tiny_onnx: Path, tmp_path: Path):
-    long = SETTINGS.model_copy(update={"benchmark": Benchmark(prompt_tokens=128, new_tokens=4)})
-    with pytest.raises(InputError, match="is 132, 128 allowed"):
+def test_a_benchmark_longer_than_the_context_is_refused_before_anything_runs(
+    tiny_onnx: Path, tmp_path: Path, alone: list[str]
+):
+    long = SETTINGS.model_copy(update={"benchmark": Benchmark(prompt_tokens=(128, 16), new_tokens=4)})
+    with pytest.raises(InputError, match=r"prompt_tokens \+ new_tokens is 132, 128 allowed"):
         measure_efficiency(long, {"variant": tiny_onnx}, tmp_path)
+    assert alone == []

@@ -139,3 +139,13 @@ def test_a_loss_that_is_not_finite_names_the_document():
 def test_a_split_without_counted_tokens_is_refused(measured):
     with pytest.raises(InputError, match="no counted token in 2 documents"):
         measured(split=split_of((1, 1), 100))
+
+
+def test_validation_text_can_be_measured_so_that_held_out_text_stays_unseen(tiny_model, tmp_path):
+    write_split(tmp_path, "held_out", split_of(LENGTHS, 100))
+    write_split(tmp_path, "validation", split_of((6, 6, 6), 100))
+    settings = SETTINGS.model_copy(update={"split": "validation"})
+    (tmp_path / "out").mkdir()
+    measure_held_out(settings, {"model": tiny_model, "teacher": tiny_model, "dataset": tmp_path}, tmp_path / "out")
+    figures = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert (figures["tokens"], figures["documents"]) == (15, 3)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.parity import ParitySettings, compare_positions, measure_parity
+from evaluation import parity
+from evaluation.parity import ParitySettings, measure_parity
 from evaluation.results import VariantFigures
+from evaluation.variant import open_variant
 from stillhouse.data.dataset import Split, write_split
 from stillhouse.errors import InputError
 
@@ -43,6 +45,50 @@ def test_a_variant_compared_with_itself_has_lost_nothing(tiny_model: Path, datas
     assert facts["top1_agreement"] == 1
     assert facts["greedy_prefix_tokens"] == 8
     assert facts["intervals"]["top1_agreement"] == [1, 1]
+
+
+def test_a_copy_of_the_reference_is_compared_with_it_and_has_lost_nothing(
+    tiny_model: Path, dataset: Path, tmp_path: Path
+):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    facts = _measure(tmp_path, variant=copy, reference=tiny_model, dataset=dataset)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert facts == _measure(alone, variant=tiny_model, reference=tiny_model, dataset=dataset)
+
+
+def test_the_first_token_that_the_reference_would_not_choose_ends_the_prefix(
+    tiny_model: Path, dataset: Path, tmp_path: Path
+):
+    from safetensors.torch import load_file, save_file
+
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    noise = torch.randn(weights["model.embed_tokens.weight"].shape, generator=torch.Generator().manual_seed(0))
+    weights["model.embed_tokens.weight"] += 0.02 * noise
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    facts = _measure(tmp_path, variant=other, reference=tiny_model, dataset=dataset)
+    continuations = json.loads((tmp_path / "parity.json").read_text())["continuations"]
+    prompts = np.random.default_rng(0).integers(3, 300, size=100).reshape(5, 20)[[0, 1, 3], :4]
+    reference = open_variant(tiny_model, threads=1, device="cpu")
+    lengths = []
+    for prompt, found in zip(prompts.tolist(), continuations, strict=True):
+        # The figure's definition: both continue greedily, token by token with a cache.
+        expected = reference.generate_with_margins(prompt, max_new_tokens=8).ids
+        lengths.append(int(np.cumprod(np.equal(found["ids"], expected)).sum()))
+        assert found["reference_ids"] == expected[: lengths[-1] + 1]
+    assert facts["greedy_prefix_tokens"] == np.mean(lengths)
+    assert 0 < np.mean(lengths) < 8
+
+
+def test_logits_that_do_not_fit_on_disk_at_once_give_the_same_figures(
+    tiny_model: Path, tiny_onnx: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inputs = {"variant": tiny_onnx, "reference": tiny_model, "dataset": dataset}
+    (tmp_path / "parts").mkdir()
+    together = _measure(tmp_path, **inputs)
+    monkeypatch.setattr(parity, "SCRATCH_BYTES", 4 * 300 * 20)
+    assert _measure(tmp_path / "parts", **inputs) == together
 
 
 def test_the_figures_of_an_onnx_variant_are_those_worked_out_from_its_logits(
@@ -101,19 +147,3 @@ def test_one_document_is_not_enough_for_an_interval(tiny_model: Path, tmp_path: 
     write_split(tmp_path, "held_out", _split(("set/0", "set/0")))
     with pytest.raises(InputError, match="at least 2 held-out documents"):
         _measure(tmp_path / "out", variant=tiny_model, reference=tiny_model, dataset=tmp_path)
-
-
-def test_two_positions_worked_out_by_hand():
-    # Reference says 3/4 and 1/4, then 1/2 and 1/2; the variant says 1/4 and 3/4, then 1/2 and 1/2.
-    reference = np.log([[3.0, 1.0], [1.0, 1.0]])
-    variant = np.log([[1.0, 3.0], [1.0, 1.0]]) + 7.0
-    nats, reference_nats, kl, agreements = compare_positions(reference, variant, np.array([0, 1]))
-    assert nats == pytest.approx(np.log(4) + np.log(2))
-    assert reference_nats == pytest.approx(np.log(4 / 3) + np.log(2))
-    assert kl == pytest.approx(0.5 * np.log(3))
-    assert agreements == 1
-
-
-def test_a_token_that_both_rule_out_costs_nothing():
-    logits = np.array([[1000.0, -1000.0, 0.0]], dtype=np.float32)
-    assert compare_positions(logits, logits, np.array([0])).tolist() == [0, 0, 0, 1]
