@@ -1,5 +1,7 @@
 """The report of a run: one HTML file, one Markdown file and their plots, all made from `results.json`.
 
-`words` and `gate_words` spell numbers, `findings` and `limits` say what they mean, `tables` and `lineage` set them
-out, `markdown` escapes, `plots` and `margins` draw, and `render` puts it all together.
+`words`, `gate_words` and `measure_words` spell numbers and names. `findings`, `differences`, `gains`, `methods` and
+`limits` say what they mean; `tables`, `score_tables`, `variant_tables`, `lineage` and `generations` set them out.
+`plots`, `variant_plots` and `margins` draw, `seen` says what is drawn, `drawings` chooses. `markdown` escapes, and
+`render` puts it all together.
 """

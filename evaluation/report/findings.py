@@ -1,30 +1,24 @@
-"""What the figures of a run say, in sentences: the verdict, what was gained and lost, how far the evidence goes."""
+"""The verdict on a run, read off its gates, and the figures to see first."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluation.comparison import POOLED
 from evaluation.gates import blocks_run, variants_left_out
 from evaluation.report import gate_words, words
-from evaluation.results import (
-    GateResult,
-    ModelFigures,
-    Results,
-    Score,
-    VariantAbsent,
-    VariantFigures,
-)
-
-ABOVE = "held_out_loss_above_teacher_nats_per_token"
-REFERENCE = "torch-fp32"
+from evaluation.report.differences import bounds, difference
+from evaluation.report.gains import ABOVE
+from evaluation.report.measure_words import capability_measure
+from evaluation.results import GateResult, Results, VariantAbsent, VariantFigures
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What became of a run."""
 
-    word: Literal["ships", "ships in part", "blocked"]
+    word: Literal["ships", "ships in part", "blocked", "measured"]
+    """`measured` where no variant was asked for."""
     sentence: str
     """One plain sentence, without the run's name."""
     shipped: tuple[str, ...]
@@ -44,27 +38,6 @@ class Tile:
     note: str
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A student's score less the teacher's."""
-
-    value: float
-    stderr: float
-    """Both standard errors added in quadrature, as if the models had seen different documents."""
-
-    @property
-    def distinguishable(self) -> bool:
-        """Whether it lies more than two of its standard errors from zero."""
-        return abs(self.value) > 2 * self.stderr
-
-    @property
-    def reading(self) -> str:
-        """What it says, in words."""
-        if not self.distinguishable:
-            return "not distinguishable at this n"
-        return "above the teacher" if self.value > 0 else "below the teacher"
-
-
 def verdict(results: Results) -> Verdict:
     """Read the verdict off the gates: those on a variant keep it out, any other blocks the run."""
     stopped = [gate for gate in results.gates if gate.action == "block" and gate.verdict != "passed"]
@@ -72,6 +45,8 @@ def verdict(results: Results) -> Verdict:
     warned = [gate for gate in results.gates if gate.action == "warn" and gate.verdict != "passed"]
     warnings = tuple(f"Only a warning: {why(gate)}." for gate in warned)
     shipped = tuple(name for name in results.variants if name not in left_out)
+    if not results.variants and not stopped:
+        return Verdict("measured", "was measured; no variant was asked for, so nothing ships.", (), {}, warnings)
     if blocks_run(results.gates) or not shipped:
         blocking = [gate for gate in stopped if not _on_variant(gate)]
         return Verdict("blocked", _blocked(blocking, left_out), (), left_out, warnings)
@@ -149,6 +124,26 @@ def tiles(results: Results, found: Verdict) -> Iterator[Tile]:
         yield Tile("Loss above teacher", words.figure(ABOVE, above), f"nats per token, {spread or 'no interval'}")
         share = words.figure("top1_agreement", student.top1_agreement_with_teacher)
         yield Tile("Agrees with teacher", share, "most likely token, held-out text")
+    elif student:
+        yield Tile("Parameters", words.millions(student.parameters), f"{student.layers} layers")
+        yield Tile("Bits per byte", words.figure("bits_per_byte", student.bits_per_byte), "held-out text")
+    yield from _pooled_tile(results)
+    yield from _variant_tiles(results, found)
+
+
+def _pooled_tile(results: Results) -> Iterator[Tile]:
+    scores = results.capability.get(POOLED, {})
+    one, compared = capability_measure(POOLED), difference(scores)
+    if compared is not None:
+        benchmarks = words.plural(len(results.capability) - 1, "benchmark")
+        note = f"points to the teacher, {bounds(one, compared) or 'no interval'}, {benchmarks}"
+        yield Tile("Right answers", one.difference(compared.value), note)
+    elif "student" in scores:
+        score = scores["student"]
+        yield Tile("Right answers", one.value(score.value), f"of {words.plural(score.n, 'document')}, all benchmarks")
+
+
+def _variant_tiles(results: Results, found: Verdict) -> Iterator[Tile]:
     made = {name: one for name, one in results.variants.items() if isinstance(one, VariantFigures)}
     offered = {name: one for name, one in made.items() if name in found.shipped} or made
     if offered:
@@ -158,76 +153,3 @@ def tiles(results: Results, found: Verdict) -> Iterator[Tile]:
         yield Tile(f"Smallest variant {whose}", words.size(offered[smallest].size_bytes), smallest)
         speed = words.number(offered[fastest].decode_tokens_per_second)
         yield Tile(f"Fastest variant {whose}", speed, f"tokens/s decoded, {fastest}")
-
-
-def difference(scores: dict[str, Score], model: str = "student", reference: str = "teacher") -> Difference | None:
-    """One model's score less another's on the same benchmark; None where one of them was not scored."""
-    if model not in scores or reference not in scores:
-        return None
-    one, other = scores[model], scores[reference]
-    return Difference(one.value - other.value, math.hypot(one.stderr, other.stderr))
-
-
-def gained(results: Results) -> Iterator[str]:
-    """What the student and its variants save, one sentence each."""
-    teacher, student = results.models.get("teacher"), results.models.get("student")
-    if teacher and student:
-        fewer = words.percent(1 - student.parameters / teacher.parameters)
-        yield (
-            f"{words.number(student.parameters)} parameters instead of the teacher's "
-            f"{words.number(teacher.parameters)}: {fewer} fewer, {student.layers} layers instead of {teacher.layers}."
-        )
-    reference = results.variants.get(REFERENCE)
-    for name, figures in results.variants.items():
-        if isinstance(figures, VariantFigures):
-            yield _variant_gain(name, figures, reference if name != REFERENCE else None)
-
-
-def _variant_gain(name: str, figures: VariantFigures, reference: object) -> str:
-    size, speed = words.size(figures.size_bytes), words.number(figures.decode_tokens_per_second)
-    memory = words.size(figures.peak_memory_bytes)
-    text = f"{name}: {size} on disk, {speed} tokens/s decoded, {memory} peak memory"
-    if not isinstance(reference, VariantFigures):
-        return f"{text}."
-    share = words.percent(figures.size_bytes / reference.size_bytes)
-    faster = words.factor(figures.decode_tokens_per_second / reference.decode_tokens_per_second)
-    return f"{text}; that is {share} of {REFERENCE}'s size and {faster} its decoding speed."
-
-
-def lost(results: Results) -> Iterator[str]:
-    """What is worse than the teacher, one sentence each, with its interval or standard error."""
-    for name in ("pruned", "student"):
-        figures = results.models.get(name)
-        if figures is not None:
-            yield _model_loss(name, figures)
-    for section in (results.capability, results.behaviour):
-        for benchmark, scores in section.items():
-            yield _benchmark_loss(benchmark, scores)
-
-
-def _model_loss(name: str, figures: ModelFigures) -> str:
-    owner = "Start, before any training" if name == "pruned" else "Student"
-    parts = (
-        _stated(figures, ABOVE, "{} nats per token above the teacher's held-out loss"),
-        _stated(figures, "kl_to_teacher_nats_per_token", "KL to the teacher {} nats per token"),
-        _stated(figures, "top1_agreement_with_teacher", "{} top-1 agreement with it"),
-    )
-    return f"{owner}: {'; '.join(part for part in parts if part) or 'n/a, not compared with the teacher'}."
-
-
-def _stated(figures: ModelFigures, field: str, phrase: str) -> str:
-    value: float | None = getattr(figures, field)
-    if value is None:
-        return ""
-    bounds = figures.intervals.get(field)
-    spread = f" ({words.interval(field, bounds)})" if bounds else ""
-    return phrase.format(words.figure(field, value)) + spread
-
-
-def _benchmark_loss(benchmark: str, scores: dict[str, Score]) -> str:
-    found = difference(scores)
-    if found is None:
-        return f"{benchmark}: n/a, because teacher and student were not both scored."
-    n = words.number(scores["student"].n)
-    value, stderr = words.signed(found.value), words.fixed(found.stderr)
-    return f"{benchmark}: {value} (standard error {stderr}, n {n}), {found.reading}."

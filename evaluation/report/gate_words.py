@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from evaluation.report.measure_words import measure
 from evaluation.report.words import LABELS, MINUS, TO, number, unit
 from evaluation.results import Interval
 
@@ -28,11 +29,14 @@ def subject(path: str) -> Subject:
     """Read the path of a figure in `results.json`: whose it is, then what it is."""
     section, *rest = path.split(".")
     if section in ("capability", "behaviour") and len(rest) >= 2:
-        benchmark, model, *part = rest
-        parts = [benchmark, *(LABELS.get(one, one) for one in part if one != "value")]
+        key, model, *part = rest
+        parts = [measure(section, key).name, *(LABELS.get(one, one) for one in part if one != "value")]
         return Subject(model, ", ".join(parts), "")
     if section in ("models", "variants") and len(rest) >= 2:
         owner, figure, *part = rest
+        if figure == "by_prompt_tokens" and len(part) >= 2:
+            length, figure, *part = part
+            part = [*part, f"{length} prompt tokens"]
         return Subject(owner, ", ".join([LABELS.get(figure, figure.replace("_", " ")), *part]), unit(figure))
     return Subject("", path, "")
 

@@ -3,18 +3,24 @@
 import math
 from collections.abc import Iterator
 
+from evaluation.comparison import POOLED
 from evaluation.report import gate_words, words
-from evaluation.report.findings import ABOVE, REFERENCE, difference
+from evaluation.report.differences import NORMAL_95, difference
+from evaluation.report.gains import ABOVE, REFERENCE
+from evaluation.report.measure_words import capability_measure
 from evaluation.results import Results, VariantFigures
 
 PLAIN = {"", "none", "None"}
+SAMPLES_FOR_P99 = 100
 
 
 def limits(results: Results) -> Iterator[str]:
     """One sentence for each reason not to read more into the figures than they hold."""
     yield from _held_out(results)
     yield from _benchmarks(results)
+    yield from _behaviour(results)
     yield from _variants(results)
+    yield from _latency(results)
     yield from _teacher(results)
     yield from _repetition(results)
     undecided = [gate for gate in results.gates if gate.verdict == "insufficient evidence"]
@@ -29,34 +35,54 @@ def _held_out(results: Results) -> Iterator[str]:
         return
     n = f"{words.plural(student.documents, 'document')} and {words.number(student.tokens)} tokens"
     bounds = student.intervals.get(ABOVE)
-    if bounds is None:
+    if "teacher" not in results.models:
+        yield f"Held-out figures rest on {n}. No teacher was measured, so nothing here is compared with one."
+    elif bounds is None:
         yield f"Held-out loss rests on {n}; no interval was computed for it."
-        return
-    stderr = words.number((bounds[1] - bounds[0]) / (2 * 1.96), 2)
-    yield (
-        f"Held-out figures rest on {n} of the same sets that the student was trained on; the loss above the teacher "
-        f"has a standard error of about {stderr} nats per token, over documents."
-    )
+    else:
+        stderr = words.number((bounds[1] - bounds[0]) / (2 * NORMAL_95), 2)
+        yield (
+            f"Held-out figures rest on {n} of the same sets that the student was trained on; the loss above the "
+            f"teacher has a standard error of about {stderr} nats per token, over documents."
+        )
 
 
 def _benchmarks(results: Results) -> Iterator[str]:
-    everything = results.capability | results.behaviour
-    counts = [score.n for scores in everything.values() for score in scores.values()]
+    single = {key: scores for key, scores in results.capability.items() if key != POOLED}
+    counts = [score.n for scores in single.values() for score in scores.values()]
     if not counts:
         yield "No benchmark was scored, so nothing is known of what the student can still do."
         return
     n = min(counts)
     worst = 100 * math.sqrt(0.25 / n)
     yield (
-        f"With n {words.number(n)}, an accuracy near 50% has a standard error of {words.number(worst, 2)} points; a "
-        f"difference between two models below about {words.number(2 * math.sqrt(2) * worst, 2)} points does not show."
+        f"With n {words.number(n)}, an accuracy near 50% has a standard error of {words.number(worst, 2)} points. The "
+        "benchmarks are few, zero-shot, multiple choice and in English: they say little of long answers, of other "
+        "languages or of your task."
     )
-    found = {name: difference(scores) for name, scores in everything.items()}
-    unclear = [name for name, value in found.items() if value is not None and not value.distinguishable]
+    found = {key: difference(scores) for key, scores in single.items()}
+    unclear = [key for key, one in found.items() if one is not None and not one.distinguishable]
     if unclear:
+        names = words.listed(capability_measure(key).name for key in unclear)
         yield (
-            f"Teacher and student are not distinguishable at this n on {words.listed(unclear)}: the difference is "
-            "within 2 standard errors. That is no proof that nothing was lost."
+            f"Teacher and student are not distinguishable at this n on {names}: the interval of the difference holds "
+            "zero. That is no proof that nothing was lost."
+        )
+    many = sum(len(section) for section in (results.capability, results.behaviour))
+    if many > 10 and any(found.values()):
+        yield (
+            f"{words.number(many)} differences stand here, each with its own 95% interval: where there is no "
+            "difference, one in twenty intervals still leaves out zero, by chance."
+        )
+
+
+def _behaviour(results: Results) -> Iterator[str]:
+    counts = [score.n for scores in results.behaviour.values() for score in scores.values()]
+    if counts:
+        yield (
+            f"The behaviour suites are small (n from {words.number(min(counts))}), all but wholly in English, and "
+            "about a few biases and habits only; a model that scores well on them is not thereby safe. Generations are "
+            "there to be read: nobody, and no model, judged whether they are right."
         )
 
 
@@ -65,18 +91,30 @@ def _variants(results: Results) -> Iterator[str]:
     if not made:
         return
     tokens, repeats = min(found.parity_tokens for found in made), min(found.repeats for found in made)
+    teacher = " The teacher's own speed was not measured." if "teacher" in results.models else ""
     yield (
         f"Variants were compared with {REFERENCE} on {words.number(tokens)} parity tokens, and each speed is the "
-        f"median of {words.plural(repeats, 'repeat')} in one process. The teacher's own speed was not measured."
+        f"median of {words.plural(repeats, 'repeat')} in one process.{teacher}"
     )
     scored = {model for scores in (results.capability | results.behaviour).values() for model in scores}
     if scored and not scored & set(results.variants):
         yield "The benchmarks were scored on the student as trained, not on each variant."
 
 
+def _latency(results: Results) -> Iterator[str]:
+    made = [found for found in results.variants.values() if isinstance(found, VariantFigures)]
+    counts = [one.time_to_first_token_ms.samples for found in made for one in found.by_prompt_tokens.values()]
+    if counts and min(counts) < SAMPLES_FOR_P99:
+        yield (
+            f"Time to first token has {words.number(min(counts))} samples a prompt length: its p99 lies between the "
+            "slowest two, and says what happened once rather than what happens once in a hundred. One request at a "
+            "time was timed; nothing is known of a loaded server."
+        )
+
+
 def _teacher(results: Results) -> Iterator[str]:
     quantization = results.lineage.teacher.get("quantization")
-    if quantization and str(quantization) not in PLAIN:
+    if "teacher" in results.models and quantization and str(quantization) not in PLAIN:
         yield (
             f"The teacher's weights had been rounded before this run saw them ({quantization}); every loss here is "
             "against the teacher in that form."

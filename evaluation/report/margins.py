@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from evaluation.report import gate_words
-from evaluation.report.plots import WIDTH_INCHES, Theme, plate
+from evaluation.report.plots import LABEL_POINTS, WIDTH_INCHES, Theme, plate
 from evaluation.results import GateResult
 
 FAR = 1.0
@@ -16,7 +16,7 @@ FAR = 1.0
 def gate_margins(gates: Sequence[GateResult], theme: Theme) -> Figure:
     """Room that every gate's value leaves to its limit, as a share of the limit; left of zero it is broken."""
     drawn = [gate for gate in gates if gate.value is not None and gate_words.limit_number(gate.limit) is not None]
-    figure = Figure(figsize=(WIDTH_INCHES, 0.8 + 0.66 * len(drawn)), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 0.8 + 0.5 * len(drawn)), layout="constrained")
     axes = figure.subplots()
     colours = {"passed": theme.good, "failed": theme.bad, "insufficient evidence": theme.unsure}
     for row, gate in enumerate(drawn):
@@ -29,21 +29,21 @@ def gate_margins(gates: Sequence[GateResult], theme: Theme) -> Figure:
             "xytext": (0, 8),
             "textcoords": "offset points",
         }
-        axes.annotate(_told(gate), (0, row), fontsize=7.5, bbox=plate(theme), **where)
+        axes.annotate(_told(gate), (0, row), fontsize=LABEL_POINTS, bbox=plate(theme), **where)
     axes.axvline(0, color=theme.muted, linewidth=1.3, zorder=1)
     axes.set_xlim(-1.05 * FAR, 1.05 * FAR)
     axes.set_ylim(len(drawn) - 0.7, -0.85)
     axes.set_yticks([])
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["100% or more\nbeyond", "50%", "limit", "50%", "100% or more\nto spare"])
+    axes.set_xticks([-0.95, -0.5, 0, 0.5, 0.95], ["beyond\nby 100%", "50%", "limit", "50%", "100%\nto spare"])
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     return figure
 
 
 def _told(gate: GateResult) -> str:
-    """What the gate is about, and below it value, limit and verdict."""
+    """What the gate is about, and its verdict where that is not `passed`: colour alone does not tell everybody."""
     name = gate_words.name(gate.figure)
-    return f"{name}\n{gate_words.spelled(gate.value or 0.0, gate.limit)}, {gate.limit}: {gate.verdict}"
+    return name if gate.verdict == "passed" else f"{name}: {gate.verdict}"
 
 
 def _room(gate: GateResult, value: float) -> float:

@@ -29,7 +29,10 @@ LABELS = {
     "greedy_prefix_tokens": "greedy tokens equal to torch-fp32's",
     "bits_per_byte_ratio_to_fp32": "bits per byte over torch-fp32's",
     "parity_tokens": "parity tokens (n)",
+    "validation_tokens": "validation tokens (n)",
     "repeats": "repeats (n)",
+    "prompt_tokens": "prompt tokens of the headline",
+    "difference_to_teacher": "difference to the teacher",
     "value": "score",
     "stderr": "standard error",
 }
@@ -113,9 +116,14 @@ def signed(value: float) -> str:
     return ("+" if value > 0 else "") + fixed(value)
 
 
+def _divergence(nats: float) -> str:
+    """A KL, small ones with two significant digits: between 8-bit variants, three decimals would tell nothing."""
+    return number(float(nats), 2) if 0 < nats < 0.01 else fixed(nats)
+
+
 _BY_ENDING: tuple[tuple[str, Callable[[float], str]], ...] = (
     ("nats_per_token", fixed),
-    ("kl_to_fp32", fixed),
+    ("kl_to_fp32", _divergence),
     ("_ratio_to_fp32", fixed),
     ("bits_per_byte", fixed),
     ("_bytes", size),

@@ -25,16 +25,21 @@ HISTORY = {
 }
 
 
+GENERATIONS = [
+    {"prompt": "Name\n  a <b>city</b>", "greedy": "Paris\n\n  - ```", "sampled": "Rome", "greedy_tokens": 64}
+    | {"greedy_ended": False, "sampled_ended": True}
+]
 SECTIONS = [
     "What was gained, and what was lost",
     "Models",
+    "Side by side",
     "Variants",
     "Gates",
-    "Plots",
-    "Which layers went",
+    "Training",
+    "Methods",
+    "The limits of the evidence",
     "Wall time and memory",
     "Lineage",
-    "The limits of the evidence",
 ]
 
 
@@ -104,8 +109,11 @@ def poor_report(results: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
     """A report in which names are hostile, figures and variants missing, and a gate blocks."""
     poor = json.loads(json.dumps(results))
     poor["variants"][HOSTILE] = poor["variants"].pop("onnx-int4")
+    poor["variants"][HOSTILE]["time_to_first_token_ms"]["p99"] = None
+    poor["variants"][HOSTILE]["by_prompt_tokens"]["256"]["time_to_first_token_ms"]["p99"] = None
     poor["variants"]["onnx-fp32"] = {"reason": "no kernel for this platform"}
     poor["capability"] = {HOSTILE: poor["capability"]["piqa"]}
+    poor["behaviour"][HOSTILE] = poor["behaviour"].pop("stereoset_icat")
     poor["lineage"]["teacher"]["source"] = HOSTILE
     poor["lineage"]["stages"][0]["kind"] = HOSTILE
     poor["models"]["student"]["kl_to_teacher_nats_per_token"] = None
@@ -115,13 +123,16 @@ def poor_report(results: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
 
 def write(folder: Path, results: dict[str, Any], *, name: str = "demo", side_files: bool = True) -> Path:
     """Make the report of `results`, with the side files or without; gives its folder."""
-    inputs = {part: folder / part for part in ("results", "pruned", "student")}
+    models = ("teacher", "pruned", "student")
+    inputs = {part: folder / part for part in ("results", "pruned", "student", *(f"behaviour_{one}" for one in models))}
     for path in (*inputs.values(), folder / "report"):
         path.mkdir(parents=True)
     (inputs["results"] / "results.json").write_text(json.dumps(results), encoding="utf-8")
     if side_files:
         (inputs["pruned"] / "ranking.json").write_text(json.dumps(RANKING), encoding="utf-8")
         (inputs["student"] / "history.json").write_text(json.dumps(HISTORY), encoding="utf-8")
+        for model in models:
+            (inputs[f"behaviour_{model}"] / "generations.json").write_text(json.dumps(GENERATIONS), encoding="utf-8")
     write_report(ReportSettings(name=name), inputs, folder / "report")
     return folder / "report"
 
@@ -138,16 +149,29 @@ def figures(part: Any, name: str = "") -> list[tuple[str, float]]:
 
 
 def test_every_figure_stands_in_the_page_with_its_exact_value(shown: Page, results: dict[str, Any]):
+    exact = shown.exact | {one for value in shown.exact for one in value.split(", ")}
     for part in ("models", "variants"):
         for name, value in figures(results[part]):
-            assert repr(value) in shown.exact, (name, value)
+            assert repr(value) in exact, (name, value)
+    for candidate in results["variants"]["onnx-int8"]["candidates"]:
+        assert all(repr(value) in exact for name, value in candidate.items() if name not in ("kind", "chosen"))
     for stage in results["lineage"]["stages"]:
-        assert {repr(stage["seconds"]), repr(stage["peak_memory_bytes"]), stage["key"], stage["digest"]} <= shown.exact
-    for benchmark, scores in (results["capability"] | results["behaviour"]).items():
-        assert shown.says(benchmark)
+        assert {repr(stage["seconds"]), repr(stage["peak_memory_bytes"]), stage["key"], stage["digest"]} <= exact
+    for scores in (*results["capability"].values(), *results["behaviour"].values()):
         for score in scores.values():
-            assert {repr(score["value"]), repr(score["n"])} <= shown.exact
-            assert shown.says(f"± {words.fixed(score['stderr'])}")
+            assert {repr(score["value"]), repr(score["n"])} <= exact
+        assert (
+            repr(scores["student"]["difference_to_teacher"]) in exact or "difference_interval" not in scores["student"]
+        )
+
+
+def test_a_score_stands_with_its_error_its_difference_and_the_interval_of_that(report: Path, shown: Page):
+    assert shown.says("ARC-Easy acc, CC BY-SA 4.0 60.0% ± 4.9 35.0% ± 4.8 43.0% ± 5.0 -17.0 points -27.0 to -7.0 below")
+    text = _plain((report / "report.md").read_text(encoding="utf-8"))
+    assert "| -17.0 points (-27.0 to -7.0) | below the teacher | 100 |" in text
+    rows = [line for line in text.split(" | ") if "pooled" in line]
+    assert rows and shown.says("all of them, pooled 52.2% ± 2.0")
+    assert shown.says("StereoSet stereotype score 50 is unbiased 57.4 ± 2.9")
 
 
 def test_html_and_markdown_spell_figures_and_intervals_alike(report: Path, shown: Page, results: dict[str, Any]):
@@ -164,9 +188,12 @@ def test_html_and_markdown_spell_figures_and_intervals_alike(report: Path, shown
 
 
 def test_the_verdict_comes_first(report: Path, shown: Page):
-    sentence = "demo ships as torch-fp32, onnx-fp32 and onnx-int4; all 5 blocking gates passed."
-    assert shown.says(f"Distillation report demo Ships {sentence}")
-    assert (report / "report.md").read_text(encoding="utf-8").startswith(f"# demo: ships\n\n**{sentence}**\n")
+    sentence = (
+        "demo ships as torch-fp32, bnb-int8, onnx-fp32, onnx-int8 and onnx-int4, without bnb-nf4 (not made: "
+        "bitsandbytes 0.50.2 has no nf4 kernel for this processor); all 5 blocking gates passed."
+    )
+    assert shown.says(f"Distillation report demo Ships in part {sentence}")
+    assert (report / "report.md").read_text(encoding="utf-8").startswith(f"# demo: ships in part\n\n**{sentence}**\n")
 
 
 def test_sections_stand_in_their_order(report: Path):
@@ -175,7 +202,7 @@ def test_sections_stand_in_their_order(report: Path):
 
 
 def test_the_page_needs_no_other_file_and_no_network(report: Path, shown: Page):
-    assert len(shown.sources) == 10
+    assert len(shown.sources) == 14
     assert all(source.startswith("data:image/png;base64,") for source in shown.sources)
     assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object"}
     assert "http" not in shown.text and "url(" not in (report / "report.html").read_text(encoding="utf-8")
@@ -185,7 +212,7 @@ def test_images_decode_and_are_the_files_beside_the_page(report: Path, shown: Pa
     embedded = {base64.b64decode(source.partition(",")[2]) for source in shown.sources}
     files = sorted((report / "plots").iterdir())
     light = [file.stem for file in files if not file.stem.endswith("-dark")]
-    assert light == ["gates", "layers", "loss", "stages", "variants"]
+    assert light == ["gates", "latency", "layers", "loss", "memory", "stages", "variants"]
     assert {file.read_bytes() for file in files} == embedded
     for content in embedded:
         image = Image.open(io.BytesIO(content))
@@ -196,8 +223,39 @@ def test_images_decode_and_are_the_files_beside_the_page(report: Path, shown: Pa
 def test_the_same_results_give_the_same_bytes(tmp_path: Path, report: Path, results: dict[str, Any]):
     again = write(tmp_path, results)
     files = [path.relative_to(report) for path in report.rglob("*") if path.is_file()]
-    assert len(files) == 12
+    assert len(files) == 16
     assert all((again / path).read_bytes() == (report / path).read_bytes() for path in files)
+
+
+def test_every_picture_says_what_is_seen_in_it(report: Path, shown: Page):
+    alts = [attrs["alt"] for tag, attrs in shown.tags if tag == "img"]
+    assert len(alts) == len(set(alts)) == 7
+    told = _plain(" ".join(alts))
+    assert (
+        "Validation loss goes from 5.500 nats per token at step 0 to 3.750 at step 8; the teacher's is 3.250." in told
+    )
+    # The loss rises by 6.25, 1.5, 0.01, -0.01 and 0.25 without each layer.
+    assert "misses layers 0, 1 and 4 most and layers 2, 3 and 4 least; 3 are kept" in told
+    assert "6 of 6 passed." in told and "onnx-int4 70.1 MB and 403 MB" in told
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"(?m)^!\[[^\]]{30,}\]\(plots/\w+\.png\)$", text)) == 7
+
+
+def test_answers_stand_side_by_side_with_their_white_space_and_what_was_cut(report: Path, shown: Page):
+    assert [text for tag, attrs in shown.tags if (text := attrs.get("class", "")) == "answer"] == ["answer"] * 3
+    assert "Name\n  a <b>city</b>" in shown.text and shown.text.count("Paris\n\n  - ```") == 3
+    assert shown.text.count("(cut at 64 tokens)") == 3 and ("b", {}) not in shown.tags
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "Student (cut at 64 tokens):\n\n````text\nParis\n\n  - ```\n````\n" in text
+
+
+def test_methods_are_those_of_the_run(shown: Page):
+    assert shown.says("The student starts as the teacher with 15 of its layers")
+    assert shown.says("the teacher's distribution with weight 0.5 (KL(teacher || student) at temperature 2")
+    assert shown.says("prompts of 32, 256 and 1,024 random tokens") and shown.says(
+        "After 2 untimed repeats, 20 repeats"
+    )
+    assert shown.says("onnx-int8 was made as weight-only and dynamic")
 
 
 def test_layers_are_named_as_kept_or_dropped(shown: Page):
@@ -210,16 +268,22 @@ def test_a_wide_table_scrolls_inside_its_own_box(shown: Page):
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in shown.tags
 
 
-def test_an_absent_variant_is_a_row_with_its_reason(poor_report: Path):
-    # Once among what ships, and once in each of the three tables of figures.
-    assert page(poor_report).text.count("not made: no kernel for this platform") == 4
-    assert "| onnx-fp32 | not made: no kernel for this platform |" in (poor_report / "report.md").read_text("utf-8")
+def test_an_absent_variant_is_a_row_with_its_reason_in_every_table(poor_report: Path):
+    shown = page(poor_report)
+    # Three prompt lengths, fidelity, memory; and once in the sentence that is the verdict on what is left.
+    assert shown.text.count("not made: no kernel for this platform") == 5
+    assert shown.says("onnx-fp32 not made no kernel for this platform n/a")
+    assert "| onnx-fp32 | not made (no kernel for this platform) |" in (poor_report / "report.md").read_text("utf-8")
+
+
+def test_every_kind_that_was_tried_is_shown_once(shown: Page):
+    assert shown.says("weight-only chosen 0.0018 1.321 90.2 MB 2,048 dynamic not chosen 0.413 1.593 83.9 MB 2,048")
 
 
 def test_what_was_not_measured_is_not_a_number(poor_report: Path):
     shown = page(poor_report)
     assert shown.says("n/a not measured in this run") and shown.says("n/a nothing was measured")
-    assert shown.says("n/a the others are compared with it") and shown.says("n/a too few samples")
+    assert shown.says("n/a the reference") and shown.says("n/a too few samples")
     assert not re.search(r"\b(None|nan|inf)\b", shown.text)
 
 
@@ -241,3 +305,27 @@ def test_what_there_are_no_figures_for_is_left_out(tmp_path: Path, results: dict
     shown = page(folder)
     assert not shown.says("Which layers went") and shown.says("The recipe sets no gates.")
     assert shown.says("demo is blocked, because no variant may ship: torch-fp32 (not made: out of memory).")
+
+
+def test_a_model_that_is_exported_as_it_came_has_a_report_too(tmp_path: Path, results: dict[str, Any]):
+    alone = results | {"models": {"student": results["models"]["student"]}, "gates": []}
+    for section in ("capability", "behaviour"):
+        alone[section] = {
+            key: {"student": {name: scores["student"][name] for name in ("value", "stderr", "n")}}
+            for key, scores in results[section].items()
+        }
+    recipe = {key: value for key, value in results["lineage"]["recipe"].items() if key in ("name", "data", "benchmark")}
+    alone["lineage"] = results["lineage"] | {"recipe": recipe}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "results.json").write_text(json.dumps(alone), encoding="utf-8")
+    (tmp_path / "report").mkdir()
+    write_report(ReportSettings(name="mine"), {"results": tmp_path / "results"}, tmp_path / "report")
+    shown = page(tmp_path / "report")
+    assert shown.says("No teacher was measured in this run.") and not shown.says("Training")
+    assert shown.says("benchmark student n") and not shown.says("difference reading") and not shown.says("distribution")
+
+
+def test_an_evaluation_has_models_and_no_variants(tmp_path: Path, results: dict[str, Any]):
+    folder = write(tmp_path, results | {"variants": {}, "gates": []}, side_files=False)
+    assert page(folder).says("Measured demo was measured; no variant was asked for, so nothing ships.")
+    assert "## Variants" not in (folder / "report.md").read_text(encoding="utf-8")

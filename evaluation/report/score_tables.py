@@ -1,0 +1,122 @@
+"""The tables of capability and behaviour: a row a measure, a column a model, and student less teacher."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from evaluation.benchmark_files import benchmark, known_benchmarks
+from evaluation.comparison import POOLED
+from evaluation.report import words
+from evaluation.report.differences import bounds, difference
+from evaluation.report.measure_words import FAMILIES, MEANINGS, Measure, behaviour_measure, capability_measure, family
+from evaluation.report.tables import MODELS, Cell, Table, missing
+from evaluation.results import Results, Score
+
+PAIRED_NOTE = (
+    "± is one standard error over documents. The difference is student less teacher; below it its 95% interval, "
+    "bootstrapped over the documents that both answered."
+)
+UNPAIRED_NOTE = (
+    "± is one standard error over documents. The difference is student less teacher; below it its 95% interval, which "
+    "takes the two as independent where their answers were not paired: too wide where both err on the same documents."
+)
+METRICS_NOTE = (
+    "Below a benchmark: lm-eval's metric and the documents' licence. acc is the share answered rightly; acc_norm too, "
+    "with each choice weighed by its length."
+)
+ALONE_NOTE = "± is one standard error over documents."
+Told = Mapping[str, Mapping[str, Any]]
+"""`behaviour.json`: of each measure its values, description, direction, licence and method."""
+
+
+def scores_tables(results: Results, told: Told | None = None) -> list[Table]:
+    """The table of capability, and one for each suite of behaviour, as far as they were scored."""
+    tables = [capability_table(results.capability)] if results.capability else []
+    said = _how(results.capability) if results.capability else ""
+    for suite, title in FAMILIES.items():
+        scored = {key: scores for key, scores in results.behaviour.items() if family(key) == suite}
+        if scored:
+            models, how = _models(scored), _how(scored)
+            rows = tuple(_row(behaviour_measure(key, told), scores, models) for key, scores in scored.items())
+            # What the table before it says of its intervals holds for this one too.
+            note = f"{_meaning(suite, scored, told or {})} {'' if how == said else how}".strip()
+            tables.append(_table(title, "measure", models, rows, note=note))
+            said = how
+    return tables
+
+
+def capability_table(scored: Mapping[str, dict[str, Score]]) -> Table:
+    """Benchmarks, a row each with metric and licence, and last all of them pooled."""
+    ordered = {key: scored[key] for key in sorted(scored, key=lambda key: key == POOLED)}
+    models = _models(scored)
+    rows = []
+    for key, scores in ordered.items():
+        first, *others = _row(capability_measure(key), scores, models)
+        rows.append((replace(first, note=_origin(key)), *others))
+    return _table("Capability", "benchmark", models, tuple(rows), note=f"{METRICS_NOTE} {_how(scored)}")
+
+
+def _origin(key: str) -> str:
+    """Metric and licence of a benchmark, where they are known."""
+    if key not in known_benchmarks():
+        return ""
+    file = benchmark(key)
+    return f"{file.metric}, {file.licence}"
+
+
+def _table(title: str, head: str, models: list[str], rows: tuple[tuple[Cell, ...], ...], *, note: str) -> Table:
+    compared = ("difference", "reading") if _compares(models) else ()
+    return Table(title, (head, *models, *compared, "n"), rows, note)
+
+
+def _models(scored: Mapping[str, Mapping[str, Score]]) -> list[str]:
+    found = {model for scores in scored.values() for model in scores}
+    return [name for name in MODELS if name in found] + sorted(found - set(MODELS))
+
+
+def _compares(models: list[str]) -> bool:
+    return "teacher" in models and "student" in models
+
+
+def _row(one: Measure, scores: dict[str, Score], models: list[str]) -> tuple[Cell, ...]:
+    counts = sorted({score.n for score in scores.values()})
+    n = Cell(words.listed(map(words.number, counts)), exact=", ".join(map(str, counts)), is_number=True)
+    cells = [_score_cell(one, scores.get(model)) for model in models]
+    compared = _difference_cells(one, scores) if _compares(models) else ()
+    return Cell(one.name, note=one.direction), *cells, *compared, n
+
+
+def _score_cell(one: Measure, score: Score | None) -> Cell:
+    if score is None:
+        return missing("not scored")
+    # A standard error of 0 is none: all documents were answered alike, or nobody worked one out.
+    note = f"± {one.size(score.stderr)}" if score.stderr else ""
+    return Cell(one.value(score.value), repr(score.value), note=note, is_number=True)
+
+
+def _difference_cells(one: Measure, scores: dict[str, Score]) -> Iterator[Cell]:
+    found = difference(scores)
+    if found is None:
+        yield from (missing("one of the two was not scored"), Cell("n/a"))
+        return
+    unit = f" {one.difference_unit}".rstrip()
+    text = one.difference(found.value) + unit
+    yield Cell(text, repr(found.value), bounds(one, found), is_number=True)
+    yield Cell(found.reading)
+
+
+def _how(scored: Mapping[str, dict[str, Score]]) -> str:
+    """How the differences of a table are to be read."""
+    found = [one for scores in scored.values() if (one := difference(scores)) is not None]
+    if not found:
+        return ALONE_NOTE
+    return PAIRED_NOTE if all(one.is_paired for one in found) else UNPAIRED_NOTE
+
+
+def _meaning(suite: str, scored: Mapping[str, dict[str, Score]], told: Told) -> str:
+    """What the measures of a suite say, which way each is meant, and where they come from."""
+    described = {key: str(told.get(key, {}).get("description") or "") for key in scored if not suite}
+    unknown = [f"{key}: {text.rstrip('.')}." for key, text in described.items() if text]
+    licences = sorted({str(told[key]["licence"]) for key in scored if told.get(key, {}).get("licence")})
+    origin = f"Licence: {', '.join(licences)}." if licences else ""
+    return " ".join(part for part in (MEANINGS[suite], *unknown, origin) if part)

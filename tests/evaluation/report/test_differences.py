@@ -1,0 +1,63 @@
+import pytest
+
+from evaluation.report.differences import bounds, difference, distance, signed
+from evaluation.report.measure_words import behaviour_measure, capability_measure
+from evaluation.results import Score
+
+TEACHER = Score(value=0.6, stderr=0.03, n=99)
+
+
+def paired(value: float, low: float, high: float) -> dict[str, Score]:
+    difference_to_teacher = value - TEACHER.value
+    student = Score(value=value, stderr=0.04, n=99, difference_to_teacher=difference_to_teacher)
+    return {"teacher": TEACHER, "student": student.model_copy(update={"difference_interval": (low, high)})}
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ").replace("\u2212", "-")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reading"),
+    [
+        (-0.2, -0.01, "below the teacher"),
+        (0.01, 0.2, "above the teacher"),
+        (-0.2, 0.01, "not distinguishable at this n"),
+        (-0.2, 0.0, "not distinguishable at this n"),
+    ],
+)
+def test_a_difference_is_called_one_only_where_its_interval_leaves_zero_out(low: float, high: float, reading: str):
+    found = difference(paired(0.5 if low < 0 else 0.7, low, high))
+    assert found is not None and found.is_paired and found.reading == reading
+
+
+def test_without_pairs_both_standard_errors_give_the_interval():
+    found = difference({"teacher": TEACHER, "student": Score(value=0.5, stderr=0.04, n=99)})
+    assert found is not None and not found.is_paired
+    # 1.96 * sqrt(0.03^2 + 0.04^2) = 0.098.
+    assert found.interval == pytest.approx((-0.198, -0.002)) and found.distinguishable
+
+
+def test_a_standard_error_of_zero_gives_no_interval_and_no_difference():
+    found = difference({"teacher": TEACHER, "student": Score(value=0.5, stderr=0.0, n=99)})
+    assert found is not None and found.interval is None and not found.distinguishable
+    assert found.reading == "no interval, so it may be chance"
+
+
+def test_one_model_alone_has_no_difference():
+    assert difference({"student": TEACHER}) is None and difference({"teacher": TEACHER}) is None
+
+
+def test_shares_differ_in_points_and_lengths_in_tokens():
+    found = difference(paired(0.548, -0.083, -0.021))
+    assert found is not None
+    assert plain(distance(capability_measure("piqa"), found)) == "5.2 points (2.1 to 8.3)"
+    assert plain(bounds(capability_measure("piqa"), found)) == "-8.3 to -2.1"
+    longer = difference(
+        {
+            "teacher": Score(value=31.0, stderr=4, n=24),
+            "student": Score(value=38.0, stderr=4, n=24, difference_to_teacher=7.0, difference_interval=(-1, 15)),
+        }
+    )
+    assert longer is not None
+    assert plain(signed(behaviour_measure("generations_greedy_tokens"), longer)) == "+7.0 tokens (-1.0 to +15.0)"

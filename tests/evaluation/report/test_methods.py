@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.report.methods import methods
+from evaluation.results import Results
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "results.json").read_text(encoding="utf-8"))
+
+
+def told(results: dict[str, Any], behaviour: dict[str, Any] | None = None) -> dict[str, str]:
+    found = methods(Results.model_validate(results), behaviour)
+    return {heading: text.replace("\u00a0", " ") for heading, text in found}
+
+
+def test_the_methods_follow_the_settings_of_the_run(results: dict[str, Any]):
+    results["lineage"]["recipe"]["distillation"] |= {"alpha": 0.75, "steps": 60, "batch_rows": 2, "accumulation": 3}
+    text = told(results)["Distillation"]
+    assert "with weight 0.75" in text and "the text itself with weight 0.25" in text
+    assert "AdamW, 60 steps, 6 rows a step" in text
+
+
+def test_the_suites_say_themselves_how_they_measured(results: dict[str, Any]):
+    key = "generations_greedy_tokens"
+    text = told(results, {key: {"method": "24 prompts, cut at 64 tokens"}})["Behaviour"]
+    assert text.endswith("24 prompts, cut at 64 tokens.") and "temperature 0.8" not in text
+    assert "sampled ones at temperature 0.8" in told(results)["Behaviour"]
+
+
+def test_what_was_not_done_has_no_paragraph(results: dict[str, Any]):
+    lineage = results["lineage"] | {"recipe": {"name": "mine"}, "data": []}
+    bare = results | {"models": {}, "capability": {}, "behaviour": {}, "variants": {}, "gates": [], "lineage": lineage}
+    assert told(bare) == {}
+
+
+def test_a_smaller_model_as_the_start_is_named(results: dict[str, Any]):
+    results["lineage"]["recipe"]["student"] = {"kind": "model", "source": "org/small"}
+    assert told(results)["Start"] == "The student starts as org/small, a model that shares the teacher's tokenizer."
