@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from flows.compress import make_start, prepare_data
+from flows.compress import make_start
+from flows.delivery import prepare_data
 from flows.environment import code_version, environment
 from flows.preflight import prepare
 from flows.settings import SettingsOfStages

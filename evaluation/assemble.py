@@ -1,13 +1,15 @@
 """The stage `assemble_results`: every figure of a run in one `results.json`, with its gates judged."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from evaluation.comparison import compare_behaviour, compare_capability
 from evaluation.gates import blocks_run, judge, variants_left_out
+from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.results import (
     Lineage,
     ModelFigures,
@@ -18,15 +20,17 @@ from evaluation.results import (
     VariantFigures,
 )
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs, Manifest, read_manifest
+
+_MODELS = ("teacher", "pruned", "student")
 
 
 class AssembleSettings(Settings):
     """What the artifacts themselves do not know of the run."""
 
-    recipe: Recipe
+    recipe: Recipe | ExportRecipe
     """The recipe, whole."""
     compute: Compute
     """Device, precision and threads after every `auto` was decided."""
@@ -43,19 +47,21 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
 
     Args:
         settings: The recipe and where it ran.
-        inputs: `teacher`, `documents`, `dataset`, and any other artifact whose record belongs in the lineage; of
-            each model `held_out_<model>` and `capability_<model>`; of each variant `variant_<name>`,
-            `parity_<name>` and `efficiency_<name>`.
+        inputs: `student`, `documents`, `dataset`, perhaps `teacher`, and any other artifact whose record belongs in
+            the lineage; of each model `held_out_<model>`, `capability_<model>` and `behaviour_<model>`; of each
+            variant `variant_<name>`, `parity_<name>` and `efficiency_<name>`.
         folder: Where to write.
 
     `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
     the package. A run whose every variant is left out or absent is blocked too: it has nothing to ship.
     """
     manifests = {name: read_manifest(path) for name, path in inputs.items()}
+    asked = settings.recipe.evaluation
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
-        capability=_capability(settings.recipe, manifests),
+        capability=_scores("capability", capability_measures(asked), inputs, settings.compute.seed),
+        behaviour=_scores("behaviour", behaviour_measures(asked), inputs, settings.compute.seed),
         variants=_variants(settings, manifests),
         gates=[],
     )
@@ -77,7 +83,8 @@ def _of(prefix: str, manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
 def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data: list[dict[str, Any]]) -> Lineage:
     return Lineage(
         recipe=settings.recipe.model_dump(mode="json"),
-        teacher=manifests["teacher"].facts,
+        # A model that is exported as it came has no teacher but itself.
+        teacher=manifests.get("teacher", manifests["student"]).facts,
         data=data,
         code=settings.code,
         environment=settings.environment,
@@ -129,13 +136,26 @@ def _models(manifests: Mapping[str, Manifest]) -> dict[Any, ModelFigures]:
     return {name: ModelFigures(**manifest.facts) for name, manifest in _of("held_out", manifests).items()}
 
 
-def _capability(recipe: Recipe, manifests: Mapping[str, Manifest]) -> dict[str, dict[str, Score]]:
-    """Turn each model's scores by benchmark into each benchmark's scores by model."""
-    found = _of("capability", manifests)
-    return {
-        benchmark: {model: Score(**manifest.facts[benchmark]) for model, manifest in found.items()}
-        for benchmark in recipe.evaluation.benchmarks
+def _scores(room: str, measures: Sequence[str], inputs: Inputs, seed: int) -> dict[str, dict[str, Score]]:
+    """Turn each model's scores by measure into each measure's scores by model, with what sets it off the teacher."""
+    folders = {model: inputs[f"{room}_{model}"] for model in _MODELS if f"{room}_{model}" in inputs} if measures else {}
+    compare = compare_capability if room == "capability" else compare_behaviour
+    compared: dict[str, Mapping[str, Any]] = {
+        model: compare(folder, folders["teacher"], seed=seed)
+        for model, folder in folders.items()
+        if "teacher" in folders and model != "teacher"
     }
+    facts = {model: json.loads((folder / FACTS).read_text(encoding="utf-8")) for model, folder in folders.items()}
+    return {
+        name: {
+            model: Score(**facts[model][name], **_difference(compared.get(model, {}).get(name))) for model in folders
+        }
+        for name in measures
+    }
+
+
+def _difference(found: tuple[float, tuple[float, float] | None] | None) -> dict[str, Any]:
+    return {} if found is None else {"difference_to_teacher": found[0], "difference_interval": found[1]}
 
 
 def _variants(

@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from evaluation.results import GateResult, ModelFigures, Percentiles, Score, VariantFigures, Verdict
-from evaluation.statistics import SAMPLES_FOR_P99
+from evaluation.measure_names import behaviour_measures, capability_measures
+from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
 from stillhouse.errors import InputError
+from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
 from stillhouse.recipe.recipe import Recipe
 
@@ -23,35 +24,38 @@ _PAIRED = {
     ("models", "held_out_loss_nats_per_token", "difference"): "held_out_loss_above_teacher_nats_per_token",
     ("variants", "bits_per_byte", "ratio"): "bits_per_byte_ratio_to_fp32",
 }
+_SCORES = ("capability", "behaviour")
 _REFERENCE_VARIANT = "torch-fp32"
 
 
-def figures_of(recipe: Recipe) -> frozenset[str]:
+def figures_of(recipe: Delivery) -> frozenset[str]:
     """Paths of all numbers that `results.json` of this recipe will hold."""
-    models = ("teacher", "pruned", "student")
-    compared = {name for name, field in ModelFigures.model_fields.items() if field.default is None}
-    held_out = {
-        f"models.{model}.{figure}"
-        for model in models
-        for figure in _numbers(ModelFigures)
-        if not (model == "teacher" and figure in compared)
-    }
-    capability = {
-        f"capability.{benchmark}.{model}.{figure}"
-        for benchmark in recipe.evaluation.benchmarks
+    models = ("teacher", "pruned", "student") if isinstance(recipe, Recipe) else ("student",)
+    asked = recipe.evaluation
+    held_out = {f"models.{model}.{figure}" for model in models for figure in _numbers(ModelFigures)}
+    scores = {
+        f"{room}.{name}.{model}.{figure}"
+        for room, names in (
+            ("capability", capability_measures(asked)),
+            ("behaviour", behaviour_measures(asked)),
+        )
+        for name in names
         for model in models
         for figure in _numbers(Score)
     }
     variants = {
         f"variants.{variant}.{figure}"
         for variant in {_REFERENCE_VARIANT, *recipe.export.variants}
-        for figure in _numbers(VariantFigures)
-        if not (figure.endswith(".p99") and _samples(figure, recipe) < SAMPLES_FOR_P99)
+        for figure in (*_numbers(VariantFigures), *_speeds(recipe))
     }
-    return frozenset(held_out | capability | variants)
+    # What compares a model with its teacher is no figure of the teacher, nor of a model that has none.
+    alone = "teacher" if isinstance(recipe, Recipe) else "student"
+    return frozenset(
+        figure for figure in held_out | scores | variants if not (f".{alone}." in figure and _compares(figure))
+    )
 
 
-def check_gates(recipe: Recipe) -> None:
+def check_gates(recipe: Delivery) -> None:
     """Refuse gates that could never be judged.
 
     Raises:
@@ -97,11 +101,16 @@ def _not_passed(results: Sequence[GateResult]) -> Iterator[GateResult]:
     return (gate for gate in results if gate.action == "block" and gate.verdict != "passed")
 
 
-def _samples(figure: str, recipe: Recipe) -> int:
-    """Timed samples behind a latency: one prefill a repeat, and one gap before each token after the first."""
-    benchmark = recipe.benchmark
-    gaps = figure.startswith("inter_token_latency_ms")
-    return benchmark.repeats * (benchmark.new_tokens - 1 if gaps else 1)
+def _compares(figure: str) -> bool:
+    """Say whether a figure is a comparison with the teacher."""
+    name = figure.rsplit(".", 1)[1]
+    return any(name in part.model_fields and part.model_fields[name].default is None for part in (ModelFigures, Score))
+
+
+def _speeds(recipe: Delivery) -> Iterator[str]:
+    """Paths of the speeds after a prompt of each length."""
+    for length in recipe.benchmark.prompt_tokens:
+        yield from (f"by_prompt_tokens.{length}.{figure}" for figure in _numbers(Speed))
 
 
 def _numbers(part: type[BaseModel]) -> Iterator[str]:
@@ -120,8 +129,8 @@ def _reference_path(gate: Gate) -> str | None:
     match gate.relative_to, room, path:
         case "teacher", "models", [model, *figure] if model != "teacher":
             return ".".join(["models", "teacher", *figure])
-        case "teacher", "capability", [benchmark, model, *figure] if model != "teacher":
-            return ".".join(["capability", benchmark, "teacher", *figure])
+        case "teacher", "capability" | "behaviour", [measure, model, *figure] if model != "teacher":
+            return ".".join([room, measure, "teacher", *figure])
         case "torch-fp32", "variants", [variant, *figure] if variant != _REFERENCE_VARIANT:
             return ".".join(["variants", _REFERENCE_VARIANT, *figure])
     return None
@@ -129,7 +138,7 @@ def _reference_path(gate: Gate) -> str | None:
 
 def _why_not_relative(gate: Gate) -> str:
     if gate.relative_to == "teacher":
-        allowed = "a figure of the pruned start or the student, under models or capability, that the teacher has too"
+        allowed = "a figure under models, capability or behaviour, not the teacher's own, that the teacher has too"
     else:
         allowed = f"a figure of a variant other than {_REFERENCE_VARIANT}, under variants"
     return (
@@ -161,6 +170,9 @@ def _measured(gate: Gate, results: Mapping[str, Any]) -> tuple[float | None, tup
     if paired is not None:
         figure = f"{room}.{name}.{paired}"
         return _value(results, figure), _interval(results, figure)
+    if room in _SCORES and path[-1] == "value" and gate.compare == "difference":
+        figure = f"{room}.{name}.{path[0]}.difference_to_teacher"
+        return _value(results, figure), _interval(results, figure)
     value, other = _value(results, gate.figure), _value(results, reference)
     if value is None or other is None:
         return None, None
@@ -181,10 +193,19 @@ def _interval(results: Mapping[str, Any], figure: str) -> tuple[float, float] | 
     """Look up the 95% interval of a figure: its part's own, or that of a share of documents."""
     room, name, *path = figure.split(".")
     part = results.get(room, {}).get(name, {})
-    if room == "capability" and path[-1] == "value":
+    if room in _SCORES:
         score = part.get(path[0], {})
-        return _share_interval(score["value"], score["n"]) if score.get("n") else None
-    bounds = part.get("intervals", {}).get(".".join(path))
+        if path[-1] == "difference_to_teacher":
+            return _pair(score.get("difference_interval"))
+        if room == "capability" and path[-1] == "value" and score.get("n"):
+            return _share_interval(score["value"], score["n"])
+        return None
+    if path[0] == "by_prompt_tokens":
+        part, path = part.get(path[0], {}).get(path[1], {}), path[2:]
+    return _pair(part.get("intervals", {}).get(".".join(path)))
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     return None if bounds is None else (bounds[0], bounds[1])
 
 

@@ -59,7 +59,7 @@ def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops
         gigaflops_per_second: What the probe measured in the precision of the run.
     """
     logits_bytes = recipe.distillation.batch_rows * recipe.data.sequence_length * teacher.vocabulary_size * 4
-    # Teacher; start, student, ONNX and its 4-bit form; two checkpoints of three fp32 copies while training;
+    # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
     return Estimate(
@@ -67,7 +67,23 @@ def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops
         seconds=_OTHER_SECONDS + _flops(recipe, teacher, student) / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
         # Student, its gradient and two moments in fp32; the teacher beside it; half a dozen copies of the logits.
         memory_bytes=16 * student.parameters + 4 * teacher.parameters + 6 * logits_bytes + _LIBRARIES_BYTES,
-        disk_bytes=4 * teacher.parameters + 14 * student.parameters + scratch_bytes,
+        disk_bytes=4 * teacher.parameters + 18 * student.parameters + scratch_bytes,
+    )
+
+
+def estimate_export(model: ModelShape) -> Estimate:
+    """Estimate memory and disk of making every variant of a model; its time is not estimated.
+
+    Args:
+        model: Shape of what is exported.
+    """
+    return Estimate(
+        training_tokens=0,
+        seconds=0.0,
+        # The exporter holds the model, its trace and the graph; the quantizers hold two copies of the weights.
+        memory_bytes=12 * model.parameters + _LIBRARIES_BYTES,
+        # The model and its ONNX form in fp32, five variants in fewer bits, and an export that is not finished.
+        disk_bytes=20 * model.parameters,
     )
 
 

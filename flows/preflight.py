@@ -5,15 +5,17 @@ Preflight also decides every `auto`, so that all keys of a run are known before 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
 
+from evaluation.behaviour.check import check_behaviour
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.gates import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
-from flows.estimate import Estimate, Room, estimate, room
-from flows.settings import SettingsOfStages
+from flows.estimate import Estimate, Room, estimate, estimate_export, room
+from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
@@ -21,10 +23,11 @@ from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.models.tokenizer import tokenizer_digest
-from stillhouse.recipe import Recipe, load_recipe
-from stillhouse.recipe.compute import Compute
+from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
+from stillhouse.recipe.compute import Compute, Precision
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthPruned, ExistingModel
+from stillhouse.recipe.teacher import Teacher
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from stillhouse.training.precision import ProbeSettings
@@ -43,6 +46,41 @@ def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
         InputError: Naming what was seen, what is allowed and what to do.
     """
     return _examine(recipe, base, store).settings
+
+
+def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOfExport:
+    """Refuse an export that cannot work, and give the settings of every stage.
+
+    Args:
+        recipe: A recipe that fits the schema.
+        base: Folder that its relative paths start from.
+        store: Where the answer of the precision probe is remembered.
+
+    Raises:
+        InputError: Naming what was seen, what is allowed and what to do.
+    """
+    _check_measures(recipe)
+    model = find_model(recipe.model, base)
+    shape = describe(model, trust_remote_code=recipe.model.trust_remote_code)
+    _check_context(recipe, shape.context_length)
+    data = check_data(recipe.data, base)
+    _check_chat(recipe, model, data)
+    compute, probe = decide_compute(recipe, store)
+    _refuse_too_little(estimate_export(shape), room(compute.device, store.root))
+    return SettingsOfExport(recipe, compute, data, probe, model)
+
+
+def find_model(asked: Teacher, base: Path) -> Source:
+    """Find a model that exists, and see that its tokenizer can go along.
+
+    Raises:
+        InputError: If there is no such model, or it has no tokenizer that can be packaged.
+    """
+    found = resolve_model(
+        asked.source, base=base, revision=asked.revision, trust_remote_code=asked.trust_remote_code, role="model"
+    )
+    tokenizer_of(found, trust_remote_code=asked.trust_remote_code)
+    return found
 
 
 def check(recipe_path: Path, runs: Path) -> str:
@@ -79,9 +117,7 @@ class _Examined:
 
 
 def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
-    check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
-    check_gates(recipe)
-    device = _device(recipe.device)
+    _check_measures(recipe)
     teacher = resolve_model(
         recipe.teacher.source,
         base=base,
@@ -93,16 +129,46 @@ def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
-    threads = machine.usable_cores() if recipe.threads == "auto" else recipe.threads
-    probe = _probe(device, threads, store)
-    said = store.facts(probe)
-    precision = said["precision"] if recipe.precision == "auto" else recipe.precision
-    compute = Compute(device=device, precision=precision, threads=threads, seed=recipe.seed)
-    settings = SettingsOfStages(recipe, compute, teacher, student, data, probe)
-    cost = estimate(recipe, shape, student_shape, said["gigaflops_per_second"][precision])
-    there = room(device, store.root)
+    compute, probe = decide_compute(recipe, store)
+    settings = SettingsOfStages(recipe, compute, data, probe, teacher, student)
+    speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
+    cost = estimate(recipe, shape, student_shape, speed)
+    there = room(compute.device, store.root)
     _refuse_too_little(cost, there)
     return _Examined(settings, shape, student_shape, cost, there)
+
+
+def _check_measures(recipe: Delivery) -> None:
+    """Refuse benchmarks without data, behaviour that cannot be measured, and gates that cannot be judged."""
+    check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
+    check_behaviour(recipe.evaluation)
+    check_gates(recipe)
+
+
+class AsksForCompute(Protocol):
+    """What a recipe and a request have in common: where numbers are to be computed, `auto` allowed."""
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+    @property
+    def precision(self) -> Precision | Literal["auto"]: ...  # noqa: D102
+    @property
+    def threads(self) -> int | Literal["auto"]: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+def decide_compute(asked: AsksForCompute, store: Store) -> tuple[Compute, Reference]:
+    """Decide every `auto`, and give what timed the precisions.
+
+    Raises:
+        InputError: If the device is not there.
+    """
+    device = _device(asked.device)
+    threads = machine.usable_cores() if asked.threads == "auto" else asked.threads
+    probe = _probe(device, threads, store)
+    precision = store.facts(probe)["precision"] if asked.precision == "auto" else asked.precision
+    return Compute(device=device, precision=precision, threads=threads, seed=asked.seed), probe
 
 
 def _device(wanted: str) -> str:
@@ -155,10 +221,10 @@ def _refuse_other_tokenizer(teacher: Source, student: Source) -> None:
         )
 
 
-def _check_context(recipe: Recipe, context_tokens: int) -> None:
+def _check_context(recipe: Delivery, context_tokens: int) -> None:
     asked = {
         "data.sequence_length": recipe.data.sequence_length,
-        "benchmark.prompt_tokens + new_tokens": recipe.benchmark.prompt_tokens + recipe.benchmark.new_tokens,
+        "benchmark.prompt_tokens + new_tokens": max(recipe.benchmark.prompt_tokens) + recipe.benchmark.new_tokens,
         f"{PROMPT_TOKENS} + evaluation.greedy_tokens": PROMPT_TOKENS + recipe.evaluation.greedy_tokens,
     }
     for name, tokens in asked.items():
@@ -168,7 +234,7 @@ def _check_context(recipe: Recipe, context_tokens: int) -> None:
             )
 
 
-def _check_chat(recipe: Recipe, teacher: Source, data: tuple[Source, ...]) -> None:
+def _check_chat(recipe: Delivery, teacher: Source, data: tuple[Source, ...]) -> None:
     if needs_chat_template(recipe.data.sets, data) and tokenizer_of(teacher).chat_template is None:
         raise InputError(
             f"{teacher.name} has no chat template, but the data hold prompts or messages; "

@@ -2,12 +2,15 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from evaluation.results import PackageRecord, Results
-from flows.work import Made
+from evaluation.results import ModelFigures, PackageRecord, Results, VariantAbsent
+from flows.work import Call, Made, Planner, Work, directly
+from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
 from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
@@ -39,13 +42,34 @@ class RunFolder:
         _write(self.path / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
 
 
+def carry_out(order: Callable[[Work], Made], name: str, store: Store, call: Call) -> RunFolder:
+    """Plan an order of work, open its run's folder, do it, and fill the folder.
+
+    Args:
+        order: Names stages in order.
+        name: Of the runs beside which this one lies, in the folder that holds the store.
+        store: Makes and remembers.
+        call: The way to run a stage.
+    """
+    runs = store.root.parent
+    with collect.held_off(store.root):
+        folder = open_run(runs, name, order(Work(Planner(store.root), directly)))
+    return folder.filled(store, order(Work(store, call)))
+
+
 def open_run(runs: Path, name: str, planned: Made) -> RunFolder:
     """Make the folder of a new run, with the artifacts it is going to need."""
+    folder = RunFolder(new_folder(runs, name))
+    folder._note(planned.artifacts)
+    return folder
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """Make `runs/<name>/<when it started>`."""
     started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     # The process id tells two runs of one second apart.
-    folder = RunFolder(runs / name / f"{started}-{os.getpid()}")
-    folder.path.mkdir(parents=True)
-    folder._note(planned.artifacts)
+    folder = runs / name / f"{started}-{os.getpid()}"
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -76,18 +100,30 @@ def _write(path: Path, text: str) -> None:
 def summary(run: Path) -> str:
     """The end of a run in a few lines: verdict, what was found, where to look."""
     results = Results.model_validate_json((run / "results.json").read_text(encoding="utf-8"))
-    start, student = results.models["pruned"], results.models["student"]
     seconds = sum(stage.seconds for stage in results.lineage.stages)
     lines = [
-        f"student    {student.parameters / 1e6:.1f}M of {results.models['teacher'].parameters / 1e6:.1f}M parameters",
-        f"held out   {student.held_out_loss_above_teacher_nats_per_token:.3f} nats per token above the teacher "
-        f"(before distillation {start.held_out_loss_above_teacher_nats_per_token:.3f})",
+        *_found(results.models),
         f"stages     {seconds / 60:.1f} min of work, done now or earlier",
         f"report     {run / 'report.html'}",
     ]
+    absent = {name: one.reason for name, one in results.variants.items() if isinstance(one, VariantAbsent)}
+    lines += [f"absent     {name}: {reason}" for name, reason in absent.items()]
     unmet = [f"{gate.figure} ({gate.verdict}, {gate.limit})" for gate in results.gates if gate.verdict != "passed"]
     lines += [f"gate       {line}" for line in unmet]
     if results.package is None:
         return "\n".join(["BLOCKED: a gate keeps this student from shipping", *lines])
     ships = ", ".join(results.package.variants)
     return "\n".join([f"PACKAGED: {ships}", *lines, f"package    {run / results.package.path}"])
+
+
+def _found(models: Mapping[Any, ModelFigures]) -> Iterator[str]:
+    """What became of the student, beside its teacher where it has one."""
+    student, teacher, start = models["student"], models.get("teacher"), models.get("pruned")
+    if teacher is None:
+        yield f"model      {student.parameters / 1e6:.1f}M parameters"
+        yield f"held out   {student.held_out_loss_nats_per_token:.3f} nats per token"
+        return
+    yield f"student    {student.parameters / 1e6:.1f}M of {teacher.parameters / 1e6:.1f}M parameters"
+    before = f" (before distillation {start.held_out_loss_above_teacher_nats_per_token:.3f})" if start else ""
+    above = f"{student.held_out_loss_above_teacher_nats_per_token:.3f} nats per token above the teacher"
+    yield f"held out   {above}{before}"

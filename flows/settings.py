@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from evaluation.assemble import AssembleSettings
+from evaluation.behaviour.evaluate import BehaviourSettings
 from evaluation.capability import CapabilitySettings
 from evaluation.efficiency import EfficiencySettings
 from evaluation.held_out import HeldOutSettings
@@ -10,7 +11,9 @@ from evaluation.parity import ParitySettings
 from evaluation.report.render import ReportSettings
 from export.onnx.export import ExportOnnxSettings
 from export.package import PackageSettings
+from export.quantization.bnb import BnbKind, QuantizeBnbSettings
 from export.quantization.int4 import QuantizeInt4Settings
+from export.quantization.int8 import QuantizeInt8Settings
 from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
 from stillhouse.data.documents import GatherSettings, gather_settings
@@ -18,7 +21,7 @@ from stillhouse.data.encode import EncodeSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthPruned, ExistingModel
 from stillhouse.store.artifact import Reference
@@ -27,14 +30,11 @@ from stillhouse.training.distill import DistillSettings
 
 
 @dataclass(frozen=True)
-class SettingsOfStages:
-    """What each stage of a compression is told: the one place where sections become settings."""
+class SettingsOfDelivery:
+    """What each stage is told that measures a model, makes its variants and packages them."""
 
-    recipe: Recipe
+    recipe: Recipe | ExportRecipe
     compute: Compute
-    teacher_source: Source
-    student_source: Source | None
-    """`None` where the student is cut from the teacher."""
     data_sources: tuple[Source, ...]
     probe: Reference
     """What timed the precisions; a run that may go on needs its answer kept."""
@@ -43,12 +43,6 @@ class SettingsOfStages:
     def variants(self) -> tuple[str, ...]:
         """The variants that the recipe asks for."""
         return self.recipe.export.variants
-
-    @property
-    def teacher(self) -> LoadTeacherSettings:
-        """Of `load_teacher`."""
-        trusted = self.recipe.teacher.trust_remote_code
-        return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
 
     @property
     def documents(self) -> GatherSettings:
@@ -69,26 +63,6 @@ class SettingsOfStages:
             validation_tokens=data.validation_tokens,
             held_out_tokens=data.held_out_tokens,
             sequence_length=data.sequence_length,
-        )
-
-    @property
-    def start(self) -> PruneSettings | LoadTeacherSettings:
-        """Of `prune_layers`, or of `load_student` where the start is a model that exists."""
-        match self.recipe.student:
-            case DepthPruned() as student:
-                length = self.recipe.data.sequence_length
-                return PruneSettings(student=student, sequence_length=length, compute=self.compute)
-            case ExistingModel(trust_remote_code=trusted):
-                assert self.student_source is not None
-                return LoadTeacherSettings(source=self.student_source, trust_remote_code=trusted)
-
-    @property
-    def distill(self) -> DistillSettings:
-        """Of `distill`."""
-        return DistillSettings(
-            distillation=self.recipe.distillation,
-            sequence_length=self.recipe.data.sequence_length,
-            compute=self.compute,
         )
 
     @property
@@ -148,6 +122,26 @@ class SettingsOfStages:
             processor=device_name(self.compute.device),
         )
 
+    @property
+    def behaviour(self) -> BehaviourSettings:
+        """Of `evaluate_behaviour`."""
+        asked = self.recipe.evaluation
+        return BehaviourSettings(
+            behaviour=asked.behaviour,
+            documents=asked.documents,
+            batch_size=asked.batch_size,
+            compute=self.compute,
+        )
+
+    @property
+    def quantize_int8(self) -> QuantizeInt8Settings:
+        """Of `quantize_int8`."""
+        return QuantizeInt8Settings(int8=self.recipe.export.int8, threads=self.compute.threads)
+
+    def quantize_bnb(self, kind: BnbKind) -> QuantizeBnbSettings:
+        """Of `quantize_bnb`."""
+        return QuantizeBnbSettings(kind=kind, device=self.compute.device, threads=self.compute.threads)
+
     def assemble(self, absent: dict[str, str]) -> AssembleSettings:
         """Of `assemble_results`, given the variants that could not be made."""
         return AssembleSettings(
@@ -169,3 +163,52 @@ class SettingsOfStages:
         return PackageSettings(
             name=self.recipe.name, smoke_prompts=self.recipe.export.smoke_prompts, threads=self.compute.threads
         )
+
+
+@dataclass(frozen=True)
+class SettingsOfStages(SettingsOfDelivery):
+    """What each stage of a compression is told, the training of its student included."""
+
+    recipe: Recipe
+    teacher_source: Source
+    student_source: Source | None
+    """`None` where the student is cut from the teacher."""
+
+    @property
+    def teacher(self) -> LoadTeacherSettings:
+        """Of `load_teacher`."""
+        trusted = self.recipe.teacher.trust_remote_code
+        return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
+
+    @property
+    def start(self) -> PruneSettings | LoadTeacherSettings:
+        """Of `prune_layers`, or of `load_student` where the start is a model that exists."""
+        match self.recipe.student:
+            case DepthPruned() as student:
+                length = self.recipe.data.sequence_length
+                return PruneSettings(student=student, sequence_length=length, compute=self.compute)
+            case ExistingModel(trust_remote_code=trusted):
+                assert self.student_source is not None
+                return LoadTeacherSettings(source=self.student_source, trust_remote_code=trusted)
+
+    @property
+    def distill(self) -> DistillSettings:
+        """Of `distill`."""
+        return DistillSettings(
+            distillation=self.recipe.distillation,
+            sequence_length=self.recipe.data.sequence_length,
+            compute=self.compute,
+        )
+
+
+@dataclass(frozen=True)
+class SettingsOfExport(SettingsOfDelivery):
+    """What each stage of an export is told."""
+
+    recipe: ExportRecipe
+    model_source: Source
+
+    @property
+    def model(self) -> LoadTeacherSettings:
+        """Of `load_student`."""
+        return LoadTeacherSettings(source=self.model_source, trust_remote_code=self.recipe.model.trust_remote_code)

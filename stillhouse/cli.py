@@ -1,4 +1,4 @@
-"""The door: `stillhouse run | check | explain | verify | gc`.
+"""The door: `stillhouse run | check | evaluate | export | explain | verify | gc`.
 
 Commands import what they need when they run, so that help answers at once and `verify` works without torch.
 Exit codes: 0 done, 1 a package that is not what it says, 2 wrong input, 3 blocked by a gate.
@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a package that is not what it says, 2 wrong input, 3 block
 
 import argparse
 import errno
+import json
 import logging
 import os
 import sys
@@ -35,6 +36,10 @@ def command(arguments: list[str]) -> int:
                 return _run(options.recipe, options.runs)
             case "check":
                 return _check(options.recipe, options.runs)
+            case "evaluate":
+                return _evaluate(options)
+            case "export":
+                return _export(options)
             case "explain":
                 return _explain(options.folder)
             case "verify":
@@ -64,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     for one in (run, check):
         one.add_argument("recipe", type=Path, help="a YAML file, as recipes/demo.yaml")
         one.add_argument("--runs", type=Path, default=Path("runs"), help="holds all that runs make (default: runs)")
+    _add_evaluate(commands.add_parser("evaluate", help="score a model, or each variant of a package, with lm-eval"))
+    _add_export(commands.add_parser("export", help="variants and package of a model that exists (exit 3: blocked)"))
     explain = commands.add_parser("explain", help="say where a package or run comes from")
     explain.add_argument("folder", type=Path, help="a package or a run's folder")
     verify = commands.add_parser(
@@ -74,6 +81,29 @@ def _parser() -> argparse.ArgumentParser:
     gc.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     return parser
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a package, a run's folder, or a model: hub id, folder, .gguf, package:NAME")
+    parser.add_argument("--variant", help="only this variant of a package (default: all)")
+    parser.add_argument("--benchmarks", type=_names, help="instead of the default ones: names, commas between")
+    parser.add_argument("--behaviour", type=_names, help="instead of all suites: names, commas between; none: nothing")
+    parser.add_argument("--limit", type=int, help="documents of each benchmark (default: 100)")
+    parser.add_argument("--json", type=Path, help="write the scores to this file too")
+    parser.add_argument("--device", default="auto", help="a torch device (default: auto)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="a run's folder, or a model: hub id, folder, .gguf, package:NAME")
+    parser.add_argument("--to", required=True, help="where the package goes: a new folder")
+    parser.add_argument("--recipe", help="of the export of a model (default: recipes/export.yaml); a run has its own")
+    parser.add_argument("--variants", type=_names, default=(), help="instead of the recipe's: names, commas between")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
 
 def _run(recipe: Path, runs: Path) -> int:
@@ -93,6 +123,45 @@ def _run(recipe: Path, runs: Path) -> int:
             folder = run_recipe(recipe, runs, directly)
             verdict, path = folder.verdict, str(folder.path)
     print(summary(Path(path)))
+    return DONE if verdict == "passed" else BLOCKED
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from flows.evaluate_model import SCORES, evaluate, request_of, run_evaluation, table
+    from flows.server import server_is_configured
+    from flows.work import directly
+    from stillhouse import terminal
+
+    request = request_of(options)
+    with terminal.shown():
+        if server_is_configured():
+            folder = Path(evaluate(request, str(options.runs))["run"])
+        else:
+            folder = run_evaluation(request, options.runs, directly)
+    text = (folder / SCORES).read_text(encoding="utf-8")
+    if options.json is not None:
+        options.json.write_text(text, encoding="utf-8")
+    print(f"{table(json.loads(text))}\nscores  {folder / SCORES}")
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from flows.export_model import ExportRequest, export, run_export
+    from flows.run_folder import summary
+    from flows.server import server_is_configured
+    from flows.work import directly
+    from stillhouse import terminal
+
+    request = ExportRequest(source=options.source, to=options.to, recipe=options.recipe, variants=options.variants)
+    with terminal.shown():
+        if server_is_configured():
+            verdict, path = export(request, str(options.runs)).values()
+        else:
+            folder = run_export(request, options.runs, directly)
+            verdict, path = folder.verdict, str(folder.path)
+    print(summary(Path(path)))
+    if verdict == "passed":
+        print(f"copied to  {options.to}")
     return DONE if verdict == "passed" else BLOCKED
 
 

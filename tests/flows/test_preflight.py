@@ -29,7 +29,7 @@ def write(tiny_model: Path, tmp_path: Path) -> Callable[..., Path]:
             "teacher": str(tiny_model),
             "data": {"sets": [{"kind": "jsonl", "path": "data.jsonl"}], "sequence_length": 32},
             "student": {"kind": "depth", "layers": 1},
-            "benchmark": {"prompt_tokens": 16, "new_tokens": 4},
+            "benchmark": {"prompt_tokens": [8, 16], "new_tokens": 4},
         }
         for key, value in changes.items():
             section, _, name = key.partition("__")
@@ -138,9 +138,34 @@ def test_steps_are_what_a_recipe_costs(write, tmp_path):
     assert "at most 3,200 tokens" in said
 
 
-def test_a_gate_on_a_percentile_of_too_few_samples(write, tmp_path):
-    gate = {"figure": "variants.onnx-int4.time_to_first_token_ms.p99", "at_most": 1000}
-    assert "time_to_first_token_ms.p99" in refused(write(gates=[gate]), tmp_path)
+def test_a_gate_on_a_prompt_length_that_is_not_timed(write, tmp_path):
+    gate = {"figure": "variants.onnx-int4.by_prompt_tokens.64.time_to_first_token_ms.p99", "at_most": 1000}
+    assert "by_prompt_tokens.64" in refused(write(gates=[gate]), tmp_path)
+
+
+def test_a_benchmark_longer_than_the_context(write, tmp_path):
+    said = refused(write(benchmark={"prompt_tokens": [8, 126], "new_tokens": 4}), tmp_path)
+    assert "benchmark.prompt_tokens + new_tokens is 130" in said and "context holds 128" in said
+
+
+def test_an_unknown_variant(write, tmp_path):
+    said = refused(write(export={"variants": ["onnx-int3"]}), tmp_path)
+    assert "export.variants.0" in said and "onnx-int4" in said
+
+
+def test_an_unknown_behaviour_suite(write, tmp_path):
+    said = refused(write(evaluation={"behaviour": {"suites": ["astrology"]}}), tmp_path)
+    assert "evaluation.behaviour.suites.0" in said and "stereoset" in said
+
+
+def test_typing_errors_in_a_benchmark_that_is_not_scored(write, tmp_path):
+    said = refused(write(evaluation={"benchmarks": ["piqa"]}), tmp_path)
+    assert "typo_benchmarks has 'arc_easy'" in said
+
+
+def test_a_benchmark_whose_data_no_package_carries(write, tmp_path):
+    asked = {"benchmarks": ["lambada_openai"], "behaviour": {"suites": []}}
+    assert "no package here carries its data" in refused(write(evaluation=asked), tmp_path)
 
 
 def test_a_device_that_is_not_there(write, tmp_path):

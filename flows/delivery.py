@@ -1,0 +1,109 @@
+"""The part of the order of work that every package goes through, whatever its student comes from."""
+
+from collections.abc import Mapping
+
+from flows.settings import SettingsOfDelivery
+from flows.work import Made, Work
+from stillhouse.store.artifact import Reference
+from tasks.answer import answer_prompts
+from tasks.assemble import assemble_results
+from tasks.build_package import build_package
+from tasks.compare_variant import measure_parity
+from tasks.convert import export_onnx
+from tasks.encode import encode_documents
+from tasks.gather import gather_documents
+from tasks.keep_student import copy_student
+from tasks.quantize_bnb import quantize_bnb
+from tasks.quantize_int4 import quantize_int4
+from tasks.quantize_int8 import quantize_int8
+from tasks.score_behaviour import evaluate_behaviour
+from tasks.score_benchmarks import evaluate_capability
+from tasks.score_held_out import measure_held_out
+from tasks.time_variant import measure_efficiency
+from tasks.write_report import write_report
+
+References = dict[str, Reference]
+REFERENCE = "variant_torch-fp32"
+"""What the other variants are compared with."""
+SHOWN = ("pruned", "student", "behaviour_teacher", "behaviour_pruned", "behaviour_student")
+"""What the report reads beside the results."""
+
+
+def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -> References:
+    """Documents, the teacher's answers to those that are prompts, and the token ids of both."""
+    documents = work.make(gather_documents, settings.documents, {})
+    answers = work.make(answer_prompts, settings.answers, {"teacher": teacher, "documents": documents})
+    read = {"teacher": teacher, "documents": documents, "answers": answers}
+    return {"documents": documents, "answers": answers, "dataset": work.make(encode_documents, settings.encode, read)}
+
+
+def score_models(
+    settings: SettingsOfDelivery, work: Work, models: Mapping[str, Reference], dataset: Reference
+) -> References:
+    """Benchmarks, behaviour and held-out text: each model beside its teacher, or a student that has none alone."""
+    teacher = models.get("teacher", models["student"])
+    scores = {}
+    for name, model in models.items():
+        capability = work.make(evaluate_capability, settings.capability, {"model": model})
+        scores[f"capability_{name}"] = capability
+        read = {"model": model, "capability": capability}
+        scores[f"behaviour_{name}"] = work.make(evaluate_behaviour, settings.behaviour, read)
+        compared = {"model": model, "teacher": teacher, "dataset": dataset}
+        scores[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, compared)
+    return scores
+
+
+def deliver(settings: SettingsOfDelivery, work: Work, found: References) -> Made:
+    """Make, measure, judge and package the variants of `found["student"]`.
+
+    Args:
+        settings: Of every stage.
+        work: Runs them.
+        found: Models, data and scores, by the names that `assemble_results` knows.
+    """
+    variants = make_variants(settings, work, found["student"], found["dataset"])
+    measured = measure_variants(settings, work, variants, found["dataset"])
+    results = work.make(assemble_results, settings.assemble(work.absent), {**found, **measured})
+    shown = {name: found[name] for name in SHOWN if name in found}
+    report = work.make(write_report, settings.report, {"results": results, **shown})
+    ships = {name: each for name, each in measured.items() if name.startswith("variant_")}
+    read = {"results": results, "report": report, "dataset": found["dataset"], **ships}
+    blocked = work.facts(results).get("verdict") == "blocked"
+    package = None if blocked else work.make(build_package, settings.package, read)
+    return Made((settings.probe, *work.artifacts), results, report, package)
+
+
+def make_variants(settings: SettingsOfDelivery, work: Work, student: Reference, dataset: Reference) -> References:
+    """The deployable forms, by `variant_<name>`; one that cannot be made is noted with its reason."""
+    made: dict[str, Reference | None] = {
+        REFERENCE: work.make(copy_student, settings.copy_student, {"student": student})
+    }
+    asked = settings.variants
+    for kind in ("bnb-int8", "bnb-nf4"):
+        if kind in asked:
+            told = settings.quantize_bnb(kind)
+            made[f"variant_{kind}"] = work.attempt([kind], quantize_bnb, told, {"student": student})
+    graphs = [name for name in asked if name.startswith("onnx")]
+    onnx = work.attempt(graphs, export_onnx, settings.export_onnx, {"student": student}) if graphs else None
+    if onnx is not None:
+        read = {"onnx": onnx, "dataset": dataset}
+        if "onnx-fp32" in asked:
+            made["variant_onnx-fp32"] = onnx
+        if "onnx-int8" in asked:
+            made["variant_onnx-int8"] = work.attempt(["onnx-int8"], quantize_int8, settings.quantize_int8, read)
+        if "onnx-int4" in asked:
+            made["variant_onnx-int4"] = work.attempt(["onnx-int4"], quantize_int4, settings.quantize_int4, read)
+    return {name: variant for name, variant in made.items() if variant is not None}
+
+
+def measure_variants(settings: SettingsOfDelivery, work: Work, variants: References, dataset: Reference) -> References:
+    """The variants that run here, with the quality, speed and memory of each, from its saved bytes."""
+    measured: References = {}
+    for name, variant in variants.items():
+        short = name.removeprefix("variant_")
+        read = {"variant": variant, "reference": variants[REFERENCE], "dataset": dataset}
+        parity = work.attempt([short], measure_parity, settings.parity, read)
+        efficiency = parity and work.attempt([short], measure_efficiency, settings.efficiency, {"variant": variant})
+        if parity and efficiency:
+            measured |= {name: variant, f"parity_{short}": parity, f"efficiency_{short}": efficiency}
+    return measured

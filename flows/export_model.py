@@ -1,0 +1,121 @@
+"""A student or model that exists in, package out: what a serving team asks for."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from prefect import flow
+
+from evaluation.gates import check_gates
+from flows.delivery import deliver, prepare_data, score_models
+from flows.finished_run import is_run, open_finished_run
+from flows.preflight import prepare_export
+from flows.run_folder import RunFolder, carry_out
+from flows.settings import SettingsOfDelivery, SettingsOfExport
+from flows.work import Call, Made, Work, through_prefect
+from stillhouse.errors import InputError
+from stillhouse.recipe import load_export_recipe
+from stillhouse.recipe.recipe import Kind, validated
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import Reference
+from stillhouse.store.fingerprint import PROJECT_ROOT
+from stillhouse.store.links import link_tree
+from stillhouse.store.store import Store
+from tasks.fetch_student import load_student
+
+RECIPE = PROJECT_ROOT / "recipes" / "export.yaml"
+
+
+class ExportRequest(Settings):
+    """What is exported, how, and where the package goes."""
+
+    source: str
+    """The folder of a run, or a model: a hub id, a directory, a .gguf file or package:NAME."""
+    to: str
+    """A folder that is not there yet, or is empty."""
+    recipe: str | None = None
+    """Data, variants, benchmark and gates of the export of a model (`recipes/export.yaml`); a run has its own."""
+    variants: tuple[str, ...] = ()
+    """Instead of those that the recipe names."""
+
+
+@flow(name="export", flow_run_name="export-{request.source}", persist_result=False)
+def export(request: ExportRequest, runs: str = "runs") -> dict[str, str]:
+    """Make, measure, judge and package the variants of a model that exists.
+
+    Args:
+        request: What is exported, how, and where the package goes.
+        runs: Folder that holds all that runs make, the store included.
+    """
+    folder = run_export(request, Path(runs), through_prefect)
+    return {"verdict": folder.verdict, "run": str(folder.path)}
+
+
+def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
+    """Export from preflight to the package's folder; `call` is the way to run a stage.
+
+    Raises:
+        InputError: If the request or what it names is wrong, before any stage starts.
+    """
+    target, source = Path(request.to), Path(request.source)
+    _refuse_target(target)
+    if is_run(source):
+        run = open_finished_run(source)
+        store = Store(run.runs / "store")
+        recipe = _asked(run.recipe, request.variants)
+        check_gates(recipe)
+        settings = SettingsOfDelivery(recipe, run.compute, (), run.probe)
+        order = partial(order_of_run, settings, run.found)
+    else:
+        store = Store(runs.resolve() / "store")
+        recipe_path = RECIPE if request.recipe is None else Path(request.recipe)
+        model = str(source.resolve()) if source.exists() else request.source
+        recipe = _asked(load_export_recipe(recipe_path, {"model": model}), request.variants)
+        order = partial(order_of_model, prepare_export(recipe, recipe_path.resolve().parent, store))
+    folder = carry_out(order, recipe.name, store, call)
+    if folder.verdict == "passed":
+        _hand_over(folder.path / "package", target)
+    return folder
+
+
+def _hand_over(package: Path, target: Path) -> None:
+    """Give the package its place whole or not at all."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    link_tree(package, unfinished)
+    unfinished.rename(target)
+
+
+def order_of_run(settings: SettingsOfDelivery, found: Mapping[str, Reference], work: Work) -> Made:
+    """The order of work for a run's student; its models and data are in the store, whatever code made them."""
+    models = {name: found[name] for name in ("teacher", "pruned", "student") if name in found}
+    return deliver(settings, work, {**found, **score_models(settings, work, models, found["dataset"])})
+
+
+def order_of_model(settings: SettingsOfExport, work: Work) -> Made:
+    """The order of work for a model that is nobody's student here: it is fetched, and scored alone."""
+    model = work.make(load_student, settings.model, {})
+    data = prepare_data(settings, work, model)
+    scores = score_models(settings, work, {"student": model}, data["dataset"])
+    return deliver(settings, work, {"student": model, **data, **scores})
+
+
+def _asked(recipe: Kind, variants: Sequence[str]) -> Kind:
+    """The recipe with other variants, and without the gates on variants that are not made now."""
+    if not variants:
+        return recipe
+    content = recipe.model_dump(mode="json")
+    content["export"]["variants"] = list(variants)
+    content["gates"] = [gate for gate in content["gates"] if _concerns(gate["figure"], variants)]
+    return validated(type(recipe), content, "--variants")
+
+
+def _concerns(figure: str, variants: Sequence[str]) -> bool:
+    room, name, *_ = figure.split(".")
+    return room != "variants" or name in (*variants, "torch-fp32")
+
+
+def _refuse_target(target: Path) -> None:
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise InputError(f"{target} is there already and not empty: give --to a new folder, so that nothing is lost")

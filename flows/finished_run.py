@@ -1,0 +1,69 @@
+"""A run that is over, taken up again by what its folder says."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.run_folder import REFERENCES
+from stillhouse.errors import InputError
+from stillhouse.recipe import ExportRecipe, Recipe
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.recipe import validated
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import Store
+
+RESULTS = "results.json"
+_MODELS_AND_DATA = ("teacher", "pruned", "student", "documents", "answers", "dataset")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run decided and made."""
+
+    recipe: Recipe | ExportRecipe
+    compute: Compute
+    probe: Reference
+    found: dict[str, Reference]
+    """Its models and data, by the names that `assemble_results` knows."""
+    runs: Path
+    """The folder that holds the run, and the store."""
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is that of a run."""
+    return (folder / REFERENCES).is_file()
+
+
+def open_finished_run(folder: Path) -> FinishedRun:
+    """Find what a run made, in the store that lies beside it.
+
+    Raises:
+        InputError: If the run did not finish, or the store lost what it made.
+    """
+    if not (folder / RESULTS).is_file():
+        raise InputError(f"the run in {folder} did not finish: it has no {RESULTS}; run its recipe again first")
+    lineage = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["lineage"]
+    entries = json.loads((folder / REFERENCES).read_text(encoding="utf-8"))
+    references = [Reference(**entry) for entry in entries]
+    runs = folder.resolve().parents[1]
+    store = Store(runs / "store")
+    assembled = next((one for one in references if one.kind == "assemble_results" and store.has(one)), None)
+    if assembled is None:
+        raise InputError(f"the store in {runs / 'store'} does not hold what the run in {folder} made; run it again")
+    by_key = {reference.key: reference for reference in references}
+    read = store.manifest(assembled).inputs
+    found = {name: by_key[read[name]] for name in _MODELS_AND_DATA if name in read}
+    lost = sorted(name for name, reference in found.items() if not store.has(reference))
+    if lost:
+        raise InputError(f"the store lost {', '.join(lost)} of the run in {folder}; run its recipe again")
+    probe = next(reference for reference in references if reference.kind == "probe_precision")
+    recipe = _recipe(lineage["recipe"], folder)
+    return FinishedRun(recipe, Compute.model_validate(lineage["compute"]), probe, found, runs)
+
+
+def _recipe(content: dict[str, Any], folder: Path) -> Recipe | ExportRecipe:
+    origin = f"the recipe in {folder / RESULTS}"
+    if "teacher" in content:
+        return validated(Recipe, content, origin)
+    return validated(ExportRecipe, content, origin)

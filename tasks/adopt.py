@@ -1,0 +1,15 @@
+"""Take a package's variant into the store, as a Prefect task."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from stillhouse.models.adopted import AdoptSettings
+from stillhouse.models.adopted import adopt_variant as stage
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import References, Store
+
+
+@task(name="Take a package's variant", cache_policy=NO_CACHE, persist_result=False)
+def adopt_variant(store: Store, settings: AdoptSettings, inputs: References) -> Reference:
+    """Link a variant's files into the store."""
+    return store.make(stage, settings, inputs)

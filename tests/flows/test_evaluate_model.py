@@ -1,0 +1,94 @@
+"""`stillhouse evaluate`: a model, or the variants of a package, scored by the same tasks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEACHER = ROOT / "tests" / "tiny_teacher"
+QUICK = ("--benchmarks", "piqa,arc_easy", "--behaviour", "none", "--limit", "12")
+
+
+def stillhouse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stillhouse.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def scores(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Every variant of the tiny run's package."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    arguments = ("evaluate", str(run / "package"), *QUICK, "--json", str(folder / "scores.json"))
+    done = stillhouse(*arguments, "--runs", str(folder / "runs"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "scores.json").read_text())
+
+
+def test_each_variant_of_a_package_is_scored_from_its_own_bytes(run: Path, scores: dict):
+    package = json.loads((run / "results.json").read_text())["package"]
+    assert sorted(scores) == package["variants"]
+    for found in scores.values():
+        assert set(found["capability"]) == {"piqa", "arc_easy", "pooled"}
+        assert found["capability"]["pooled"]["n"] == 24
+
+
+def test_onnx_fp32_scores_as_torch_fp32_does(scores: dict):
+    assert scores["onnx-fp32"]["capability"] == scores["torch-fp32"]["capability"]
+
+
+def test_a_model_is_scored_with_its_behaviour(tmp_path: Path):
+    arguments = ("evaluate", str(TEACHER), "--benchmarks", "piqa", "--behaviour", "stereoset", "--limit", "8")
+    done = stillhouse(*arguments, "--json", str(tmp_path / "scores.json"), "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "scores.json").read_text())["model"]
+    assert found["capability"]["piqa"]["n"] == 8
+    assert set(found["behaviour"]) == {
+        "stereoset_language_model_score",
+        "stereoset_stereotype_score",
+        "stereoset_icat",
+    }
+    assert "stereoset_icat" in done.stdout
+    # What an evaluation made is kept from `gc` by its folder.
+    gone = stillhouse("gc", "--runs", str(tmp_path / "runs"), "--dry-run")
+    assert "evaluate_capability/" not in gone.stdout
+
+
+def refused(*arguments: str, tmp_path: Path) -> str:
+    done = stillhouse("evaluate", *arguments, "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_an_unknown_variant_is_refused(run: Path, tmp_path: Path):
+    said = refused(str(run / "package"), "--variant", "onnx-int3", tmp_path=tmp_path)
+    assert "onnx-int3" in said and "onnx-int4" in said
+
+
+def test_a_suite_without_data_is_refused(tmp_path: Path):
+    assert "no package here carries its data" in refused(
+        str(TEACHER), "--benchmarks", "lambada_openai", tmp_path=tmp_path
+    )
+
+
+def test_an_unknown_suite_is_refused(tmp_path: Path):
+    assert "astrology" in refused(str(TEACHER), "--behaviour", "astrology", tmp_path=tmp_path)
+
+
+def test_more_documents_than_there_are_is_refused(tmp_path: Path):
+    assert "openbookqa has 500" in refused(str(TEACHER), "--limit", "501", tmp_path=tmp_path)
+
+
+def test_a_damaged_package_is_refused(run: Path, tmp_path: Path):
+    import shutil
+
+    package = tmp_path / "package"
+    shutil.copytree(run / "package", package)
+    file = package / "variants/onnx-int4/tokenizer.json"
+    file.chmod(0o644)
+    file.write_text(file.read_text() + " ")
+    assert "is not what it says" in refused(str(package), tmp_path=tmp_path)

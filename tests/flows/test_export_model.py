@@ -1,0 +1,148 @@
+"""`stillhouse export`: from a run's student, or from a model that exists, to a package in a folder of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEACHER = ROOT / "tests" / "tiny_teacher"
+
+
+def stillhouse(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stillhouse.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+
+
+def small_recipe(folder: Path, **changes) -> Path:
+    content = {
+        "name": "handed-over",
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "data": {
+            "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 40}],
+            "train_tokens": 4000,
+            "validation_tokens": 1500,
+            "held_out_tokens": 1500,
+        },
+        "evaluation": {
+            "benchmarks": ["piqa"],
+            "documents": 6,
+            "behaviour": {"suites": ["generations"], "typo_benchmarks": [], "prompts": 2, "new_tokens": 4},
+            "parity_tokens": 500,
+            "greedy_tokens": 4,
+        },
+        "export": {"variants": ["onnx-fp32", "onnx-int8"], "int8": {"validation_tokens": 256}},
+        "benchmark": {"prompt_tokens": [8], "new_tokens": 2},
+        "gates": [{"figure": "variants.onnx-fp32.kl_to_fp32", "at_most": 0.001}],
+    }
+    path = folder / "export.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def test_a_finished_run_is_exported_without_making_anything_anew(runs: Path, run: Path, tmp_path: Path):
+    target = tmp_path / "package"
+    done = stillhouse("export", str(run), "--to", str(target))
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Only the verdict, and what is written from it, know that this was another run.
+    made = {line.split(":")[0] for line in done.stderr.splitlines() if ": done" in line}
+    assert made <= {"assemble_results", "write_report", "build_package"}
+    one, other = (json.loads((path / "manifest.json").read_text())["files"] for path in (run / "package", target))
+    variants = {name: digest for name, digest in one.items() if name.startswith("variants/")}
+    assert variants and variants == {name: digest for name, digest in other.items() if name.startswith("variants/")}
+    assert stillhouse("verify", str(target)).returncode == 0
+
+
+def test_a_run_is_exported_with_other_variants(run: Path, tmp_path: Path):
+    done = stillhouse("export", str(run), "--to", str(tmp_path / "package"), "--variants", "onnx-int4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = json.loads((tmp_path / "package" / "manifest.json").read_text())["facts"]
+    assert set(facts["variants"]) == {"torch-fp32", "onnx-int4"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny teacher itself, exported as it is."""
+    folder = tmp_path_factory.mktemp("export")
+    recipe = small_recipe(folder)
+    arguments = ("export", str(TEACHER), "--to", str(folder / "package"), "--recipe", str(recipe))
+    done = stillhouse(*arguments, "--runs", str(folder / "runs"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_a_model_that_exists_becomes_a_package(exported: Path):
+    assert stillhouse("verify", str(exported / "package")).returncode == 0
+    results = json.loads((exported / "package" / "results.json").read_text())
+    assert set(results["models"]) == {"student"}
+    assert set(results["variants"]) == {"torch-fp32", "onnx-fp32", "onnx-int8"}
+    assert results["models"]["student"]["held_out_loss_above_teacher_nats_per_token"] is None
+    assert results["capability"]["piqa"]["student"]["n"] == 6
+    said = stillhouse("explain", str(exported / "package"))
+    assert said.returncode == 0 and "tiny_teacher" in said.stdout
+
+
+def test_the_kind_of_int8_is_chosen_on_validation_text_and_both_are_shown(exported: Path):
+    results = json.loads((exported / "package" / "results.json").read_text())
+    candidates = results["variants"]["onnx-int8"]["candidates"]
+    assert {one["kind"] for one in candidates} == {"weight-only", "dynamic"}
+    chosen = [one for one in candidates if one["chosen"]]
+    assert chosen == [min(candidates, key=lambda one: one["kl_to_fp32"])]
+
+
+def test_a_gate_blocks_an_export_and_leaves_the_target_alone(exported: Path, tmp_path: Path):
+    gates = [{"figure": "models.student.bits_per_byte", "at_most": 0.0}]
+    recipe = small_recipe(tmp_path, gates=gates)
+    target = tmp_path / "package"
+    arguments = ("export", str(TEACHER), "--to", str(target), "--recipe", str(recipe))
+    done = stillhouse(*arguments, "--runs", str(exported / "runs"))
+    assert done.returncode == 3, done.stderr[-3000:]
+    assert not target.exists()
+
+
+def refused(*arguments: str) -> str:
+    done = stillhouse("export", *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_target_with_something_in_it_is_refused(tmp_path: Path):
+    (tmp_path / "mine.txt").write_text("precious")
+    assert "is there already and not empty" in refused(str(TEACHER), "--to", str(tmp_path))
+
+
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path):
+    model = tmp_path / "model"
+    shutil.copytree(TEACHER, model)
+    for file in model.glob("*token*"):
+        file.unlink()
+    said = refused(str(model), "--to", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
+    assert "tokenizer" in said
+
+
+def test_an_unknown_variant_is_refused_by_its_name(tmp_path: Path):
+    arguments = (str(TEACHER), "--to", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
+    assert "onnx-int3" in refused(*arguments, "--variants", "onnx-int3")
+
+
+def test_a_benchmark_longer_than_the_context_is_refused(tmp_path: Path):
+    recipe = small_recipe(tmp_path, benchmark={"prompt_tokens": [8, 1020]})
+    arguments = (str(TEACHER), "--to", str(tmp_path / "out"), "--recipe", str(recipe))
+    assert "benchmark.prompt_tokens" in refused(*arguments, "--runs", str(tmp_path / "runs"))
+
+
+def test_a_source_that_is_nothing_is_refused(tmp_path: Path):
+    assert "missing model" in refused("./nowhere", "--to", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
+
+
+def test_a_run_that_did_not_finish_is_refused(tmp_path: Path):
+    (tmp_path / "run.json").write_text("[]")
+    assert "did not finish" in refused(str(tmp_path), "--to", str(tmp_path / "out"))

