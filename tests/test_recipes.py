@@ -108,6 +108,6 @@ def test_own_data_runs_on_a_users_file(tmp_path: Path):
     assert done.returncode == 0, done.stderr[-3000:]
     run = next((tmp_path / "runs" / "own-data").iterdir())
     results = json.loads((run / "results.json").read_text())
-    assert [data["name"] for data in results["lineage"]["data"]] == ["data.jsonl", "boolq-passages"]
+    assert [data["name"] for data in results["lineage"]["data"]] == ["data", "boolq-passages"]
     assert results["lineage"]["data"][0]["train_tokens"] > 0
     assert (run / "package" / "manifest.json").exists()

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
-from flows import compress
+from flows import delivery
 from flows.work import Work
 from stillhouse.errors import Unavailable
+from stillhouse.recipe.export import VariantName
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 
@@ -23,20 +25,24 @@ def make_variants(variants: tuple[str, ...], broken: str, tmp_path: Path) -> tup
         return Reference(task.fn.__name__, "3" * 64)
 
     work = Work(Store(tmp_path), call)
-    settings = SimpleNamespace(variants=variants, copy_student=None, export_onnx=None, quantize_int4=None)
-    return set(compress.make_variants(settings, work, STUDENT, DATASET)), work.absent
+    told = dict.fromkeys(("copy_student", "export_onnx", "quantize_int8", "quantize_int4"))
+    settings = SimpleNamespace(variants=variants, quantize_bnb=lambda kind: kind, **told)
+    return set(delivery.make_variants(settings, work, STUDENT, DATASET)), work.absent
 
 
-EVERY = ("torch-fp32", "onnx-fp32", "onnx-int4")
+EVERY = get_args(VariantName)
+ONNX = {"onnx-fp32", "onnx-int8", "onnx-int4"}
+BNB = {"bnb-int8", "bnb-nf4"}
 WHY = "this architecture has none"
 
 
 @pytest.mark.parametrize(
     ("variants", "broken", "made", "absent"),
     [
-        (EVERY, "nothing", {"torch-fp32", "onnx-fp32", "onnx-int4"}, {}),
-        (EVERY, "quantize_int4", {"torch-fp32", "onnx-fp32"}, {"onnx-int4": WHY}),
-        (EVERY, "export_onnx", {"torch-fp32"}, {"onnx-fp32": WHY, "onnx-int4": WHY}),
+        (EVERY, "nothing", {"torch-fp32", *BNB, *ONNX}, {}),
+        (EVERY, "quantize_int4", {"torch-fp32", *BNB, "onnx-fp32", "onnx-int8"}, {"onnx-int4": WHY}),
+        (EVERY, "quantize_bnb", {"torch-fp32", *ONNX}, dict.fromkeys(BNB, WHY)),
+        (EVERY, "export_onnx", {"torch-fp32", *BNB}, dict.fromkeys(ONNX, WHY)),
         (("onnx-int4",), "export_onnx", {"torch-fp32"}, {"onnx-int4": WHY}),
         (("onnx-int4",), "nothing", {"torch-fp32", "onnx-int4"}, {}),
         (("torch-fp32",), "export_onnx", {"torch-fp32"}, {}),
@@ -46,3 +52,19 @@ def test_a_variant_that_cannot_be_made_is_named_with_its_reason(variants, broken
     names, noted = make_variants(variants, broken, tmp_path)
     assert names == {f"variant_{name}" for name in made}
     assert noted == absent
+
+
+@pytest.mark.parametrize("broken", ["measure_parity", "measure_efficiency"])
+def test_a_variant_that_cannot_be_run_is_a_row_with_its_reason(broken, tmp_path):
+    """It was made, and does not ship: nothing is known of it."""
+
+    def call(task, store, settings, inputs) -> Reference:
+        if task.fn.__name__ == broken and inputs["variant"].key == "bnb":
+            raise Unavailable("this processor has none")
+        return Reference(task.fn.__name__, "3" * 64)
+
+    work = Work(Store(tmp_path), call)
+    variants = {f"variant_{name}": Reference("make", name.split("-")[0]) for name in ("torch-fp32", "bnb-nf4")}
+    measured = delivery.measure_variants(SimpleNamespace(parity=None, efficiency=None), work, variants, DATASET)
+    assert set(measured) == {"variant_torch-fp32", "parity_torch-fp32", "efficiency_torch-fp32"}
+    assert work.absent == {"bnb-nf4": "this processor has none"}

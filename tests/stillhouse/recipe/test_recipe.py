@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import InputError
-from stillhouse.recipe import Recipe, load_recipe
+from stillhouse.recipe import Recipe, load_export_recipe, load_recipe
 
 ROOT = Path(__file__).parents[3]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted(path for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "export")
 WORKING = """
 name: mine
 teacher: some/model
@@ -26,7 +26,14 @@ def read(tmp_path: Path, text: str | bytes) -> Recipe:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_shipped_recipe_is_valid_and_says_how_it_is_run(path: Path):
     assert load_recipe(path).name == path.stem
-    assert f"stillhouse run recipes/{path.name}" in path.read_text().split("\n\n")[0]
+    assert f"{path.name}\n" in path.read_text().partition("stillhouse run ")[2]
+
+
+def test_the_recipe_of_an_export_takes_its_model_from_the_command_line():
+    path = ROOT / "recipes" / "export.yaml"
+    assert load_export_recipe(path, {"model": "org/model"}).model.source == "org/model"
+    with pytest.raises(InputError, match="model: Field required"):
+        load_export_recipe(path, {})
 
 
 def test_a_teacher_may_be_just_its_name(tmp_path):
