@@ -107,7 +107,28 @@ def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text("\n".join(_table(found)) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")
+
+
+def page(found: dict[str, Any]) -> str:
+    """The content of the JSON file as a page to read."""
+    recipe, compute, run = found["recipe"], found["compute"], found["runs"][0]
+    return f"""# Plain cross-entropy beside distillation: {recipe["name"]}
+
+From one start ({run["parameters"]:,} parameters), on the same {run["tokens"]:,.0f} counted training tokens in
+{run["steps"]} steps, the student learns from the text alone (alpha 0), from text and teacher, or from the teacher alone
+(alpha 1). The seed decides the order of the data and nothing else. Loss above: nats per token above the teacher's. KL:
+to the teacher, nats per token. top-1: share of positions with the teacher's most likely token.
+Validation is {run["validation"]["tokens"]:,} tokens in {run["validation"]["documents"]} documents, held-out
+{run["held_out"]["tokens"]:,} in {run["held_out"]["documents"]}. What the recipe says is chosen on validation; held-out
+text is only reported.
+
+{chr(10).join(_table(found))}
+
+{compute["precision"]} on {found["environment"]["processor"]}, threads: {compute["threads"]}. Minutes are of training,
+whatever else the machine did at the time. Made by `python -m benchmarks.control`; every figure with its interval over
+documents is in the JSON file beside this page.
+"""
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:
@@ -119,7 +140,8 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
     for arm in dict.fromkeys(row["arm"] for row in found["runs"]):
         rows = [row for row in found["runs"] if row["arm"] == arm]
         for row in rows:
-            yield f"| {arm} | {row['seed']} | {' | '.join(_cells([row]))} | {row['seconds'] / 60:.1f} |"
+            told = f"{arm}: alpha {row['alpha']:g}, T {row['temperature']:g}, rate {row['learning_rate']:g}"
+            yield f"| {told} | {row['seed']} | {' | '.join(_cells([row]))} | {row['seconds'] / 60:.1f} |"
         yield f"| **{arm}** | mean of {len(rows)} | {' | '.join(_cells(rows))} | |"
 
 

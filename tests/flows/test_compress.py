@@ -244,16 +244,28 @@ def test_garbage_collection_keeps_what_runs_need(runs: Path):
         assert f"{kind}/" not in done.stdout
 
 
-def test_prefect_runs_the_same_order_of_work(runs: Path):
+def test_prefect_runs_the_same_orders_of_work(runs: Path, run: Path, tmp_path: Path):
     from prefect.client.orchestration import get_client
     from prefect.testing.utilities import prefect_test_harness
 
     from flows.compress import compress
+    from flows.evaluate_model import EvaluationRequest, evaluate
+    from flows.export_model import ExportRequest, export
+    from stillhouse.recipe.evaluation import Behaviour, Evaluation
 
+    nothing = Behaviour(suites=(), typo_benchmarks=())
+    quick = Evaluation(benchmarks=("piqa",), documents=4, behaviour=nothing)
+    scored = EvaluationRequest(model=str(run), variant="onnx-int4", evaluation=quick)
     with prefect_test_harness(server_startup_timeout=120):
-        state = compress(str(RECIPE), str(runs), return_state=True)
-        assert state.is_completed()
-        assert state.result()["verdict"] == "passed"
+        states = [
+            compress(str(RECIPE), str(runs), return_state=True),
+            export(ExportRequest(source=str(run), to=str(tmp_path / "package")), str(runs), return_state=True),
+            evaluate(scored, str(runs), return_state=True),
+        ]
+        assert all(state.is_completed() for state in states), states
+        assert [state.result().get("verdict") for state in states] == ["passed", "passed", None]
         with get_client(sync_client=True) as client:
             names = {task.name.rsplit("-", 1)[0] for task in client.read_task_runs(limit=200)}
-    assert {"Distil the student", "Judge the gates", "Build the package"} <= names
+            flows = {flow_run.name for flow_run in client.read_flow_runs()}
+    assert {"Distil the student", "Judge the gates", "Build the package", "Take a package's variant"} <= names
+    assert flows == {f"compress-{RECIPE}", f"export-{run}", f"evaluate-{run}"}
