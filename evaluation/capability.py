@@ -57,7 +57,8 @@ def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Pa
     scores = {file.name: score_benchmark(scorer, file, settings.documents, folder / WORK / file.name) for file in files}
     facts = {name: {key: score[key] for key in ("value", "stderr", "n")} for name, score in scores.items()}
     (folder / "capability.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    (folder / FACTS).write_text(json.dumps(facts | {POOLED: pool(facts)}, indent=1) + "\n", encoding="utf-8")
+    pooled = {POOLED: pool(facts)} if facts else {}
+    (folder / FACTS).write_text(json.dumps(facts | pooled, indent=1) + "\n", encoding="utf-8")
 
 
 def score_benchmark(

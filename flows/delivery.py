@@ -70,7 +70,9 @@ def deliver(settings: SettingsOfDelivery, work: Work, found: References) -> Made
     read = {"results": results, "report": report, "dataset": found["dataset"], **ships}
     blocked = work.facts(results).get("verdict") == "blocked"
     package = None if blocked else work.make(build_package, settings.package, read)
-    return Made((settings.probe, *work.artifacts), results, report, package)
+    # What the work stands on belongs to it, whoever made it: `gc` must keep it for this run too.
+    artifacts = dict.fromkeys((settings.probe, *found.values(), *work.artifacts))
+    return Made(tuple(artifacts), results, report, package)
 
 
 def make_variants(settings: SettingsOfDelivery, work: Work, student: Reference, dataset: Reference) -> References:

@@ -97,7 +97,9 @@ def run_evaluation(request: EvaluationRequest, runs: Path, call: Call) -> Path:
     scores: Scores = {}
     for name, subject in subjects.items():
         model = _bring(work, name, subject)
-        scores[name] = {"reason": work.absent[name]} if model is None else _score(work, request, compute, model)
+        # A variant's name says its precision; a model is run as the probe, or the request, decides.
+        where = compute.model_copy(update={"precision": "fp32"}) if isinstance(subject, AdoptSettings) else compute
+        scores[name] = {"reason": work.absent[name]} if model is None else _score(work, request, where, model)
     folder = new_folder(runs.resolve(), "evaluate")
     references = [asdict(reference) for reference in work.artifacts]
     (folder / REFERENCES).write_text(json.dumps(references, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """A student or model that exists in, package out: what a serving team asks for."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -61,6 +62,8 @@ def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
     target, source = Path(request.to), Path(request.source)
     _refuse_target(target)
     if is_run(source):
+        if request.recipe is not None:
+            raise InputError(f"--recipe {request.recipe} is for a model: the run in {source} has its own; leave it out")
         run = open_finished_run(source)
         store = Store(run.runs / "store")
         recipe = _asked(run.recipe, request.variants)
@@ -80,11 +83,18 @@ def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
 
 
 def _hand_over(package: Path, target: Path) -> None:
-    """Give the package its place whole or not at all."""
-    unfinished = target.with_name(f"{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    """Give the package its place whole or not at all.
+
+    Raises:
+        InputError: If something came to lie there while the package was made.
+    """
+    unfinished = target.with_name(f"{target.name}.unfinished-{os.getpid()}")
     link_tree(package, unfinished)
-    unfinished.rename(target)
+    try:
+        unfinished.rename(target)
+    except OSError as error:
+        shutil.rmtree(unfinished)
+        raise InputError(f"{target} cannot be written ({error.strerror}); the package lies in {package}") from None
 
 
 def order_of_run(settings: SettingsOfDelivery, found: Mapping[str, Reference], work: Work) -> Made:
@@ -117,5 +127,8 @@ def _concerns(figure: str, variants: Sequence[str]) -> bool:
 
 
 def _refuse_target(target: Path) -> None:
+    above = next(parent for parent in target.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{target} cannot be written: {above} is no folder, or not yours to write in")
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise InputError(f"{target} is there already and not empty: give --to a new folder, so that nothing is lost")

@@ -226,6 +226,7 @@ def _check_context(recipe: Delivery, context_tokens: int) -> None:
         "data.sequence_length": recipe.data.sequence_length,
         "benchmark.prompt_tokens + new_tokens": max(recipe.benchmark.prompt_tokens) + recipe.benchmark.new_tokens,
         f"{PROMPT_TOKENS} + evaluation.greedy_tokens": PROMPT_TOKENS + recipe.evaluation.greedy_tokens,
+        "evaluation.behaviour.new_tokens": recipe.evaluation.behaviour.new_tokens,
     }
     for name, tokens in asked.items():
         if tokens > context_tokens:

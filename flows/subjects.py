@@ -42,7 +42,10 @@ def find_subjects(given: str, variant: str | None, *, trust_remote_code: bool = 
 
 
 def _variants(package: Path, variant: str | None) -> Subjects:
-    manifest = read_manifest(package)
+    try:
+        manifest = read_manifest(package)
+    except ValueError as error:
+        raise InputError(f"{package} holds a {MANIFEST} that is no package's: {error}") from None
     if manifest.kind != "build_package":
         raise InputError(f"{package} holds a {manifest.kind} artifact, not a package")
     damage = find_damage(package, manifest)

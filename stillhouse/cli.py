@@ -133,6 +133,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from stillhouse import terminal
 
     request = request_of(options)
+    if options.json is not None:
+        _refuse_unwritable(options.json)
     with terminal.shown():
         if server_is_configured():
             folder = Path(evaluate(request, str(options.runs))["run"])
@@ -143,6 +145,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.json.write_text(text, encoding="utf-8")
     print(f"{table(json.loads(text))}\nscores  {folder / SCORES}")
     return DONE
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Before minutes of work, not after them."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"--json {path} cannot be written: give a file in a folder that exists")
 
 
 def _export(options: argparse.Namespace) -> int:

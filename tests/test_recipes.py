@@ -90,8 +90,7 @@ def own_data(folder: Path) -> Path:
     content["data"]["sets"][1]["limit"] = 20
     content["distillation"] |= {"steps": 6, "validate_every": 3}
     content["evaluation"] = {
-        "benchmarks": ["piqa"],
-        "documents": 4,
+        "benchmarks": [],
         "behaviour": {"suites": [], "typo_benchmarks": []},
         "parity_tokens": 300,
         "greedy_tokens": 4,

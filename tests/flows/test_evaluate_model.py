@@ -84,6 +84,15 @@ def test_an_unknown_suite_is_refused(refused):
     assert "astrology" in refused(str(TEACHER), "--behaviour", "astrology")
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(refused, tmp_path: Path):
+    assert "cannot be written" in refused(str(TEACHER), "--json", str(tmp_path / "none" / "scores.json"))
+
+
+def test_a_folder_with_another_programs_manifest_is_refused(refused, tmp_path: Path):
+    (tmp_path / "manifest.json").write_text('{"name": "an extension"}')
+    assert "no package's" in refused(str(tmp_path))
+
+
 def test_more_documents_than_there_are_is_refused(refused):
     assert "openbookqa has 500" in refused(str(TEACHER), "--limit", "501")
 
