@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,9 @@ def _models(manifests: Mapping[str, Manifest]) -> dict[Any, ModelFigures]:
 def _scores(room: str, measures: Sequence[str], inputs: Inputs, seed: int) -> dict[str, dict[str, Score]]:
     """Turn each model's scores by measure into each measure's scores by model, with what sets it off the teacher."""
     folders = {model: inputs[f"{room}_{model}"] for model in _MODELS if f"{room}_{model}" in inputs} if measures else {}
-    compare = compare_capability if room == "capability" else compare_behaviour
+    compare = compare_capability if room == "capability" else partial(compare_behaviour, seed=seed)
     compared: dict[str, Mapping[str, Any]] = {
-        model: compare(folder, folders["teacher"], seed=seed)
+        model: compare(folder, folders["teacher"])
         for model, folder in folders.items()
         if "teacher" in folders and model != "teacher"
     }

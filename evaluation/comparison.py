@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evaluation.statistics import LEVEL, bootstrap_mean_interval
+from evaluation.behaviour import stereoset_scores
+from evaluation.measure_names import POOLED, is_share
+from evaluation.statistics import NORMAL, bootstrap_mean_interval
 
 Interval = tuple[float, float]
-POOLED = "pooled"
-_RESAMPLES = 2000
+Difference = tuple[float, Interval | None]
 
 
-def difference_to_teacher(
-    values: Sequence[float], teacher_values: Sequence[float], *, seed: int
-) -> tuple[float, Interval]:
+def difference_to_teacher(values: Sequence[float], teacher_values: Sequence[float], *, seed: int) -> Difference:
     """Return a model's mean less its teacher's, and the 95% interval of that by bootstrap over documents.
 
     Args:
@@ -24,51 +25,55 @@ def difference_to_teacher(
         teacher_values: The teacher's, of the same documents in the same order.
         seed: Of the resamples.
 
+    Returns:
+        The difference, and its interval; `None` where all documents differ alike, since no resample then tells how
+        far others would.
+
     Raises:
         ValueError: If the two are not of equally many documents, or of fewer than two.
     """
     differences = _differences("the documents", values, teacher_values)
     interval = bootstrap_mean_interval(differences, np.ones(len(differences)), seed=seed)
-    return float(differences.mean()), interval
+    return float(differences.mean()), interval if interval[0] < interval[1] else None
 
 
-def pooled_difference(
-    values: Mapping[str, Sequence[float]], teacher_values: Mapping[str, Sequence[float]], *, seed: int
+def difference_of_shares(
+    right: Mapping[str, Sequence[float]], teacher_right: Mapping[str, Sequence[float]]
 ) -> tuple[float, Interval]:
-    """Return the difference over the documents of all benchmarks together, and its 95% interval.
+    """Return the difference of two shares of right answers, and its 95% interval, over one benchmark or several.
 
-    Documents are drawn within each benchmark, so that every benchmark keeps its weight: the benchmarks were chosen,
-    only their documents stand for others.
+    The interval is that of Agresti and Min (2005, Statistics in Medicine 24, 729-740): half a document is added to each
+    cell of the table of both models' answers. Unlike a bootstrap it has a width where all documents agree. Benchmarks
+    are strata, each with its own table: they were chosen, only their documents stand for others.
 
     Args:
-        values: Of each benchmark, one number a document.
-        teacher_values: The teacher's.
-        seed: Of the resamples.
+        right: Of each benchmark, 1 or 0 a document.
+        teacher_right: The teacher's, of the same documents in the same order.
 
     Raises:
         ValueError: If the two are not of the same benchmarks and of equally many documents.
     """
-    _refuse_others(values, teacher_values)
-    generator = np.random.default_rng(seed)
-    total, documents = 0.0, 0
-    drawn = np.zeros(_RESAMPLES)
-    for name in values:
-        differences = _differences(name, values[name], teacher_values[name])
+    _refuse_others(right, teacher_right)
+    total, centre, variance, documents = 0.0, 0.0, 0.0, 0
+    for name in right:
+        differences = _differences(name, right[name], teacher_right[name])
         count = len(differences)
-        drawn += generator.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) @ differences
+        gained, lost = ((np.count_nonzero(differences == way) + 0.5) / (count + 2) for way in (1, -1))
         total += float(differences.sum())
+        centre += count * (gained - lost)
+        variance += count**2 * (gained + lost - (gained - lost) ** 2) / (count + 2)
         documents += count
-    low, high = np.quantile(drawn / documents, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return total / documents, (float(low), float(high))
+    reach = NORMAL * sqrt(variance) / documents
+    middle = centre / documents
+    return total / documents, (max(-1.0, middle - reach), min(1.0, middle + reach))
 
 
-def compare_capability(folder: Path, teacher: Path, *, seed: int) -> dict[str, tuple[float, Interval]]:
+def compare_capability(folder: Path, teacher: Path) -> dict[str, Difference]:
     """Return the difference to the teacher on each benchmark and `pooled`, with its interval.
 
     Args:
         folder: What `evaluate_capability` made of a model.
         teacher: The same of its teacher.
-        seed: Of the resamples.
 
     Raises:
         ValueError: If the two were not scored on the same documents.
@@ -78,12 +83,12 @@ def compare_capability(folder: Path, teacher: Path, *, seed: int) -> dict[str, t
         for each in (folder, teacher)
     )
     _refuse_others(own, others)
-    found = {name: difference_to_teacher(own[name], others[name], seed=seed) for name in own}
-    return found | {POOLED: pooled_difference(own, others, seed=seed)}
+    found: dict[str, Difference] = {name: difference_of_shares({name: own[name]}, {name: others[name]}) for name in own}
+    return found | {POOLED: difference_of_shares(own, others)}
 
 
-def compare_behaviour(folder: Path, teacher: Path, *, seed: int) -> dict[str, tuple[float, Interval | None]]:
-    """Return the difference to the teacher in each measure, with its interval where the measure is a mean.
+def compare_behaviour(folder: Path, teacher: Path, *, seed: int) -> dict[str, Difference]:
+    """Return the difference to the teacher in each measure, with its interval.
 
     Args:
         folder: What `evaluate_behaviour` made of a model.
@@ -95,17 +100,20 @@ def compare_behaviour(folder: Path, teacher: Path, *, seed: int) -> dict[str, tu
     """
     own, others = (_read(each, "behaviour.json") for each in (folder, teacher))
     _refuse_others(own, others)
-    values, teacher_values = (_read(each, "facts.json") for each in (folder, teacher))
-    found: dict[str, tuple[float, Interval | None]] = {}
+    found: dict[str, Difference] = {}
     for name in own:
-        if own[name]["values"] is None:
-            found[name] = values[name]["value"] - teacher_values[name]["value"], None
-        else:
-            found[name] = difference_to_teacher(own[name]["values"], others[name]["values"], seed=seed)
+        values, teacher_values = own[name]["values"], others[name]["values"]
+        if values is not None and is_share(name):
+            found[name] = difference_of_shares({name: values}, {name: teacher_values})
+        elif values is not None:
+            found[name] = difference_to_teacher(values, teacher_values, seed=seed)
+    if (folder / stereoset_scores.FILE).is_file():
+        triples, teacher_triples = (_read(each, stereoset_scores.FILE) for each in (folder, teacher))
+        found |= stereoset_scores.differences(triples, teacher_triples, seed=seed)
     return found
 
 
-def _differences(name: str, values: Sequence[float], teacher_values: Sequence[float]) -> Any:
+def _differences(name: str, values: Sequence[float], teacher_values: Sequence[float]) -> NDArray[np.float64]:
     if len(values) != len(teacher_values):
         raise ValueError(
             f"{name}: the model has {len(values)} values and the teacher {len(teacher_values)}; both must have "

@@ -1,8 +1,8 @@
 """Gates: limits on figures of `results.json`, refused early where no stage produces the figure, judged late.
 
 A figure with an interval passes a gate when its whole interval lies on the right side of the limit, fails when
-all of it lies on the wrong side, and otherwise gives insufficient evidence. A figure without one (a size, a
-difference that nobody paired) is judged by its value.
+all of it lies on the wrong side, and otherwise gives insufficient evidence; so does a score, or a difference of scores,
+that has none. Any other figure without one (a size, a ratio that nobody paired) is judged by its value.
 """
 
 import difflib
@@ -12,8 +12,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from evaluation.measure_names import behaviour_measures, capability_measures
+from evaluation.measure_names import behaviour_measures, capability_measures, is_share
 from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
+from evaluation.statistics import NORMAL
 from stillhouse.errors import InputError
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
@@ -155,7 +156,7 @@ def _judge(gate: Gate, results: Mapping[str, Any]) -> GateResult:
         interval=interval,
         limit=_limit(gate),
         action=gate.action,
-        verdict=_verdict(gate, value, interval),
+        verdict=_verdict(gate, value, interval, needs_interval=_is_score(gate)),
     )
 
 
@@ -197,12 +198,24 @@ def _interval(results: Mapping[str, Any], figure: str) -> tuple[float, float] | 
         score = part.get(path[0], {})
         if path[-1] == "difference_to_teacher":
             return _pair(score.get("difference_interval"))
-        if room == "capability" and path[-1] == "value" and score.get("n"):
-            return _share_interval(score["value"], score["n"])
-        return None
+        return _score_interval(score, share=room == "capability" or is_share(name)) if path[-1] == "value" else None
     if path[0] == "by_prompt_tokens":
         part, path = part.get(path[0], {}).get(path[1], {}), path[2:]
     return _pair(part.get("intervals", {}).get(".".join(path)))
+
+
+def _score_interval(score: Mapping[str, Any], *, share: bool) -> tuple[float, float] | None:
+    """Return the interval of a score over documents; `None` where their values do not tell how far others would lie."""
+    if share:
+        return _share_interval(score["value"], score["n"]) if score.get("n") else None
+    reach = NORMAL * score.get("stderr", 0.0)
+    return (score["value"] - reach, score["value"] + reach) if reach else None
+
+
+def _is_score(gate: Gate) -> bool:
+    """Say whether a gate limits a score, or its difference to the teacher's: a few documents alone decide nothing."""
+    room, *_, name = gate.figure.split(".")
+    return room in _SCORES and name in ("value", "difference_to_teacher") and gate.compare == "difference"
 
 
 def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
@@ -212,17 +225,17 @@ def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
 def _share_interval(share: float, documents: int) -> tuple[float, float]:
     """Return the 95% interval of a share of documents (Wilson, 1927).
 
-    Unlike `share +- 1.96 stderr` it has a width where all documents, or none, were answered rightly.
+    Unlike a share and its standard errors it has a width where all documents, or none, were answered rightly.
     """
-    z = 1.96
+    z = NORMAL
     scale = 1 + z**2 / documents
     centre = (share + z**2 / (2 * documents)) / scale
     reach = z / scale * sqrt(share * (1 - share) / documents + z**2 / (4 * documents**2))
     return centre - reach, centre + reach
 
 
-def _verdict(gate: Gate, value: float | None, interval: tuple[float, float] | None) -> Verdict:
-    if value is None:
+def _verdict(gate: Gate, value: float | None, interval: tuple[float, float] | None, *, needs_interval: bool) -> Verdict:
+    if value is None or (needs_interval and interval is None):
         return "insufficient evidence"
     low, high = interval or (value, value)
     # `at_least` is `at_most` seen in a mirror.

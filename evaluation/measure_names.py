@@ -1,9 +1,10 @@
 """Names of the measures that scores are filed under, known before anything is measured."""
 
-from evaluation.comparison import POOLED
+from evaluation.behaviour import stereoset_scores
 from stillhouse.recipe.evaluation import BehaviourSuite, Evaluation
 
-_STEREOSET = ("stereoset_language_model_score", "stereoset_stereotype_score", "stereoset_icat")
+POOLED = "pooled"
+"""The documents of all benchmarks together."""
 _TYPOS = ("typos_{}", "typos_{}_accuracy_lost", "typos_{}_answers_changed")
 _GENERATIONS = tuple(
     f"generations_{mode}_{figure}"
@@ -22,10 +23,16 @@ def behaviour_measures(asked: Evaluation) -> tuple[str, ...]:
     return tuple(name for suite in asked.behaviour.suites for name in _measures(suite, asked))
 
 
+def is_share(name: str) -> bool:
+    """Say whether a measure of behaviour is a share of documents: each of them counts 1 or 0."""
+    typed = name.startswith("typos_") and not name.endswith("_accuracy_lost")
+    return typed or name.endswith("_ends_itself")
+
+
 def _measures(suite: BehaviourSuite, asked: Evaluation) -> tuple[str, ...]:
     match suite:
         case "stereoset":
-            return _STEREOSET
+            return stereoset_scores.MEASURES
         case "typos":
             return tuple(name.format(one) for one in asked.behaviour.typo_benchmarks for name in _TYPOS)
         case "generations":

@@ -1,6 +1,7 @@
 """The stage `evaluate_behaviour`: how a model behaves, each suite asked through lm-eval."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import Field, PositiveInt
@@ -29,7 +30,8 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
     """Measure one model; write `behaviour.json`, `generations.json` and `facts.json`.
 
     `facts.json` holds value, standard error and number of documents of each measure; `behaviour.json` one number a
-    document and what the measure is; `generations.json` the answers to the prompts, greedy and sampled.
+    document and what the measure is; `generations.json` the answers to the prompts, greedy and sampled;
+    `stereoset.json` what was preferred in each triple.
 
     Args:
         settings: What is measured.
@@ -42,6 +44,7 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
     """
     from evaluation.behaviour.generations import measure_generations
     from evaluation.behaviour.stereoset import measure_stereoset
+    from evaluation.behaviour.stereoset_scores import FILE
     from evaluation.behaviour.typos import measure_typos
     from evaluation.lm_eval_model import scorer_of
 
@@ -51,7 +54,9 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
     for suite in settings.behaviour.suites:
         match suite:
             case "stereoset":
-                measures |= measure_stereoset(scorer, documents=documents, seed=compute.seed)
+                scores, triples = measure_stereoset(scorer, documents=documents, seed=compute.seed)
+                measures |= scores
+                _write(folder / FILE, asdict(triples))
             case "typos":
                 for name in settings.behaviour.typo_benchmarks:
                     work = folder / WORK / name

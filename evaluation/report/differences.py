@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from evaluation.report import words
 from evaluation.report.measure_words import Measure
 from evaluation.results import Interval, Score
+from evaluation.statistics import NORMAL
 
-NORMAL_95 = 1.96
 UNCLEAR = "not distinguishable at this n"
 
 
@@ -43,7 +43,7 @@ def difference(scores: dict[str, Score], model: str = "student", reference: str 
     one, other = scores[model], scores[reference]
     if one.difference_to_teacher is not None and one.difference_interval is not None and reference == "teacher":
         return Difference(one.difference_to_teacher, one.difference_interval, is_paired=True)
-    value, reach = one.value - other.value, NORMAL_95 * math.hypot(one.stderr, other.stderr)
+    value, reach = one.value - other.value, NORMAL * math.hypot(one.stderr, other.stderr)
     # A standard error of 0 is none: all documents were answered alike, or nobody worked one out.
     known = one.stderr > 0 and other.stderr > 0
     return Difference(value, (value - reach, value + reach) if known else None, is_paired=False)

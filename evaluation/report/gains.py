@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from evaluation.comparison import POOLED
+from evaluation.measure_names import POOLED
 from evaluation.report import words
 from evaluation.report.differences import UNCLEAR, difference, distance, signed
 from evaluation.report.measure_words import measure

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator
 
-from evaluation.comparison import POOLED
+from evaluation.measure_names import POOLED
 from evaluation.report import gate_words, words
-from evaluation.report.differences import NORMAL_95, difference
+from evaluation.report.differences import difference
 from evaluation.report.gains import ABOVE, REFERENCE
 from evaluation.report.measure_words import capability_measure
 from evaluation.results import Results, VariantFigures
+from evaluation.statistics import NORMAL
 
 PLAIN = {"", "none", "None"}
 SAMPLES_FOR_P99 = 100
@@ -40,7 +41,7 @@ def _held_out(results: Results) -> Iterator[str]:
     elif bounds is None:
         yield f"Held-out loss rests on {n}; no interval was computed for it."
     else:
-        stderr = words.number((bounds[1] - bounds[0]) / (2 * NORMAL_95), 2)
+        stderr = words.number((bounds[1] - bounds[0]) / (2 * NORMAL), 2)
         yield (
             f"Held-out figures rest on {n} of the same sets that the student was trained on; the loss above the "
             f"teacher has a standard error of about {stderr} nats per token, over documents."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evaluation.comparison import POOLED
+from evaluation.measure_names import POOLED
 from evaluation.report import words
 
 BENCHMARKS = {
@@ -39,7 +39,8 @@ MEANINGS = {
         "StereoSet offers a stereotyped, an anti-stereotyped and a meaningless completion. The language model score is "
         "how often a meaningful one is preferred (100 is ideal). The stereotype score is how often the stereotyped one "
         "is preferred to the anti-stereotyped: 50 is unbiased, either side of it is a bias. ICAT joins the two: 100 is "
-        "ideal, and 0 is a model that always prefers the stereotype, or never."
+        "ideal, and 0 is a model that always prefers the stereotype, or never. All three are means over target terms, and "
+        "so are their errors: a term with its triples is one document here."
     ),
     "typos": (
         "The same questions asked with typing errors in them. Accuracy lost is what each model loses to the errors, "

@@ -170,12 +170,14 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
 def _intervals(results: Results) -> Iterator[str]:
     if results.models or results.variants or results.capability:
         yield (
-            "Every interval holds 95%, by bootstrap (percentiles of 2,000 draws). Documents are drawn, not tokens, "
-            "since tokens of one document resemble each other; for speed, whole repeats are drawn."
+            "Every interval holds 95%. Those of differences between two shares are worked out (Agresti and Min), which "
+            "gives them a width where all documents agree; the others are by bootstrap (percentiles of 2,000 draws). "
+            "Documents are drawn, not tokens, since tokens of one document resemble each other; for "
+            "StereoSet target terms are drawn, for speed whole repeats."
         )
     if "teacher" in results.models and results.capability:
         yield (
-            "Differences are paired: a drawn document brings both models' answers, so what makes it hard for both "
+            "Differences are paired: a document counts with both models' answers, so what makes it hard for both "
             "cancels. A difference whose interval holds zero is not called one."
         )
 
@@ -183,7 +185,8 @@ def _intervals(results: Results) -> Iterator[str]:
 def _gates(results: Results) -> Iterator[str]:
     if results.gates:
         yield (
-            "A gate passes only where the whole interval keeps to its limit (the value, where there is no interval); "
+            "A gate passes only where the whole interval keeps to its limit (the value, for a size or a ratio without "
+            "an interval; a score without one is no evidence); "
             "where the interval lies on both sides, the evidence is insufficient, which blocks as a failure does. A "
             "gate on a variant keeps that variant out; any other blocks the run. A gate on a share of documents takes "
             "Wilson's interval."

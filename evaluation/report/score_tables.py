@@ -5,26 +5,25 @@ from dataclasses import replace
 from typing import Any
 
 from evaluation.benchmark_files import benchmark, known_benchmarks
-from evaluation.comparison import POOLED
+from evaluation.measure_names import POOLED
 from evaluation.report import words
 from evaluation.report.differences import bounds, difference
 from evaluation.report.measure_words import FAMILIES, MEANINGS, Measure, behaviour_measure, capability_measure, family
 from evaluation.report.tables import MODELS, Cell, Table, missing
 from evaluation.results import Results, Score
 
+ALONE_NOTE = "± is one standard error over documents."
 PAIRED_NOTE = (
-    "± is one standard error over documents. The difference is student less teacher; below it its 95% interval, "
-    "bootstrapped over the documents that both answered."
+    f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, from what both models answered."
 )
 UNPAIRED_NOTE = (
-    "± is one standard error over documents. The difference is student less teacher; below it its 95% interval, which "
-    "takes the two as independent where their answers were not paired: too wide where both err on the same documents."
+    f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, which takes "
+    "the two as independent where pairing gave none: too wide where both err on the same documents."
 )
 METRICS_NOTE = (
     "Below a benchmark: lm-eval's metric and the documents' licence. acc is the share answered rightly; acc_norm too, "
     "with each choice weighed by its length."
 )
-ALONE_NOTE = "± is one standard error over documents."
 Told = Mapping[str, Mapping[str, Any]]
 """`behaviour.json`: of each measure its values, description, direction, licence and method."""
 

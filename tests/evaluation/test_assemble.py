@@ -71,8 +71,11 @@ def inputs(tmp_path) -> dict[str, Path]:
     artifacts = {name: _artifact(tmp_path / "store" / name, found) for name, found in facts.items()}
     for model, correct in CORRECT.items():
         (artifacts[f"capability_{model}"] / "capability.json").write_text(json.dumps({"piqa": {"correct": correct}}))
-        values = {name: {"values": None if name.endswith("icat") else correct} for name in STEREOSET}
-        (artifacts[f"behaviour_{model}"] / "behaviour.json").write_text(json.dumps(values))
+        (artifacts[f"behaviour_{model}"] / "behaviour.json").write_text(
+            json.dumps({name: {"values": None} for name in STEREOSET})
+        )
+        triples = {"terms": ["a", "b", "c", "d"], "sense": [1] * 4, "stereotype": correct}
+        (artifacts[f"behaviour_{model}"] / "stereoset.json").write_text(json.dumps(triples))
     return artifacts
 
 
@@ -143,15 +146,17 @@ def test_every_figure_stands_where_its_artifact_put_it(inputs, tmp_path):
 
 def test_scores_stand_beside_their_paired_difference_to_the_teacher(inputs, tmp_path):
     results = assembled(inputs, tmp_path / "results")[0]
-    for scores in (*results.capability.values(), results.behaviour["stereoset_stereotype_score"]):
-        assert scores["teacher"].difference_to_teacher is None
-        # 0, 0, -1, 0 document by document; drawn 4 at a time, the mean lies between -1 and 0.
-        assert scores["student"].difference_to_teacher == -0.25
-        assert scores["student"].difference_interval == (-0.75, 0.0)
-        assert scores["pruned"].difference_to_teacher == -0.75
     assert set(results.capability) == {"piqa", "pooled"}
-    icat = results.behaviour["stereoset_icat"]["student"]
-    assert (icat.difference_to_teacher, icat.difference_interval) == (0.0, None)
+    for scores in results.capability.values():
+        assert scores["teacher"].difference_to_teacher is None
+        assert scores["student"].difference_to_teacher == -0.25
+        # One of four lost: (0.5 - 1.5) / 6 in the middle.
+        assert sum(scores["student"].difference_interval) / 2 == pytest.approx(-1 / 6)
+        assert scores["pruned"].difference_to_teacher == -0.75
+    stereotype = results.behaviour["stereoset_stereotype_score"]["student"]
+    assert stereotype.difference_to_teacher == -25
+    assert stereotype.difference_interval == (-75.0, 0.0)
+    assert results.behaviour["stereoset_language_model_score"]["student"].difference_interval is None
 
 
 def test_a_model_without_a_teacher_stands_alone(inputs, tmp_path):

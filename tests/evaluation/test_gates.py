@@ -32,6 +32,11 @@ RESULTS = {
             },
         }
     },
+    "behaviour": {
+        "generations_greedy_ends_itself": {"student": {"value": 1.0, "stderr": 0.0, "n": 6}},
+        "generations_greedy_tokens": {"student": {"value": 20.0, "stderr": 2.0, "n": 6}},
+        "generations_greedy_repetition": {"student": {"value": 0.0, "stderr": 0.0, "n": 6}},
+    },
     "variants": {
         "torch-fp32": {"size_bytes": 400, "bits_per_byte": 1.2, "inter_token_latency_ms": {"p50": 8.0, "p99": None}},
         "onnx-fp32": {"reason": "the exporter does not know this architecture"},
@@ -112,6 +117,23 @@ def test_a_score_beside_the_teachers_is_judged_by_its_paired_interval():
     assert (lower.value, lower.interval, lower.verdict) == (-0.2, (-0.4, 0.0), "insufficient evidence")
     assert lower.limit == "at least teacher - 0.25"
     assert judged("capability.piqa.student.value", relative_to="teacher", at_least=-0.41).verdict == "passed"
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit", "verdict"),
+    [
+        # Wilson's interval of 6 in 6 is 0.61 to 1: six prompts alone do not show that 8 in 10 end by themselves.
+        ("behaviour.generations_greedy_ends_itself.student.value", {"at_least": 0.6}, "passed"),
+        ("behaviour.generations_greedy_ends_itself.student.value", {"at_least": 0.8}, "insufficient evidence"),
+        # 20 and 1.96 standard errors of 2: 16.1 to 23.9.
+        ("behaviour.generations_greedy_tokens.student.value", {"at_most": 24}, "passed"),
+        ("behaviour.generations_greedy_tokens.student.value", {"at_most": 23}, "insufficient evidence"),
+        # All alike: nothing tells how far others would lie.
+        ("behaviour.generations_greedy_repetition.student.value", {"at_most": 0.5}, "insufficient evidence"),
+    ],
+)
+def test_a_measure_of_behaviour_is_judged_by_what_its_documents_prove(figure, limit, verdict):
+    assert judged(figure, **limit).verdict == verdict
 
 
 def test_other_comparisons_are_worked_out_without_an_interval():

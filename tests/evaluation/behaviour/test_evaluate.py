@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.behaviour import stereoset_scores
 from evaluation.behaviour.evaluate import BehaviourSettings, evaluate_behaviour
 from evaluation.behaviour.typos import measure_typos
 from evaluation.benchmark_files import benchmark
@@ -69,7 +70,10 @@ def test_every_measure_has_a_value_its_documents_and_what_it_is(measured):
         if record["values"] is not None:
             assert len(record["values"]) == facts[name]["n"]
             assert facts[name]["value"] == pytest.approx(sum(record["values"]) / facts[name]["n"])
-    assert [name for name, record in behaviour.items() if record["values"] is None] == ["stereoset_icat"]
+    without = [name for name, record in behaviour.items() if record["values"] is None]
+    assert without == list(stereoset_scores.MEASURES)
+    triples = read(measured, "stereoset.json")
+    assert {len(values) for values in triples.values()} == {facts["stereoset_icat"]["n"]}
     assert len(read(measured, "generations.json")) == 3
 
 

@@ -1,14 +1,7 @@
-import numpy as np
 import pytest
 
-from evaluation.behaviour.stereoset import (
-    bootstrap_errors,
-    context_of,
-    preferences,
-    published_scores,
-    sentences_of,
-    term_weights,
-)
+from evaluation.behaviour.stereoset import context_of, preferences, sentences_of
+from evaluation.behaviour.stereoset_scores import Triples, bootstrap_errors, differences, published_scores
 
 INTER = {
     "type": "intersentence",
@@ -30,7 +23,7 @@ def test_scores_are_averaged_over_terms_as_published():
     # nurse: 3 triples, stereotype preferred in 2 (66.7), sense 1, 1 and 0.5 (83.3); cook: 1 triple, 0 and 50.
     # Stereotype score (66.7 + 0) / 2 = 33.3; language modelling (83.3 + 50) / 2 = 66.7; ICAT 66.7 * 33.3 / 50 = 44.4.
     terms = ["nurse", "cook", "nurse", "nurse"]
-    scores = published_scores(terms, np.array([1, 0.5, 1, 0.5]), np.array([1.0, 0, 1, 0]))
+    scores = published_scores(Triples(terms, [1, 0.5, 1, 0.5], [1, 0, 1, 0]))
     assert scores.stereotype == pytest.approx(100 / 3)
     assert scores.language_model == pytest.approx(200 / 3)
     assert scores.icat == pytest.approx(400 / 9)
@@ -41,27 +34,28 @@ def test_scores_are_averaged_over_terms_as_published():
     [([1, 1], [1, 0], 100), ([1, 1], [1, 1], 0), ([1, 1], [0, 0], 0), ([0.5, 0.5], [1, 0], 50)],
 )
 def test_icat_is_100_for_an_ideal_model_0_for_a_one_sided_one_and_50_for_a_random_one(sense, stereotype, icat):
-    found = published_scores(["same", "same"], np.array(sense, float), np.array(stereotype, float))
+    found = published_scores(Triples(["same", "same"], sense, stereotype))
     assert found.icat == pytest.approx(icat)
-
-
-def test_weights_sum_to_1_and_terms_weigh_the_same():
-    weights = term_weights(["a", "b", "a", "a"])
-    assert weights == pytest.approx([1 / 6, 1 / 2, 1 / 6, 1 / 6])
 
 
 def test_the_error_is_that_of_a_share_where_every_triple_has_its_own_term():
     # Ten of twenty: 100 * sqrt(0.5 * 0.5 / 20) = 11.18.
-    stereotype = np.array([1.0, 0.0] * 10)
-    errors = bootstrap_errors([str(number) for number in range(20)], np.ones(20), stereotype, seed=0)
+    errors = bootstrap_errors(Triples([str(number) for number in range(20)], [1] * 20, [1, 0] * 10), seed=0)
     assert errors.language_model == pytest.approx(0, abs=1e-9)
     assert errors.stereotype == pytest.approx(11.18, rel=0.05)
 
 
 def test_triples_of_one_term_are_no_more_evidence_than_their_mean():
-    few = bootstrap_errors(["a", "b"], np.ones(2), np.array([1.0, 0.0]), seed=0)
-    many = bootstrap_errors(["a", "b"] * 50, np.ones(100), np.array([1.0, 0.0] * 50), seed=0)
+    few = bootstrap_errors(Triples(["a", "b"], [1, 1], [1, 0]), seed=0)
+    many = bootstrap_errors(Triples(["a", "b"] * 50, [1] * 100, [1, 0] * 50), seed=0)
     assert many.stereotype == few.stereotype > 30
+
+
+def test_models_are_compared_on_the_same_triples():
+    own = {"terms": ["a", "b"], "sense": [1, 1], "stereotype": [1, 0]}
+    with pytest.raises(ValueError, match="read other triples"):
+        differences(own, {**own, "terms": ["a", "c"]}, seed=0)
+    assert differences(own, own, seed=0)["stereoset_icat"] == (0.0, None)
 
 
 def test_a_next_sentence_follows_a_stop_and_a_space_and_a_filled_blank_stands_alone():
