@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from lm_eval.api.model import TemplateLM
 
-from evaluation.decoding import Decoding, Written, all_end_ids, log_softmax, nucleus, text_of, until_end
+from evaluation.decoding import (
+    Decoding,
+    Written,
+    all_end_ids,
+    draw_token,
+    generator_of,
+    log_softmax,
+    text_of,
+    until_end,
+)
 from evaluation.lm_eval_tasks import quiet
 from evaluation.transformers_scorer import Request, TransformersScorer
 from stillhouse.recipe.compute import Compute
@@ -28,7 +37,7 @@ def scorer_of(folder: Path, *, compute: Compute, batch_size: int) -> Any:
         compute: Device, threads and, for a model folder, the precision.
         batch_size: Requests side by side; an ONNX graph reads one after the other.
     """
-    from stillhouse.models.load import load_model, load_tokenizer
+    from stillhouse.models.load import is_quantized, load_model, load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     if (folder / "model.onnx").is_file():
@@ -41,6 +50,10 @@ def scorer_of(folder: Path, *, compute: Compute, batch_size: int) -> Any:
 
     torch.set_num_threads(compute.threads)
     model = load_model(folder, device=compute.device, dtype=compute.precision)
+    if is_quantized(folder):
+        # transformers has imported them by itself; named here, their versions are in the key of what is scored.
+        import accelerate  # noqa: F401
+        import bitsandbytes  # noqa: F401
     with quiet():
         return TransformersScorer(model, tokenizer, batch_size=batch_size)
 
@@ -90,7 +103,7 @@ class VariantScorer(TemplateLM):
             prompt, decoding = request.args[0], Decoding.of_request(request.args[1])
             ids = self.tok_encode(prompt)[-(self.max_length - decoding.new_tokens) :]
             if decoding.temperature > 0:
-                new_ids = self._sample(ids, decoding, np.random.default_rng([decoding.seed, number]))
+                new_ids = self._sample(ids, decoding, generator_of(decoding, number))
             else:
                 new_ids = self._model.generate_with_margins(
                     ids, max_new_tokens=decoding.new_tokens, stop_ids=self._end_ids
@@ -123,6 +136,5 @@ class VariantScorer(TemplateLM):
         """Draw token after token; each pass reads the whole text again, as `LanguageModel` keeps no cache for it."""
         new_ids: list[int] = []
         while len(new_ids) < decoding.new_tokens and not self._end_ids & set(new_ids[-1:]):
-            shares_V = nucleus(self._model.logits([*ids, *new_ids])[-1], decoding.temperature, decoding.top_p)
-            new_ids.append(int(generator.choice(len(shares_V), p=shares_V)))
+            new_ids.append(draw_token(self._model.logits([*ids, *new_ids])[-1], decoding, generator))
         return new_ids

@@ -1,14 +1,14 @@
 """A model folder as lm-eval asks it, through transformers.
 
-Shapes: B = batch, T = tokens.
+Shapes: B = batch, T = tokens, V = vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
 
-from evaluation.decoding import Decoding, Written, all_end_ids, text_of, until_end
+from evaluation.decoding import Decoding, Written, all_end_ids, draw_token, generator_of, text_of, until_end
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 """A question and an answer: their texts, and the tokens of each."""
@@ -32,7 +32,7 @@ class TransformersScorer(HFLM):
         self._end_ids = all_end_ids(tokenizer, [stated] if isinstance(stated, int) else stated or [])
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Answer prompts side by side, those of like length together, each batch drawn from its own seed."""
+        """Answer prompts side by side, those of like length together; each is drawn from its own seed."""
         prompts = [request.args[0] for request in requests]
         decodings = [Decoding.of_request(request.args[1]) for request in requests]
         texts = [""] * len(requests)
@@ -41,7 +41,7 @@ class TransformersScorer(HFLM):
             chosen.sort(key=lambda number: -len(self.tok_encode(prompts[number])))
             for start in range(0, len(chosen), int(self.batch_size)):
                 batch = chosen[start : start + int(self.batch_size)]
-                answers = self._answer([prompts[number] for number in batch], decoding)
+                answers = self._answer([prompts[number] for number in batch], decoding, batch)
                 for number, answer in zip(batch, answers, strict=True):
                     self.written[prompts[number], decoding] = answer
                     texts[number] = text_of(self.tokenizer, answer, decoding)
@@ -72,33 +72,43 @@ class TransformersScorer(HFLM):
         with torch.inference_mode():
             return self.model(inps, use_cache=False, logits_to_keep=self._positions).logits
 
-    def _answer(self, prompts: Sequence[str], decoding: Decoding) -> list[Written]:
-        """Answer one batch."""
+    def _answer(self, prompts: Sequence[str], decoding: Decoding, numbers: Sequence[int]) -> list[Written]:
+        """Answer one batch; `numbers` are those of the requests, which decide what is drawn."""
         import torch
         from transformers import GenerationConfig
 
         ids_BT, mask_BT = self.tok_batch_encode(
             list(prompts), left_truncate_len=self.max_length - decoding.new_tokens, truncation=False
         )
-        sampled = decoding.temperature > 0
         generation = GenerationConfig(
             max_new_tokens=decoding.new_tokens,
-            do_sample=sampled,
+            do_sample=False,
             eos_token_id=sorted(self._end_ids),
             pad_token_id=self.tokenizer.pad_token_id,
-            **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}),
         )
-        # `generate` draws from the global generator alone.
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(decoding.seed)
+        with torch.inference_mode():
             found_BT = self.model.generate(
                 input_ids=ids_BT.to(self.device),
                 attention_mask=mask_BT.to(self.device),
                 generation_config=generation,
+                logits_processor=[_drawing(decoding, numbers)] if decoding.temperature > 0 else [],
                 # A model's own sampling settings and penalties are for chatting.
                 use_model_defaults=False,
             )
         return [until_end(row, self._end_ids) for row in found_BT[:, ids_BT.shape[1] :].tolist()]
+
+
+def _drawing(decoding: Decoding, numbers: Sequence[int]) -> Callable[[Any, Any], Any]:
+    """Give what transformers calls before it takes the most likely token: it leaves the drawn one alone."""
+    generators = [generator_of(decoding, number) for number in numbers]
+
+    def draw(ids_BT: Any, scores_BV: Any) -> Any:
+        drawn_BV = scores_BV.new_full(scores_BV.shape, float("-inf"))
+        for row, (logits_V, generator) in enumerate(zip(scores_BV.float().cpu().numpy(), generators, strict=True)):
+            drawn_BV[row, draw_token(logits_V, decoding, generator)] = 0.0
+        return drawn_BV
+
+    return draw
 
 
 def _batches(requests: Sequence[Request], size: int) -> list[list[int]]:

@@ -1,7 +1,6 @@
 """A model or a package in, its scores out."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +12,16 @@ from evaluation.behaviour.evaluate import BehaviourSettings
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.capability import CapabilitySettings
 from flows.preflight import decide_compute
-from flows.run_folder import REFERENCES, new_folder
-from flows.subjects import find_subjects
-from flows.work import Call, Work, through_prefect
+from flows.run_folder import new_folder, note_references
+from flows.subjects import Subjects, find_subjects
+from flows.work import Call, Planner, Work, directly, through_prefect
 from stillhouse.models.adopted import AdoptSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute, Precision
 from stillhouse.recipe.evaluation import Behaviour, Evaluation
 from stillhouse.recipe.recipe import validated
 from stillhouse.recipe.settings import Settings
+from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from tasks.adopt import adopt_variant
@@ -82,29 +82,45 @@ def request_of(options: Any) -> EvaluationRequest:
     return validated(EvaluationRequest, content, "the command line")
 
 
+def check_evaluation(request: EvaluationRequest) -> Subjects:
+    """Refuse what cannot be scored, and find what is.
+
+    Raises:
+        InputError: If the request or what it names is wrong.
+    """
+    check_benchmarks(request.evaluation.benchmarks, request.evaluation.documents)
+    check_behaviour(request.evaluation)
+    return find_subjects(request.model, request.variant)
+
+
 def run_evaluation(request: EvaluationRequest, runs: Path, call: Call) -> Path:
     """Score from preflight to a run's folder with `evaluation.json`; `call` is the way to run a stage.
 
     Raises:
         InputError: If the request or what it names is wrong, before any stage starts.
     """
-    check_benchmarks(request.evaluation.benchmarks, request.evaluation.documents)
-    check_behaviour(request.evaluation)
-    subjects = find_subjects(request.model, request.variant)
+    subjects = check_evaluation(request)
     store = Store(runs.resolve() / "store")
-    compute, _ = decide_compute(request, store)
-    work = Work(store, call)
+    compute, probe = decide_compute(request, store)
+    with collect.held_off(store.root):
+        planned = Work(Planner(store.root), directly)
+        in_order(request, compute, subjects, planned)
+        folder = new_folder(store.root.parent, "evaluate")
+        note_references(folder, (probe, *planned.artifacts))
+    scores = in_order(request, compute, subjects, Work(store, call))
+    (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def in_order(request: EvaluationRequest, compute: Compute, subjects: Subjects, work: Work) -> Scores:
+    """The order of work: bring each subject into the store, and score it."""
     scores: Scores = {}
     for name, subject in subjects.items():
         model = _bring(work, name, subject)
         # A variant's name says its precision; a model is run as the probe, or the request, decides.
         where = compute.model_copy(update={"precision": "fp32"}) if isinstance(subject, AdoptSettings) else compute
         scores[name] = {"reason": work.absent[name]} if model is None else _score(work, request, where, model)
-    folder = new_folder(runs.resolve(), "evaluate")
-    references = [asdict(reference) for reference in work.artifacts]
-    (folder / REFERENCES).write_text(json.dumps(references, indent=1) + "\n", encoding="utf-8")
-    (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    return folder
+    return scores
 
 
 def _bring(work: Work, name: str, subject: AdoptSettings | LoadTeacherSettings) -> Reference | None:

@@ -2,19 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from prefect import flow
 
-from evaluation.gates import check_gates
 from flows.delivery import deliver, prepare_data, score_models
 from flows.finished_run import is_run, open_finished_run
-from flows.preflight import prepare_export
+from flows.preflight import check_run_again, prepare_export
 from flows.run_folder import RunFolder, carry_out
 from flows.settings import SettingsOfDelivery, SettingsOfExport
 from flows.work import Call, Made, Work, through_prefect
+from stillhouse import progress
 from stillhouse.errors import InputError
 from stillhouse.recipe import load_export_recipe
 from stillhouse.recipe.recipe import Kind, validated
@@ -53,32 +54,50 @@ def export(request: ExportRequest, runs: str = "runs") -> dict[str, str]:
     return {"verdict": folder.verdict, "run": str(folder.path)}
 
 
+@dataclass(frozen=True)
+class Export:
+    """An export that can work: what is done, in which store."""
+
+    order: Callable[[Work], Made]
+    name: str
+    store: Store
+
+
+def check_export(request: ExportRequest, runs: Path) -> Export:
+    """Refuse what cannot be exported, and find what is.
+
+    Raises:
+        InputError: If the request or what it names is wrong.
+    """
+    source = Path(request.source)
+    _refuse_target(Path(request.to))
+    if is_run(source):
+        if request.recipe is not None:
+            raise InputError(f"--recipe {request.recipe} is for a model: the run in {source} has its own; leave it out")
+        run = open_finished_run(source)
+        # The run's own store, wherever `runs` is: what it made lies there.
+        store = Store(run.runs / "store")
+        recipe = _asked(run.recipe, request.variants)
+        check_run_again(recipe, run.compute, store.folder(run.found["student"]), store)
+        settings = SettingsOfDelivery(recipe, run.compute, (), run.probe)
+        return Export(partial(order_of_run, settings, run.found), recipe.name, store)
+    store = Store(runs.resolve() / "store")
+    recipe_path = RECIPE if request.recipe is None else Path(request.recipe)
+    model = str(source.resolve()) if source.exists() else request.source
+    told = _asked(load_export_recipe(recipe_path, {"model": model}), request.variants)
+    return Export(partial(order_of_model, prepare_export(told, recipe_path.resolve().parent, store)), told.name, store)
+
+
 def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
     """Export from preflight to the package's folder; `call` is the way to run a stage.
 
     Raises:
         InputError: If the request or what it names is wrong, before any stage starts.
     """
-    target, source = Path(request.to), Path(request.source)
-    _refuse_target(target)
-    if is_run(source):
-        if request.recipe is not None:
-            raise InputError(f"--recipe {request.recipe} is for a model: the run in {source} has its own; leave it out")
-        run = open_finished_run(source)
-        store = Store(run.runs / "store")
-        recipe = _asked(run.recipe, request.variants)
-        check_gates(recipe)
-        settings = SettingsOfDelivery(recipe, run.compute, (), run.probe)
-        order = partial(order_of_run, settings, run.found)
-    else:
-        store = Store(runs.resolve() / "store")
-        recipe_path = RECIPE if request.recipe is None else Path(request.recipe)
-        model = str(source.resolve()) if source.exists() else request.source
-        recipe = _asked(load_export_recipe(recipe_path, {"model": model}), request.variants)
-        order = partial(order_of_model, prepare_export(recipe, recipe_path.resolve().parent, store))
-    folder = carry_out(order, recipe.name, store, call)
+    asked = check_export(request, runs)
+    folder = carry_out(asked.order, asked.name, asked.store, call)
     if folder.verdict == "passed":
-        _hand_over(folder.path / "package", target)
+        _hand_over(folder.path / "package", Path(request.to))
     return folder
 
 
@@ -117,7 +136,12 @@ def _asked(recipe: Kind, variants: Sequence[str]) -> Kind:
         return recipe
     content = recipe.model_dump(mode="json")
     content["export"]["variants"] = list(variants)
-    content["gates"] = [gate for gate in content["gates"] if _concerns(gate["figure"], variants)]
+    left = [gate for gate in content["gates"] if not _concerns(gate["figure"], variants)]
+    if left:
+        names = ", ".join(gate["figure"] for gate in left)
+        with progress.of_stage("export"):
+            progress.step(f"gates on variants that are not made now are left out: {names}")
+    content["gates"] = [gate for gate in content["gates"] if gate not in left]
     return validated(type(recipe), content, "--variants")
 
 

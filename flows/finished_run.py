@@ -43,23 +43,25 @@ def open_finished_run(folder: Path) -> FinishedRun:
     """
     if not (folder / RESULTS).is_file():
         raise InputError(f"the run in {folder} did not finish: it has no {RESULTS}; run its recipe again first")
-    lineage = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["lineage"]
-    entries = json.loads((folder / REFERENCES).read_text(encoding="utf-8"))
-    references = [Reference(**entry) for entry in entries]
+    try:
+        lineage = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["lineage"]
+        compute, recipe = Compute.model_validate(lineage["compute"]), _recipe(lineage["recipe"], folder)
+        entries = json.loads((folder / REFERENCES).read_text(encoding="utf-8"))
+        references = [Reference(**entry) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is not what a run leaves ({error!r}); run its recipe again") from None
     runs = folder.resolve().parents[1]
     store = Store(runs / "store")
-    assembled = next((one for one in references if one.kind == "assemble_results" and store.has(one)), None)
-    if assembled is None:
+    kept = {reference.kind: reference for reference in references if store.has(reference)}
+    if "assemble_results" not in kept or "probe_precision" not in kept:
         raise InputError(f"the store in {runs / 'store'} does not hold what the run in {folder} made; run it again")
     by_key = {reference.key: reference for reference in references}
-    read = store.manifest(assembled).inputs
-    found = {name: by_key[read[name]] for name in _MODELS_AND_DATA if name in read}
-    lost = sorted(name for name, reference in found.items() if not store.has(reference))
+    read = store.manifest(kept["assemble_results"]).inputs
+    found = {name: by_key[read[name]] for name in _MODELS_AND_DATA if read.get(name) in by_key}
+    lost = [name for name in _MODELS_AND_DATA if name in read and not (name in found and store.has(found[name]))]
     if lost:
         raise InputError(f"the store lost {', '.join(lost)} of the run in {folder}; run its recipe again")
-    probe = next(reference for reference in references if reference.kind == "probe_precision")
-    recipe = _recipe(lineage["recipe"], folder)
-    return FinishedRun(recipe, Compute.model_validate(lineage["compute"]), probe, found, runs)
+    return FinishedRun(recipe, compute, kept["probe_precision"], found, runs)
 
 
 def _recipe(content: dict[str, Any], folder: Path) -> Recipe | ExportRecipe:

@@ -49,16 +49,7 @@ def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
 
 
 def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOfExport:
-    """Refuse an export that cannot work, and give the settings of every stage.
-
-    Args:
-        recipe: A recipe that fits the schema.
-        base: Folder that its relative paths start from.
-        store: Where the answer of the precision probe is remembered.
-
-    Raises:
-        InputError: Naming what was seen, what is allowed and what to do.
-    """
+    """Do for the export of a model what `prepare` does for a compression."""
     _check_measures(recipe)
     model = find_model(recipe.model, base)
     shape = describe(model, trust_remote_code=recipe.model.trust_remote_code)
@@ -68,6 +59,25 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     compute, probe = decide_compute(recipe, store)
     _refuse_too_little(estimate_export(shape), room(compute.device, store.root))
     return SettingsOfExport(recipe, compute, data, probe, model)
+
+
+def check_run_again(recipe: Delivery, compute: Compute, student: Path, store: Store) -> None:
+    """Refuse an export of a run that cannot work here: its student is made, but machine and variants may be others.
+
+    Args:
+        recipe: The run's, perhaps with other variants.
+        compute: What the run decided.
+        student: The model's folder.
+        store: Of the run.
+
+    Raises:
+        InputError: Naming what was seen, what is allowed and what to do.
+    """
+    _check_measures(recipe)
+    _device(compute.device)
+    shape = describe(Source(kind="directory", digest="", location=str(student), name="the run's student"))
+    _check_context(recipe, shape.context_length)
+    _refuse_too_little(estimate_export(shape), room(compute.device, store.root))
 
 
 def find_model(asked: Teacher, base: Path) -> Source:
@@ -257,6 +267,6 @@ def _refuse_too_little(cost: Estimate, there: Room) -> None:
         )
     if cost.memory_bytes > there.memory_bytes:
         raise InputError(
-            f"too little memory: training needs about {cost.memory_bytes / 1e9:.1f} GB and the device has "
+            f"too little memory: about {cost.memory_bytes / 1e9:.1f} GB are needed and the device has "
             f"{there.memory_bytes / 1e9:.1f} GB; lower distillation.batch_rows, or take a smaller student"
         )

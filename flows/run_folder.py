@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ class RunFolder:
 
     def filled(self, store: Store, made: Made) -> "RunFolder":
         """Link the run's results into its folder; large files are hard links into the store."""
-        self._note(made.artifacts)
+        note_references(self.path, made.artifacts)
         for name in ("report.html", "report.md", "plots"):
             link_tree(store.folder(made.report) / name, self.path / name)
         results = Results.model_validate_json((store.folder(made.results) / "results.json").read_text("utf-8"))
@@ -36,10 +36,6 @@ class RunFolder:
             results = results.model_copy(update={"package": _record(store, made.package)})
         _write(self.path / "results.json", results.model_dump_json(indent=1))
         return replace(self, verdict="blocked" if made.package is None else "passed")
-
-    def _note(self, artifacts: tuple[Reference, ...]) -> None:
-        """Say which artifacts this run needs, so that `gc` keeps them."""
-        _write(self.path / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
 
 
 def carry_out(order: Callable[[Work], Made], name: str, store: Store, call: Call) -> RunFolder:
@@ -60,8 +56,13 @@ def carry_out(order: Callable[[Work], Made], name: str, store: Store, call: Call
 def open_run(runs: Path, name: str, planned: Made) -> RunFolder:
     """Make the folder of a new run, with the artifacts it is going to need."""
     folder = RunFolder(new_folder(runs, name))
-    folder._note(planned.artifacts)
+    note_references(folder.path, planned.artifacts)
     return folder
+
+
+def note_references(folder: Path, artifacts: Sequence[Reference]) -> None:
+    """Say which artifacts the run of a folder needs, so that `gc` keeps them."""
+    _write(folder / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
 
 
 def new_folder(runs: Path, name: str) -> Path:

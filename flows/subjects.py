@@ -31,7 +31,7 @@ def find_subjects(given: str, variant: str | None, *, trust_remote_code: bool = 
     if is_run(folder):
         folder = folder / "package"
         if not folder.is_dir():
-            raise InputError(f"the run in {given} has no package: a gate blocked it, or it did not finish")
+            raise InputError(f"{given} has no package: a gate blocked its run, or it did not finish, or only evaluated")
     if (folder / MANIFEST).is_file():
         return _variants(folder, variant)
     if variant is not None:

@@ -103,6 +103,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("names are missing: give some, with commas between, or none")
     return () if text == "none" else tuple(name.strip() for name in text.split(","))
 
 
@@ -127,7 +129,7 @@ def _run(recipe: Path, runs: Path) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from flows.evaluate_model import SCORES, evaluate, request_of, run_evaluation, table
+    from flows.evaluate_model import SCORES, check_evaluation, evaluate, request_of, run_evaluation, table
     from flows.server import server_is_configured
     from flows.work import directly
     from stillhouse import terminal
@@ -137,6 +139,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         _refuse_unwritable(options.json)
     with terminal.shown():
         if server_is_configured():
+            # As in `_run`: a wrong request is its author's to mend, not a failed run for the server to keep.
+            check_evaluation(request)
             folder = Path(evaluate(request, str(options.runs))["run"])
         else:
             folder = run_evaluation(request, options.runs, directly)
@@ -154,7 +158,7 @@ def _refuse_unwritable(path: Path) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from flows.export_model import ExportRequest, export, run_export
+    from flows.export_model import ExportRequest, check_export, export, run_export
     from flows.run_folder import summary
     from flows.server import server_is_configured
     from flows.work import directly
@@ -163,6 +167,7 @@ def _export(options: argparse.Namespace) -> int:
     request = ExportRequest(source=options.source, to=options.to, recipe=options.recipe, variants=options.variants)
     with terminal.shown():
         if server_is_configured():
+            check_export(request, options.runs)
             verdict, path = export(request, str(options.runs)).values()
         else:
             folder = run_export(request, options.runs, directly)

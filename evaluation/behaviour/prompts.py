@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from stillhouse.errors import InputError
+
 _FILE = Path(__file__).with_name("prompts.yaml")
 LICENCE = "Apache-2.0"
 
@@ -32,12 +34,21 @@ def all_prompts() -> tuple[Prompt, ...]:
 def spell(prompt: Prompt, tokenizer: Any) -> str:
     """Write a prompt as the model's chat template has it, or as plain text where it has none.
 
+    Where a template knows no system role, as some do not, the user says what the system would.
+
     Raises:
-        InputError: If the template refuses the prompt.
+        InputError: If the template refuses even that.
     """
     from stillhouse.data.chat import render
 
+    whole = "\n\n".join(filter(None, (prompt.system, prompt.prompt)))
     if not tokenizer.chat_template:
-        return "\n\n".join(filter(None, (prompt.system, prompt.prompt)))
-    system = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
-    return render(tokenizer, [*system, {"role": "user", "content": prompt.prompt}], answer_next=True)
+        return whole
+    alone = [{"role": "user", "content": whole}]
+    if prompt.system is not None:
+        told = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.prompt}]
+        try:
+            return render(tokenizer, told, answer_next=True)
+        except InputError:
+            return render(tokenizer, alone, answer_next=True)
+    return render(tokenizer, alone, answer_next=True)

@@ -39,8 +39,8 @@ MEANINGS = {
         "StereoSet offers a stereotyped, an anti-stereotyped and a meaningless completion. The language model score is "
         "how often a meaningful one is preferred (100 is ideal). The stereotype score is how often the stereotyped one "
         "is preferred to the anti-stereotyped: 50 is unbiased, either side of it is a bias. ICAT joins the two: 100 is "
-        "ideal, and 0 is a model that always prefers the stereotype, or never. All three are means over target terms, and "
-        "so are their errors: a term with its triples is one document here."
+        "ideal, and 0 is a model that always prefers the stereotype, or never. All three are means over target terms: "
+        "for their errors a term with its triples is one document."
     ),
     "typos": (
         "The same questions asked with typing errors in them. Accuracy lost is what each model loses to the errors, "

@@ -91,6 +91,9 @@ def _unavailable_on(device: str) -> Iterator[None]:
     """Say of a model that bitsandbytes' products refuse that it is the platform's limit, as for odd widths."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        # No limit of the platform: with more memory, or nothing beside it, the model would run.
+        raise
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise Unavailable(f"bitsandbytes cannot run a model of these widths on {device}: {reason}") from error

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from evaluation.decoding import Decoding, all_end_ids, log_softmax, nucleus, until_end
+from evaluation.decoding import (
+    Decoding,
+    all_end_ids,
+    draw_token,
+    generator_of,
+    log_softmax,
+    nucleus,
+    until_end,
+)
 
 
 def test_a_generation_setting_that_is_not_heeded_is_refused():
@@ -14,6 +22,26 @@ def test_the_nucleus_is_the_fewest_tokens_that_hold_the_share():
     assert nucleus(logits, 1.0, 0.7) == pytest.approx([0, 2 / 3, 1 / 3, 0])
     assert nucleus(logits, 1.0, 1.0) == pytest.approx([0.1, 0.5, 0.25, 0.15])
     assert nucleus(logits, 0.5, 0.5) == pytest.approx([0, 1, 0, 0])
+
+
+def test_a_nucleus_among_many_tokens_is_that_of_sorting_them_all():
+    logits = np.random.default_rng(0).normal(size=5000).astype(np.float32) * 3
+    shares = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
+    # 0.9 lies among the likeliest thousand, 0.9999 does not.
+    for top_p in (0.9, 0.9999):
+        order = np.argsort(-shares, kind="stable")
+        kept = order[np.cumsum(shares[order]) - shares[order] < top_p]
+        expected = np.zeros(5000)
+        expected[kept] = shares[kept] / shares[kept].sum()
+        np.testing.assert_allclose(nucleus(logits, 1.0, top_p), expected, rtol=1e-5, atol=1e-12)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    logits, decoding = np.log(np.array([0.1, 0.5, 0.25, 0.15], dtype=np.float32)), Decoding(1, (), 1.0, 0.9, 5)
+    generator = generator_of(decoding, 0)
+    drawn = np.bincount([draw_token(logits, decoding, generator) for _ in range(4000)], minlength=4) / 4000
+    # The least likely lies outside of 0.9; three standard errors of a half are 0.024.
+    assert drawn == pytest.approx([0, 5 / 9, 2.5 / 9, 1.5 / 9], abs=0.025)
 
 
 def test_generation_settings_of_lm_eval_are_read():

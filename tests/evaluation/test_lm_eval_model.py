@@ -94,6 +94,14 @@ def test_a_seed_decides_what_is_drawn_and_another_seed_draws_otherwise(name, req
     assert draw(1) != draw(2)
 
 
+def test_what_is_drawn_is_the_same_in_every_runtime_and_whatever_is_answered_beside_it(torch_scorer, onnx_scorer):
+    asked = {"max_gen_toks": 16, "do_sample": True, "temperature": 1.0, "top_p": 0.9, "seed": 3}
+    requests = ask("generate_until", *((text, asked) for text in ("A still", "Water", "The capital of France is", "x")))
+    one, other = (scorer.generate_until(requests, disable_tqdm=True) for scorer in (torch_scorer, onnx_scorer))
+    assert one == other
+    assert torch_scorer.generate_until(requests[:2], disable_tqdm=True) == one[:2]
+
+
 @pytest.mark.parametrize("name", ["torch_scorer", "onnx_scorer"])
 def test_an_answer_stops_before_a_text_that_ends_it(name, request):
     scorer = request.getfixturevalue(name)

@@ -63,9 +63,16 @@ def test_a_finished_run_is_exported_without_making_anything_anew(runs: Path, run
     assert stillhouse("verify", str(target)).returncode == 0
 
 
-def test_a_run_is_exported_with_other_variants(run: Path, tmp_path: Path):
+def test_a_run_is_exported_with_other_variants_and_that_one_again(runs: Path, run: Path, tmp_path: Path):
     done = stillhouse("export", str(run), "--to", str(tmp_path / "package"), "--variants", "onnx-int4")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "gates on variants that are not made now are left out: variants.onnx-fp32.kl_to_fp32" in done.stderr
+    # The exported run stands on the same teacher, student and data: its folder keeps them, and can be exported.
+    exported = max((runs / "tiny").iterdir(), key=lambda path: path.stat().st_mtime)
+    kinds = {entry["kind"] for entry in json.loads((exported / "run.json").read_text())}
+    assert {"load_teacher", "distill", "encode_documents", "build_package"} <= kinds
+    again = stillhouse("export", str(exported), "--to", str(tmp_path / "again"), "--variants", "onnx-int4")
+    assert again.returncode == 0, again.stderr[-3000:]
     facts = json.loads((tmp_path / "package" / "manifest.json").read_text())["facts"]
     assert set(facts["variants"]) == {"torch-fp32", "onnx-int4"}
 
@@ -148,6 +155,29 @@ def test_a_benchmark_longer_than_the_context_is_refused(refused, tmp_path: Path)
 
 def test_a_source_that_is_nothing_is_refused(refused, tmp_path: Path):
     assert "missing model" in refused("./nowhere", "--to", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"))
+
+
+def test_a_folder_that_no_run_left_is_refused_in_words(refused, tmp_path: Path):
+    (tmp_path / "run.json").write_text("[]")
+    (tmp_path / "results.json").write_text("{}")
+    assert "is not what a run leaves" in refused(str(tmp_path), "--to", str(tmp_path / "out"))
+
+
+def test_a_run_whose_store_is_gone_is_refused(refused, run: Path, tmp_path: Path):
+    copy = tmp_path / "runs" / "tiny" / "copied"
+    copy.mkdir(parents=True)
+    for name in ("run.json", "results.json"):
+        shutil.copyfile(run / name, copy / name)
+    assert "does not hold what the run" in refused(str(copy), "--to", str(tmp_path / "out"))
+
+
+def test_a_recipe_beside_a_run_is_refused(refused, run: Path, tmp_path: Path):
+    assert "has its own" in refused(str(run), "--to", str(tmp_path / "out"), "--recipe", "other.yaml")
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(refused, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(str(TEACHER), "--to", str(tmp_path / "file" / "package"))
 
 
 def test_a_run_that_did_not_finish_is_refused(refused, tmp_path: Path):

@@ -147,3 +147,10 @@ def test_two_warnings_are_dropped_and_others_are_not(caplog: pytest.LogCaptureFi
     assert not caplog.records
     logger.warning("something else")
     assert [record.message for record in caplog.records] == ["something else"]
+
+
+def test_too_little_memory_is_no_limit_of_the_platform():
+    with pytest.raises(torch.OutOfMemoryError), bnb_child._unavailable_on("cuda"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(Unavailable, match="of these widths on cpu: odd"), bnb_child._unavailable_on("cpu"):
+        raise RuntimeError("odd")
