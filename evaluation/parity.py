@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from evaluation import parity_child
+from evaluation.pieces import Piece, first_pieces
 from evaluation.positions import compare_positions
 from evaluation.statistics import bootstrap_mean_interval
 from evaluation.variant import open_variant
@@ -34,6 +35,8 @@ from stillhouse.store.artifact import FACTS, WORK, Inputs
 SCRATCH_BYTES = 2**30
 # Length of a prompt that is continued, the first tokens of a held-out document.
 PROMPT_TOKENS = 16
+# Of them so many.
+GREEDY_PROMPTS = 16
 
 
 class ParitySettings(Settings):
@@ -43,7 +46,7 @@ class ParitySettings(Settings):
     """Counted held-out tokens to compare on; the document that reaches them is read to its end."""
     greedy_tokens: PositiveInt
     """Length of the greedy continuations."""
-    greedy_prompts: int = Field(default=16, ge=2)
+    greedy_prompts: int = Field(default=GREEDY_PROMPTS, ge=2)
     """Held-out documents whose beginning is continued."""
     prompt_tokens: PositiveInt = PROMPT_TOKENS
     """Length of that beginning."""
@@ -53,18 +56,6 @@ class ParitySettings(Settings):
     """CPU threads."""
     seed: int
     """Decides the bootstrap's resamples."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A document of the held-out split, or one piece of a long one."""
-
-    name: str
-    ids: list[int]
-    positions: list[int]
-    """Where a counted token is predicted: one before each of them."""
-    num_bytes: int
-    """UTF-8 bytes that the counted tokens spell."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +130,7 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
 
 def _choose(split: Split, budget: int) -> list[Piece]:
     """Return the first documents that hold `budget` counted tokens, or all of them."""
-    chosen: list[Piece] = []
-    left = budget
-    for number, name in enumerate(split.names):
-        part = slice(int(split.starts[number]), int(split.starts[number + 1]))
-        positions = (np.flatnonzero(split.counted[part][1:])).tolist()
-        if positions and left > 0:
-            chosen.append(Piece(name, split.ids[part].tolist(), positions, int(split.num_bytes[number])))
-            left -= len(positions)
+    chosen = first_pieces(split, budget)
     if len({piece.name for piece in chosen}) < 2:
         raise InputError(
             f"parity needs at least 2 held-out documents with counted tokens: the first {budget} tokens "

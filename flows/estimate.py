@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.parity import GREEDY_PROMPTS
 from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
@@ -11,8 +12,8 @@ from stillhouse.recipe import Recipe
 _TRAINING_SHARE = 0.4
 """Of the probe's speed on one big matrix, what a whole training step reaches: attention, norms, softmax over the
 vocabulary and the optimizer are not matrix products. Set from the demo's own wall time (README)."""
-_OTHER_SECONDS = 20.0
-"""Start-up, export and packaging of any run."""
+_OTHER_SECONDS = 60.0
+"""Start-up, imports of every process, export, quantization and packaging of any run."""
 _LIBRARIES_BYTES = 700 * 2**20
 """Python, torch and transformers themselves."""
 
@@ -99,7 +100,7 @@ def _tokens_a_step(recipe: Recipe) -> int:
 
 def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     """2 FLOP a weight and token forward, 6 forward and backward (Kaplan et al., 2020)."""
-    data, tokens = recipe.data, _training_tokens(recipe)
+    data, asked, tokens = recipe.data, recipe.evaluation, _training_tokens(recipe)
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     training = tokens * (2 * teacher.parameters + 6 * student.parameters)
     validation = validations * data.validation_tokens * 2 * student.parameters
@@ -107,6 +108,17 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     if recipe.student.kind == "depth":
         ranking = recipe.student.ranking_tokens * teacher.layers * 2 * teacher.parameters
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * 200
+    # Answers are written side by side, so a token of one costs little more than one that is read.
+    scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
-    return training + validation + ranking + evaluation + held_out
+    return training + validation + ranking + evaluation + held_out + _flops_of_variants(recipe, student)
+
+
+def _flops_of_variants(recipe: Recipe, student: ModelShape) -> float:
+    """What each variant reads to be compared and timed; a token decoded alone costs as much as ten that are read."""
+    asked, benchmark = recipe.evaluation, recipe.benchmark
+    rounds = benchmark.repeats + benchmark.warmup
+    timed = rounds * sum(length + 10 * benchmark.new_tokens for length in benchmark.prompt_tokens)
+    compared = 2 * asked.parity_tokens + GREEDY_PROMPTS * 10 * asked.greedy_tokens
+    return len(recipe.export.variants) * (timed + compared) * 2 * student.parameters

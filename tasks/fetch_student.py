@@ -7,12 +7,14 @@ from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.models.teacher import load_student as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.retries import can_help
 
 
 @task(
     name="Fetch the student's start",
     retries=2,
     retry_delay_seconds=[5, 30],
+    retry_condition_fn=can_help,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

@@ -10,21 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.pieces import Piece
 from evaluation.positions import compare_positions
 from stillhouse import progress
-from stillhouse.data.dataset import Split
 from stillhouse.serving.decoder import Decoder
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A document of the validation split, or one piece of a long one."""
-
-    ids: list[int]
-    positions: list[int]
-    """Where a counted token is predicted: one before each of them."""
-    num_bytes: int
-    """UTF-8 bytes that the counted tokens spell."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +28,6 @@ class Candidate:
     size_bytes: int
     """Of the graph and its weights."""
     validation_tokens: int
-
-
-def first_pieces(split: Split, budget: int) -> list[Piece]:
-    """Return the first documents that hold `budget` counted tokens, or all of them; the last is read to its end."""
-    chosen: list[Piece] = []
-    left = budget
-    for start, end, num_bytes in zip(split.starts[:-1], split.starts[1:], split.num_bytes, strict=True):
-        positions = np.flatnonzero(split.counted[start:end][1:]).tolist()
-        if positions and left > 0:
-            chosen.append(Piece(split.ids[start:end].tolist(), positions, int(num_bytes)))
-            left -= len(positions)
-    return chosen
 
 
 def compare_candidate(payload: dict[str, Any]) -> dict[str, Any]:

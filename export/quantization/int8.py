@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import PositiveInt
 
+from evaluation.pieces import Piece, first_pieces
 from export.onnx.files import DATA, MODEL
 from export.quantization import candidates, dynamic, graph
-from export.quantization.candidates import Candidate, Piece, first_pieces
+from export.quantization.candidates import Candidate
 from export.variants import copy_companions
 from stillhouse import child
 from stillhouse.data.dataset import read_split

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from evaluation.pieces import first_pieces
 from evaluation.results import Candidate
-from export.quantization.candidates import compare_candidate, first_pieces
+from export.quantization.candidates import compare_candidate
 from export.quantization.int8 import QuantizeInt8Settings, quantize_int8
 from export.quantization.weights import read_model
 from stillhouse.data.dataset import Split, write_split
@@ -153,7 +154,7 @@ def test_a_candidate_whose_logits_are_not_numbers_has_no_figures(tiny_onnx: Path
     embedding = next(tensor for tensor in model.graph.initializer if tensor.name == "model.embed_tokens.weight")
     embedding.CopyFrom(numpy_helper.from_array(np.full((300, 32), np.nan, np.float32), embedding.name))
     onnx.save(model, broken / "model.onnx")
-    pieces = [{"ids": IDS, "positions": [0, 1], "num_bytes": 4}]
+    pieces = [{"name": "set/0", "ids": IDS, "positions": [0, 1], "num_bytes": 4}]
     found = compare_candidate({"reference": str(tiny_onnx), "candidate": str(broken), "pieces": pieces, "threads": 1})
     assert found == {"kl_to_fp32": None, "bits_per_byte": None, "validation_tokens": 2}
 

@@ -1,0 +1,32 @@
+"""Which documents of a split are compared, and where in them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stillhouse.data.dataset import Split
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document of a split, or one piece of a long one."""
+
+    name: str
+    ids: list[int]
+    positions: list[int]
+    """Where a counted token is predicted: one before each of them."""
+    num_bytes: int
+    """UTF-8 bytes that the counted tokens spell."""
+
+
+def first_pieces(split: Split, budget: int) -> list[Piece]:
+    """Return the first documents that hold `budget` counted tokens, or all of them; the last is read to its end."""
+    chosen: list[Piece] = []
+    left = budget
+    for number, name in enumerate(split.names):
+        part = slice(int(split.starts[number]), int(split.starts[number + 1]))
+        positions = np.flatnonzero(split.counted[part][1:]).tolist()
+        if positions and left > 0:
+            chosen.append(Piece(name, split.ids[part].tolist(), positions, int(split.num_bytes[number])))
+            left -= len(positions)
+    return chosen
