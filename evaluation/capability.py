@@ -17,6 +17,7 @@ from evaluation.benchmark_files import BenchmarkFile, benchmark
 from evaluation.lm_eval_tasks import Change, continuations, count_choices, load_task, quiet, right_answer, run_task
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
@@ -37,6 +38,13 @@ class CapabilitySettings(Settings):
     """Requests scored side by side."""
     compute: Compute
     """Where, in which precision; log-probabilities are summed in fp32 in either."""
+
+
+def capability_settings(asked: Evaluation, compute: Compute) -> CapabilitySettings:
+    """The part of the section `evaluation` that decides scores."""
+    return CapabilitySettings(
+        benchmarks=asked.benchmarks, documents=asked.documents, batch_size=asked.batch_size, compute=compute
+    )
 
 
 def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> None:

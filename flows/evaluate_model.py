@@ -8,9 +8,9 @@ from prefect import flow
 from pydantic import PositiveInt
 
 from evaluation.behaviour.check import check_behaviour
-from evaluation.behaviour.evaluate import BehaviourSettings
+from evaluation.behaviour.evaluate import behaviour_settings
 from evaluation.benchmark_files import check_benchmarks
-from evaluation.capability import CapabilitySettings
+from evaluation.capability import capability_settings
 from flows.preflight import decide_compute
 from flows.run_folder import new_folder, note_references
 from flows.subjects import Subjects, find_subjects
@@ -133,13 +133,9 @@ def _bring(work: Work, name: str, subject: AdoptSettings | LoadTeacherSettings) 
 
 def _score(work: Work, request: EvaluationRequest, compute: Compute, model: Reference) -> dict[str, Any]:
     """The scores of one model, named as in `results.json`."""
-    asked = request.evaluation
-    shared: dict[str, Any] = {"documents": asked.documents, "batch_size": asked.batch_size, "compute": compute}
-    capability = work.make(
-        evaluate_capability, CapabilitySettings(benchmarks=asked.benchmarks, **shared), {"model": model}
-    )
+    capability = work.make(evaluate_capability, capability_settings(request.evaluation, compute), {"model": model})
     read = {"model": model, "capability": capability}
-    behaviour = work.make(evaluate_behaviour, BehaviourSettings(behaviour=asked.behaviour, **shared), read)
+    behaviour = work.make(evaluate_behaviour, behaviour_settings(request.evaluation, compute), read)
     return {"capability": work.facts(capability), "behaviour": work.facts(behaviour)}
 
 

@@ -70,7 +70,7 @@ def check_export(request: ExportRequest, runs: Path) -> Export:
         InputError: If the request or what it names is wrong.
     """
     source = Path(request.source)
-    _refuse_target(Path(request.to))
+    _refuse_target(Path(request.to).resolve())
     if is_run(source):
         if request.recipe is not None:
             raise InputError(f"--recipe {request.recipe} is for a model: the run in {source} has its own; leave it out")
@@ -97,7 +97,7 @@ def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
     asked = check_export(request, runs)
     folder = carry_out(asked.order, asked.name, asked.store, call)
     if folder.verdict == "passed":
-        _hand_over(folder.path / "package", Path(request.to))
+        _hand_over(folder.path / "package", Path(request.to).resolve())
     return folder
 
 
@@ -151,7 +151,7 @@ def _concerns(figure: str, variants: Sequence[str]) -> bool:
 
 
 def _refuse_target(target: Path) -> None:
-    above = next(parent for parent in target.absolute().parents if parent.exists())
+    above = next(parent for parent in target.parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{target} cannot be written: {above} is no folder, or not yours to write in")
     if target.is_file() or (target.is_dir() and any(target.iterdir())):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from evaluation.assemble import AssembleSettings
-from evaluation.behaviour.evaluate import BehaviourSettings
-from evaluation.capability import CapabilitySettings
+from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
+from evaluation.capability import CapabilitySettings, capability_settings
 from evaluation.efficiency import EfficiencySettings
 from evaluation.held_out import HeldOutSettings
 from evaluation.parity import ParitySettings
@@ -68,13 +68,7 @@ class SettingsOfDelivery:
     @property
     def capability(self) -> CapabilitySettings:
         """Of `evaluate_capability`."""
-        asked = self.recipe.evaluation
-        return CapabilitySettings(
-            benchmarks=asked.benchmarks,
-            documents=asked.documents,
-            batch_size=asked.batch_size,
-            compute=self.compute,
-        )
+        return capability_settings(self.recipe.evaluation, self.compute)
 
     @property
     def held_out(self) -> HeldOutSettings:
@@ -125,13 +119,7 @@ class SettingsOfDelivery:
     @property
     def behaviour(self) -> BehaviourSettings:
         """Of `evaluate_behaviour`."""
-        asked = self.recipe.evaluation
-        return BehaviourSettings(
-            behaviour=asked.behaviour,
-            documents=asked.documents,
-            batch_size=asked.batch_size,
-            compute=self.compute,
-        )
+        return behaviour_settings(self.recipe.evaluation, self.compute)
 
     @property
     def quantize_int8(self) -> QuantizeInt8Settings:

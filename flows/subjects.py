@@ -16,13 +16,12 @@ MODEL = "model"
 Subjects = dict[str, AdoptSettings | LoadTeacherSettings]
 
 
-def find_subjects(given: str, variant: str | None, *, trust_remote_code: bool = False) -> Subjects:
+def find_subjects(given: str, variant: str | None) -> Subjects:
     """Find the variants of a package, or the one model that is no package.
 
     Args:
         given: A package's folder, a run's folder that holds one, or the words that name a model.
         variant: Only this one of the package.
-        trust_remote_code: Run Python that comes with a model.
 
     Raises:
         InputError: If there is nothing there, the package is damaged, or has no such variant.
@@ -37,8 +36,7 @@ def find_subjects(given: str, variant: str | None, *, trust_remote_code: bool = 
     if variant is not None:
         raise InputError(f"{given} is no package, so it has no variant {variant!r}: leave --variant out")
     source = str(folder.resolve()) if folder.exists() else given
-    asked = Teacher(source=source, trust_remote_code=trust_remote_code)
-    return {MODEL: LoadTeacherSettings(source=find_model(asked, Path.cwd()), trust_remote_code=trust_remote_code)}
+    return {MODEL: LoadTeacherSettings(source=find_model(Teacher(source=source), Path.cwd()))}
 
 
 def _variants(package: Path, variant: str | None) -> Subjects:

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 
 from evaluation.behaviour.measures import Measure, as_fact, as_record
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.evaluation import Behaviour
+from stillhouse.recipe.evaluation import Behaviour, Evaluation
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
@@ -24,6 +24,13 @@ class BehaviourSettings(Settings):
     """Requests side by side."""
     compute: Compute
     """Where, in which precision; its seed decides typing errors, draws and resamples."""
+
+
+def behaviour_settings(asked: Evaluation, compute: Compute) -> BehaviourSettings:
+    """The part of the section `evaluation` that decides behaviour."""
+    return BehaviourSettings(
+        behaviour=asked.behaviour, documents=asked.documents, batch_size=asked.batch_size, compute=compute
+    )
 
 
 def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path) -> None:
