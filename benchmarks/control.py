@@ -31,7 +31,8 @@ from tasks.score_held_out import measure_held_out
 
 ARMS: dict[str, dict[str, float]] = {
     "cross-entropy": {"alpha": 0.0},
-    "distillation": {"alpha": 0.5, "temperature": 2.0},
+    # As the recipe says.
+    "distillation": {},
     "teacher only": {"alpha": 1.0, "temperature": 1.0},
 }
 SPLITS = ("validation", "held_out")
@@ -53,11 +54,12 @@ def main() -> None:
         teacher = work.make(load_teacher, settings.teacher, {})
         read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
         start = make_start(settings, work, read)
-        found: dict[str, Any] = {"start": _measure(settings, work, start, read), "runs": []}
+        found: dict[str, Any] = {"start": _measure(settings, work, start, read), "runs": _earlier(options.out)}
         for seed, arm in product(options.seeds, options.arms):
             changed = settings.recipe.distillation.model_copy(update=ARMS[arm] | _rate(options.learning_rate))
             student = work.make(distill, _distill(settings, changed, seed), {"start": start, **read})
             row = {"arm": arm, "seed": seed, **changed.model_dump(include={"alpha", "temperature", "learning_rate"})}
+            found["runs"] = [one for one in found["runs"] if one | row != one]
             made = read_manifest(store.folder(student))
             cost = {"seconds": made.seconds, "peak_memory_bytes": made.peak_memory_bytes, **made.facts}
             found["runs"].append(row | cost | _measure(settings, work, student, read))
@@ -74,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of every stage (default: 1)")
     return parser
+
+
+def _earlier(out: Path) -> list[dict[str, Any]]:
+    """Rows of earlier calls, which stay: a study grows by arms, seeds and rates."""
+    rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["runs"] if out.is_file() else []
+    return rows
 
 
 def _rate(learning_rate: float | None) -> dict[str, float]:
@@ -137,12 +145,16 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
     yield f"| arm | seed | {' | '.join(heads)} | minutes |"
     yield "|---|--:|" + "--:|" * (len(heads) + 1)
     yield f"| start | | {' | '.join(_cells([found['start']]))} | |"
-    for arm in dict.fromkeys(row["arm"] for row in found["runs"]):
-        rows = [row for row in found["runs"] if row["arm"] == arm]
+    for told in dict.fromkeys(map(_told, found["runs"])):
+        rows = sorted((row for row in found["runs"] if _told(row) == told), key=lambda row: row["seed"])
         for row in rows:
-            told = f"{arm}: alpha {row['alpha']:g}, T {row['temperature']:g}, rate {row['learning_rate']:g}"
             yield f"| {told} | {row['seed']} | {' | '.join(_cells([row]))} | {row['seconds'] / 60:.1f} |"
-        yield f"| **{arm}** | mean of {len(rows)} | {' | '.join(_cells(rows))} | |"
+        yield f"| **{told}** | mean of {len(rows)} | {' | '.join(_cells(rows))} | |"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    softened = f", T {row['temperature']:g}" if row["alpha"] else ""
+    return f"{row['arm']}: alpha {row['alpha']:g}{softened}, rate {row['learning_rate']:g}"
 
 
 def _cells(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -57,12 +57,12 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     the package. A run whose every variant is left out or absent is blocked too: it has nothing to ship.
     """
     manifests = {name: read_manifest(path) for name, path in inputs.items()}
-    asked = settings.recipe.evaluation
+    asked, seed = settings.recipe.evaluation, settings.compute.seed
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
-        capability=_scores("capability", capability_measures(asked), inputs, settings.compute.seed),
-        behaviour=_scores("behaviour", behaviour_measures(asked), inputs, settings.compute.seed),
+        capability=_scores("capability", capability_measures(asked), inputs, manifests, seed=seed),
+        behaviour=_scores("behaviour", behaviour_measures(asked), inputs, manifests, seed=seed),
         variants=_variants(settings, manifests),
         gates=[],
     )
@@ -137,7 +137,9 @@ def _models(manifests: Mapping[str, Manifest]) -> dict[Any, ModelFigures]:
     return {name: ModelFigures(**manifest.facts) for name, manifest in _of("held_out", manifests).items()}
 
 
-def _scores(room: str, measures: Sequence[str], inputs: Inputs, seed: int) -> dict[str, dict[str, Score]]:
+def _scores(
+    room: str, measures: Sequence[str], inputs: Inputs, manifests: Mapping[str, Manifest], *, seed: int
+) -> dict[str, dict[str, Score]]:
     """Turn each model's scores by measure into each measure's scores by model, with what sets it off the teacher."""
     folders = {model: inputs[f"{room}_{model}"] for model in _MODELS if f"{room}_{model}" in inputs} if measures else {}
     compare = compare_capability if room == "capability" else partial(compare_behaviour, seed=seed)
@@ -146,7 +148,7 @@ def _scores(room: str, measures: Sequence[str], inputs: Inputs, seed: int) -> di
         for model, folder in folders.items()
         if "teacher" in folders and model != "teacher"
     }
-    facts = {model: json.loads((folder / FACTS).read_text(encoding="utf-8")) for model, folder in folders.items()}
+    facts = {model: manifests[f"{room}_{model}"].facts for model in folders}
     return {
         name: {
             model: Score(**facts[model][name], **_difference(compared.get(model, {}).get(name))) for model in folders

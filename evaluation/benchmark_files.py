@@ -17,6 +17,8 @@ from pydantic import PositiveInt
 from stillhouse.errors import InputError
 from stillhouse.recipe.settings import Settings
 
+POOLED = "pooled"
+"""What the documents of all benchmarks together are filed under."""
 _FILES = Path(__file__).with_name("benchmarks")
 
 

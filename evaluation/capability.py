@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from evaluation.benchmark_files import BenchmarkFile, benchmark
+from evaluation.benchmark_files import POOLED, BenchmarkFile, benchmark
 from evaluation.lm_eval_tasks import Change, continuations, count_choices, load_task, quiet, right_answer, run_task
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
@@ -22,9 +22,6 @@ from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
 logger = logging.getLogger(__name__)
-
-POOLED = "pooled"
-"""All documents of all benchmarks together."""
 
 
 class CapabilitySettings(Settings):

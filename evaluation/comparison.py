@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.behaviour import stereoset_scores
-from evaluation.measure_names import POOLED, is_share
+from evaluation.benchmark_files import POOLED
+from evaluation.measure_names import is_share
 from evaluation.statistics import NORMAL, bootstrap_mean_interval
 
 Interval = tuple[float, float]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from pydantic import PositiveInt
 
 from evaluation import efficiency_child
-from evaluation.statistics import SAMPLES_FOR_P99, bootstrap_median_interval
+from evaluation.statistics import bootstrap_median_interval
 from stillhouse import child
 from stillhouse.errors import InputError
 from stillhouse.machine import measuring_alone
@@ -110,11 +110,10 @@ def _speed(prompt_tokens: int, timed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _percentiles(samples_ms: ArrayLike) -> dict[str, float | int | None]:
+def _percentiles(samples_ms: ArrayLike) -> dict[str, float | int]:
     samples = np.ravel(samples_ms)
     p50, p95, p99 = np.percentile(samples, (50, 95, 99)).tolist()
-    enough = len(samples) >= SAMPLES_FOR_P99
-    return {"p50": p50, "p95": p95, "p99": p99 if enough else None, "samples": len(samples)}
+    return {"p50": p50, "p95": p95, "p99": p99, "samples": len(samples)}
 
 
 def _rate(interval_ms: Sequence[float], tokens_per_second_ms: float) -> tuple[float, float]:

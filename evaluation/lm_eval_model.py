@@ -7,6 +7,7 @@ Shapes: T = tokens, V = vocabulary.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from evaluation.decoding import (
 )
 from evaluation.lm_eval_tasks import quiet
 from evaluation.transformers_scorer import Request, TransformersScorer
+from evaluation.variant import holds_graph, open_decoder
 from stillhouse.recipe.compute import Compute
 from stillhouse.serving.language_model import LanguageModel
 
@@ -40,11 +42,8 @@ def scorer_of(folder: Path, *, compute: Compute, batch_size: int) -> Any:
     from stillhouse.models.load import is_quantized, load_model, load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    if (folder / "model.onnx").is_file():
-        from stillhouse.serving.decoder import CPU, CUDA, Decoder
-
-        providers = (CUDA, CPU) if compute.device.startswith("cuda") else (CPU,)
-        decoder = Decoder.open(folder, threads=compute.threads, providers=providers)
+    if holds_graph(folder):
+        decoder = open_decoder(folder, threads=compute.threads, device=compute.device)
         return VariantScorer(decoder, tokenizer, context_tokens=decoder.context_tokens, end_ids=decoder.stop_ids)
     import torch
 
@@ -102,13 +101,14 @@ class VariantScorer(TemplateLM):
         for number, request in enumerate(requests):
             prompt, decoding = request.args[0], Decoding.of_request(request.args[1])
             ids = self.tok_encode(prompt)[-(self.max_length - decoding.new_tokens) :]
-            if decoding.temperature > 0:
-                new_ids = self._sample(ids, decoding, generator_of(decoding, number))
-            else:
-                new_ids = self._model.generate_with_margins(
-                    ids, max_new_tokens=decoding.new_tokens, stop_ids=self._end_ids
-                ).ids
-            answer = until_end(new_ids, self._end_ids)
+            drawn = partial(draw_token, decoding=decoding, generator=generator_of(decoding, number))
+            generation = self._model.generate_with_margins(
+                ids,
+                max_new_tokens=decoding.new_tokens,
+                stop_ids=self._end_ids,
+                choose=drawn if decoding.temperature > 0 else None,
+            )
+            answer = until_end(generation.ids, self._end_ids)
             self.written[prompt, decoding] = answer
             texts.append(text_of(self.tokenizer, answer, decoding))
             self.cache_hook.add_partial("generate_until", request.args, texts[-1])
@@ -131,10 +131,3 @@ class VariantScorer(TemplateLM):
                 found[number] = total, bool((ending_TV.argmax(axis=-1) == answer).all())
                 self.cache_hook.add_partial("loglikelihood", strings, found[number])
         return found
-
-    def _sample(self, ids: Sequence[int], decoding: Decoding, generator: np.random.Generator) -> list[int]:
-        """Draw token after token; each pass reads the whole text again, as `LanguageModel` keeps no cache for it."""
-        new_ids: list[int] = []
-        while len(new_ids) < decoding.new_tokens and not self._end_ids & set(new_ids[-1:]):
-            new_ids.append(draw_token(self._model.logits([*ids, *new_ids])[-1], decoding, generator))
-        return new_ids

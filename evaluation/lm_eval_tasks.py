@@ -4,7 +4,6 @@ The generated task includes lm-eval's own file and changes only where its docume
 lm-eval's. Any lm-eval model can be asked; `evaluation.lm_eval_model` opens ours.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from evaluation.benchmark_files import BenchmarkFile, spread_evenly, task_path
 from stillhouse import progress
+from stillhouse.quiet import quiet_loggers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -117,8 +117,6 @@ def quiet() -> Iterator[None]:
     """Keep lm-eval and `datasets` from writing to the terminal: `progress` tells how far the work is."""
     from tqdm import tqdm
 
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
-    levels = [logger.level for logger in loggers]
     show = tqdm.__init__
 
     def hide(bar: Any, *arguments: Any, **options: Any) -> None:
@@ -126,14 +124,11 @@ def quiet() -> Iterator[None]:
 
     # lm-eval has no switch for its bars, and tqdm reads its environment variable only when it is imported.
     tqdm.__init__ = hide
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_loggers("lm_eval", "datasets"):
+            yield
     finally:
         tqdm.__init__ = show
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 class _Told:

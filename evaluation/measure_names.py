@@ -1,10 +1,9 @@
 """Names of the measures that scores are filed under, known before anything is measured."""
 
 from evaluation.behaviour import stereoset_scores
+from evaluation.benchmark_files import POOLED
 from stillhouse.recipe.evaluation import BehaviourSuite, Evaluation
 
-POOLED = "pooled"
-"""The documents of all benchmarks together."""
 _TYPOS = ("typos_{}", "typos_{}_accuracy_lost", "typos_{}_answers_changed")
 _GENERATIONS = tuple(
     f"generations_{mode}_{figure}"

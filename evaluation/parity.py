@@ -121,7 +121,6 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
     continued = [
         _check_continuation(reference, prompt, ids) for prompt, ids in zip(prompts, continuations, strict=True)
     ]
-    shutil.rmtree(work)
     figures = _figures(compared, continued, settings.seed)
     details = {"figures": figures, "documents": compared, "continuations": continued}
     (folder / "parity.json").write_text(json.dumps(details, indent=1, default=asdict) + "\n", encoding="utf-8")
@@ -204,9 +203,8 @@ def _compare(piece: Piece, reference_PV: NDArray[np.float32], logits_PV: NDArray
                 f"logits of {owner} are not finite in held-out document {piece.name}: "
                 f"{np.count_nonzero(~np.isfinite(logits))} of {logits.size} values"
             )
-    labels_P = np.asarray(piece.ids)[np.asarray(piece.positions) + 1]
-    nats, reference_nats, kl, agreements = compare_positions(reference_PV, logits_PV, labels_P).tolist()
-    return Comparison(piece.name, len(labels_P), piece.num_bytes, nats, reference_nats, kl, int(agreements))
+    nats, reference_nats, kl, agreements = compare_positions(reference_PV, logits_PV, piece.labels).tolist()
+    return Comparison(piece.name, len(piece.positions), piece.num_bytes, nats, reference_nats, kl, int(agreements))
 
 
 def _figures(compared: Sequence[Comparison], continued: Sequence[Continuation], seed: int) -> dict[str, Any]:

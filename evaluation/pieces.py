@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.data.dataset import Split
 
@@ -17,6 +18,11 @@ class Piece:
     """Where a counted token is predicted: one before each of them."""
     num_bytes: int
     """UTF-8 bytes that the counted tokens spell."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The counted tokens, `[P]`, one for each of the `positions`."""
+        return np.array([self.ids[position + 1] for position in self.positions], dtype=np.int64)
 
 
 def first_pieces(split: Split, budget: int) -> list[Piece]:

@@ -89,7 +89,7 @@ class Score(Part):
     difference_to_teacher: float | None = None
     """This model's value less the teacher's on the same documents; `None` for the teacher."""
     difference_interval: Interval | None = None
-    """95% interval of that difference, bootstrapped over documents, which both models answered."""
+    """95% interval of that difference, over the documents that both models answered; `None` where they tell none."""
 
 
 class Percentiles(Part):
@@ -97,7 +97,7 @@ class Percentiles(Part):
 
     p50: float
     p95: float
-    p99: float | None = None
+    p99: float
     """With fewer than 100 samples it lies between the slowest two."""
     samples: int
     """How many were timed."""

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 LEVEL = 0.95
 NORMAL = 1.96
 """Standard errors to either side that hold 95% of a normal distribution."""
-SAMPLES_FOR_P99 = 20
-"""The fewest samples of which a 99th percentile is told; below 100 it is interpolated between the slowest two."""
 
 
 def bootstrap_mean_interval(

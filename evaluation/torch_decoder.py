@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from stillhouse.models.load import is_quantized, load_model, quiet_bitsandbytes
-from stillhouse.serving.language_model import Generation
+from stillhouse.serving.language_model import Choose, Generation
 
 
 class TorchDecoder:
@@ -47,8 +47,9 @@ class TorchDecoder:
         max_new_tokens: int,
         stop_ids: Collection[int] = (),
         on_token: Callable[[int], None] | None = None,
+        choose: Choose | None = None,
     ) -> Generation:
-        """Continue the prompt greedily with a key-value cache; see `LanguageModel`.
+        """Continue the prompt with a key-value cache; see `LanguageModel`.
 
         Like transformers' own `generate`, it works the prompt's logits out for the last position only.
         """
@@ -58,7 +59,10 @@ class TorchDecoder:
             while len(new_ids) < max_new_tokens:
                 step_BT = torch.tensor([step], device=self._model.device)
                 found = self._model(step_BT, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                (first, second), (token, _) = (each.tolist() for each in found.logits[0, -1].float().topk(2))
+                logits_V = found.logits[0, -1].float()
+                (first, second), (token, _) = (each.tolist() for each in logits_V.topk(2))
+                if choose is not None:
+                    token = choose(logits_V.cpu().numpy())
                 new_ids.append(token)
                 margins.append(first - second)
                 if on_token is not None:

@@ -1,9 +1,14 @@
 """A variant opened by the runtime that its files ask for, imports kept apart from loading."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stillhouse.serving.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from stillhouse.serving.decoder import Decoder
 
 
 def open_variant(folder: Path, *, threads: int, device: str) -> LanguageModel:
@@ -17,14 +22,26 @@ def prepare(folder: Path, *, threads: int, device: str) -> Callable[[], Language
     Args:
         folder: The variant.
         threads: CPU threads.
-        device: A torch device; ONNX Runtime uses CUDA where it names one, and the CPU otherwise.
+        device: A torch device.
     """
-    if (folder / "model.onnx").is_file():
-        from stillhouse.serving.decoder import CPU, CUDA, Decoder
+    if holds_graph(folder):
+        import stillhouse.serving.decoder  # noqa: F401
 
-        providers = (CUDA, CPU) if device.startswith("cuda") else (CPU,)
-        return lambda: Decoder.open(folder, threads=threads, providers=providers)
+        return partial(open_decoder, folder, threads=threads, device=device)
     from evaluation.torch_decoder import TorchDecoder, import_architecture
 
     import_architecture(folder)
     return lambda: TorchDecoder.open(folder, threads=threads, device=device)
+
+
+def holds_graph(folder: Path) -> bool:
+    """Whether ONNX Runtime opens the variant, and not transformers."""
+    return (folder / "model.onnx").is_file()
+
+
+def open_decoder(folder: Path, *, threads: int, device: str) -> "Decoder":
+    """Open an ONNX graph, with CUDA where the torch device names it, and on the CPU otherwise."""
+    from stillhouse.serving.decoder import CPU, CUDA, Decoder
+
+    providers = (CUDA, CPU) if device.startswith("cuda") else (CPU,)
+    return Decoder.open(folder, threads=threads, providers=providers)

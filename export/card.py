@@ -32,9 +32,10 @@ HUB_LICENCES = {
 }  # fmt: skip
 """Licences that the hub knows by name; every other is `other` with a name."""
 DATA_COLUMNS = ("name", "licence", "credit", "train", "train_tokens", "held_out", "held_out_tokens")
+# The suites' modules say the same, but to import them would put lm-eval, datasets and transformers into the package's
+# key: every import of a stage counts, inside functions too.
 SUITE_LICENCES = {"stereoset": "CC BY-SA 4.0", "generations": "Apache-2.0"}
 """Of the texts behind the suites of behaviour; typing errors are made in the benchmarks' own questions."""
-SHOWN = ("size_bytes", "peak_memory_bytes", "load_seconds", "decode_tokens_per_second", "bits_per_byte", "kl_to_fp32")
 UNTOLD_TEACHER = {"source": "a teacher that is not named", "licence": "not stated", "quantization": "not stated"}
 UNTOLD_CODE = {"version": "of an unknown version", "commit": "not recorded"}
 
@@ -119,14 +120,14 @@ def _hub_set(data_set: dict[str, Any]) -> str | None:
 
 def variants_table(results: Results, verdict: findings.Verdict) -> tables.Table:
     """Every variant with its folder, its main figures and what opens it; one that is left out, with its reason."""
-    columns = ("variant", "folder", *(words.label(field) for field in SHOWN), "opens with")
+    columns = ("variant", "folder", *(words.label(field) for field in variant_tables.SUMMARY), "opens with")
     rows: list[tuple[tables.Cell, ...]] = []
     for name, found in results.variants.items():
         if name not in verdict.shipped or not isinstance(found, VariantFigures):
             reason = verdict.left_out.get(name, "the run is blocked")
             rows.append((tables.Cell(name), tables.Cell(f"not in this package: {reason}", span=len(columns) - 1)))
             continue
-        figures = [tables.measured(field, getattr(found, field), found.intervals.get(field)) for field in SHOWN]
+        figures = variant_tables.figure_cells(found, variant_tables.SUMMARY)
         rows.append((tables.Cell(name), tables.Cell(f"variants/{name}/"), *figures, tables.Cell(loaders(name))))
     return tables.Table("Variants", columns, tuple(rows))
 

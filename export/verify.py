@@ -23,6 +23,16 @@ def verify(package: Path) -> list[str]:
     Raises:
         InputError: If the folder is no package at all.
     """
+    # A variant with a wrong file is not opened: what it would answer proves nothing.
+    return find_differences(package) or list(_ask_variants(package, read_manifest(package)))
+
+
+def find_differences(package: Path) -> list[str]:
+    """Compare every file with its checksum, and open nothing.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
     if not package.is_dir():
         raise InputError(f"no package at {package}: it is not a folder; a run leaves its package in package/")
     if not (package / MANIFEST).is_file():
@@ -35,9 +45,7 @@ def verify(package: Path) -> list[str]:
         return [f"{MANIFEST} is that of a {manifest.kind} artifact: {package} is no package"]
     links = [f"{path.relative_to(package)} is a symbolic link" for path in package.rglob("*") if path.is_symlink()]
     damage = links + find_damage(package, manifest)
-    damage += _other_facts(package, manifest) if not damage else []
-    # A variant with a wrong file is not opened: what it would answer proves nothing.
-    return damage or list(_ask_variants(package, manifest))
+    return damage or _other_facts(package, manifest)
 
 
 def _other_facts(package: Path, manifest: Manifest) -> list[str]:

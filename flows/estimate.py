@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Room:
-    """What is there."""
+    """What is there, or what is needed."""
 
     memory_bytes: int
     disk_bytes: int
@@ -72,15 +72,13 @@ def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops
     )
 
 
-def estimate_export(model: ModelShape) -> Estimate:
-    """Estimate memory and disk of making every variant of a model; its time is not estimated.
+def room_for_export(model: ModelShape) -> Room:
+    """Memory and disk that making every variant of a model needs.
 
     Args:
         model: Shape of what is exported.
     """
-    return Estimate(
-        training_tokens=0,
-        seconds=0.0,
+    return Room(
         # The exporter holds the model, its trace and the graph; the quantizers hold two copies of the weights.
         memory_bytes=12 * model.parameters + _LIBRARIES_BYTES,
         # The model and its ONNX form in fp32, five variants in fewer bits, and an export that is not finished.

@@ -2,25 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
-from pydantic import PositiveInt
 
 from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import behaviour_settings
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.capability import capability_settings
 from flows.preflight import decide_compute
-from flows.run_folder import new_folder, note_references
+from flows.run_folder import new_folder, write_whole
 from flows.subjects import Subjects, find_subjects
 from flows.work import Call, Planner, Work, directly, through_prefect
 from stillhouse.models.adopted import AdoptSettings
 from stillhouse.models.teacher import LoadTeacherSettings
-from stillhouse.recipe.compute import Compute, Precision
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.evaluation import Behaviour, Evaluation
 from stillhouse.recipe.recipe import validated
-from stillhouse.recipe.settings import Settings
 from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -33,7 +32,7 @@ SCORES = "evaluation.json"
 Scores = dict[str, dict[str, Any]]
 
 
-class EvaluationRequest(Settings):
+class EvaluationRequest(Conditions):
     """What is scored, on what, and where."""
 
     model: str
@@ -42,14 +41,6 @@ class EvaluationRequest(Settings):
     """Only this variant of a package; all of them when left out."""
     evaluation: Evaluation = Evaluation()
     """Benchmarks, behaviour, and how many documents of each."""
-    seed: int = 0
-    """Decides sampling and typing errors."""
-    device: str = "auto"
-    """As in a recipe."""
-    precision: Precision | Literal["auto"] = "auto"
-    """As in a recipe; a variant is run in its own."""
-    threads: PositiveInt | Literal["auto"] = "auto"
-    """As in a recipe."""
 
 
 @flow(name="evaluate", flow_run_name="evaluate-{request.model}", persist_result=False)
@@ -105,10 +96,9 @@ def run_evaluation(request: EvaluationRequest, runs: Path, call: Call) -> Path:
     with collect.held_off(store.root):
         planned = Work(Planner(store.root), directly)
         in_order(request, compute, subjects, planned)
-        folder = new_folder(store.root.parent, "evaluate")
-        note_references(folder, (probe, *planned.artifacts))
+        folder = new_folder(store.root.parent, "evaluate", (probe, *planned.artifacts))
     scores = in_order(request, compute, subjects, Work(store, call))
-    (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / SCORES, json.dumps(scores, indent=1))
     return folder
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.run_folder import REFERENCES
+from flows.run_folder import REFERENCES, read_references
 from stillhouse.errors import InputError
 from stillhouse.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.compute import Compute
@@ -46,8 +46,7 @@ def open_finished_run(folder: Path) -> FinishedRun:
     try:
         lineage = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["lineage"]
         compute, recipe = Compute.model_validate(lineage["compute"]), _recipe(lineage["recipe"], folder)
-        entries = json.loads((folder / REFERENCES).read_text(encoding="utf-8"))
-        references = [Reference(**entry) for entry in entries]
+        references = read_references(folder)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not what a run leaves ({error!r}); run its recipe again") from None
     runs = folder.resolve().parents[1]

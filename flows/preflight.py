@@ -5,7 +5,6 @@ Preflight also decides every `auto`, so that all keys of a run are known before 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 import torch
 
@@ -14,7 +13,7 @@ from evaluation.benchmark_files import check_benchmarks
 from evaluation.gates import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
-from flows.estimate import Estimate, Room, estimate, estimate_export, room
+from flows.estimate import Estimate, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import machine
@@ -24,7 +23,8 @@ from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
-from stillhouse.recipe.compute import Compute, Precision
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthPruned, ExistingModel
 from stillhouse.recipe.teacher import Teacher
@@ -57,7 +57,7 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     data = check_data(recipe.data, base)
     _check_chat(recipe, model, data)
     compute, probe = decide_compute(recipe, store)
-    _refuse_too_little(estimate_export(shape), room(compute.device, store.root))
+    _refuse_too_little(room_for_export(shape), room(compute.device, store.root), "take a smaller model")
     return SettingsOfExport(recipe, compute, data, probe, model)
 
 
@@ -77,7 +77,7 @@ def check_run_again(recipe: Delivery, compute: Compute, student: Path, store: St
     _device(compute.device)
     shape = describe(Source(kind="directory", digest="", location=str(student), name="the run's student"))
     _check_context(recipe, shape.context_length)
-    _refuse_too_little(estimate_export(shape), room(compute.device, store.root))
+    _refuse_too_little(room_for_export(shape), room(compute.device, store.root), "take a smaller model")
 
 
 def find_model(asked: Teacher, base: Path) -> Source:
@@ -144,7 +144,8 @@ def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
     cost = estimate(recipe, shape, student_shape, speed)
     there = room(compute.device, store.root)
-    _refuse_too_little(cost, there)
+    advice = "lower distillation.batch_rows, or take a smaller student"
+    _refuse_too_little(Room(cost.memory_bytes, cost.disk_bytes), there, advice)
     return _Examined(settings, shape, student_shape, cost, there)
 
 
@@ -155,20 +156,7 @@ def _check_measures(recipe: Delivery) -> None:
     check_gates(recipe)
 
 
-class AsksForCompute(Protocol):
-    """What a recipe and a request have in common: where numbers are to be computed, `auto` allowed."""
-
-    @property
-    def device(self) -> str: ...  # noqa: D102
-    @property
-    def precision(self) -> Precision | Literal["auto"]: ...  # noqa: D102
-    @property
-    def threads(self) -> int | Literal["auto"]: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-
-
-def decide_compute(asked: AsksForCompute, store: Store) -> tuple[Compute, Reference]:
+def decide_compute(asked: Conditions, store: Store) -> tuple[Compute, Reference]:
     """Decide every `auto`, and give what timed the precisions.
 
     Raises:
@@ -259,14 +247,14 @@ def _probe(device: str, threads: int, store: Store) -> Reference:
     return Work(store, directly).make(probe_precision, settings, {})
 
 
-def _refuse_too_little(cost: Estimate, there: Room) -> None:
-    if cost.disk_bytes > there.disk_bytes:
+def _refuse_too_little(needed: Room, there: Room, advice: str) -> None:
+    if needed.disk_bytes > there.disk_bytes:
         raise InputError(
-            f"too little disk: the run needs about {cost.disk_bytes / 1e9:.1f} GB and {there.disk_bytes / 1e9:.1f} "
+            f"too little disk: about {needed.disk_bytes / 1e9:.1f} GB are needed and {there.disk_bytes / 1e9:.1f} "
             "GB are free where --runs lies; free some (`stillhouse gc` helps) or give another --runs"
         )
-    if cost.memory_bytes > there.memory_bytes:
+    if needed.memory_bytes > there.memory_bytes:
         raise InputError(
-            f"too little memory: about {cost.memory_bytes / 1e9:.1f} GB are needed and the device has "
-            f"{there.memory_bytes / 1e9:.1f} GB; lower distillation.batch_rows, or take a smaller student"
+            f"too little memory: about {needed.memory_bytes / 1e9:.1f} GB are needed and the device has "
+            f"{there.memory_bytes / 1e9:.1f} GB; {advice}"
         )

@@ -27,14 +27,14 @@ class RunFolder:
 
     def filled(self, store: Store, made: Made) -> "RunFolder":
         """Link the run's results into its folder; large files are hard links into the store."""
-        note_references(self.path, made.artifacts)
+        _note_references(self.path, made.artifacts)
         for name in ("report.html", "report.md", "plots"):
             link_tree(store.folder(made.report) / name, self.path / name)
         results = Results.model_validate_json((store.folder(made.results) / "results.json").read_text("utf-8"))
         if made.package is not None:
             link_tree(store.folder(made.package), self.path / "package")
             results = results.model_copy(update={"package": _record(store, made.package)})
-        _write(self.path / "results.json", results.model_dump_json(indent=1))
+        write_whole(self.path / "results.json", results.model_dump_json(indent=1))
         return replace(self, verdict="blocked" if made.package is None else "passed")
 
 
@@ -47,37 +47,42 @@ def carry_out(order: Callable[[Work], Made], name: str, store: Store, call: Call
         store: Makes and remembers.
         call: The way to run a stage.
     """
-    runs = store.root.parent
     with collect.held_off(store.root):
-        folder = open_run(runs, name, order(Work(Planner(store.root), directly)))
+        planned = order(Work(Planner(store.root), directly))
+        folder = RunFolder(new_folder(store.root.parent, name, planned.artifacts))
     return folder.filled(store, order(Work(store, call)))
 
 
-def open_run(runs: Path, name: str, planned: Made) -> RunFolder:
-    """Make the folder of a new run, with the artifacts it is going to need."""
-    folder = RunFolder(new_folder(runs, name))
-    note_references(folder.path, planned.artifacts)
-    return folder
-
-
-def note_references(folder: Path, artifacts: Sequence[Reference]) -> None:
-    """Say which artifacts the run of a folder needs, so that `gc` keeps them."""
-    _write(folder / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
-
-
-def new_folder(runs: Path, name: str) -> Path:
-    """Make `runs/<name>/<when it started>`."""
+def new_folder(runs: Path, name: str, planned: Sequence[Reference]) -> Path:
+    """Make `runs/<name>/<when it started>`, and note in it what the run is going to need, so that `gc` keeps it."""
     started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     # The process id tells two runs of one second apart.
     folder = runs / name / f"{started}-{os.getpid()}"
     folder.mkdir(parents=True)
+    _note_references(folder, planned)
     return folder
+
+
+def read_references(folder: Path) -> list[Reference]:
+    """The artifacts that a run's folder names."""
+    entries = json.loads((folder / REFERENCES).read_text(encoding="utf-8"))
+    return [Reference(**entry) for entry in entries]
 
 
 def references_of_runs(runs: Path) -> set[Reference]:
     """Every artifact that a run's folder names."""
-    files = runs.glob(f"*/*/{REFERENCES}")
-    return {Reference(**entry) for file in files for entry in json.loads(file.read_text(encoding="utf-8"))}
+    return {reference for file in runs.glob(f"*/*/{REFERENCES}") for reference in read_references(file.parent)}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _note_references(folder: Path, artifacts: Sequence[Reference]) -> None:
+    write_whole(folder / REFERENCES, json.dumps([asdict(reference) for reference in artifacts], indent=1))
 
 
 def _record(store: Store, package: Reference) -> PackageRecord:
@@ -89,13 +94,6 @@ def _record(store: Store, package: Reference) -> PackageRecord:
         variants=sorted(manifest.facts["variants"]),
         left_out=manifest.facts["left_out"],
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(path)
 
 
 def summary(run: Path) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from export.verify import find_differences
 from flows.finished_run import is_run
 from flows.preflight import find_model
 from stillhouse.errors import InputError
@@ -9,7 +10,7 @@ from stillhouse.models.adopted import AdoptSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.teacher import Teacher
-from stillhouse.store.artifact import MANIFEST, digest_of, find_damage, read_manifest
+from stillhouse.store.artifact import MANIFEST, digest_of, read_manifest
 
 MODEL = "model"
 """The name of a model that is no package's variant."""
@@ -40,15 +41,9 @@ def find_subjects(given: str, variant: str | None) -> Subjects:
 
 
 def _variants(package: Path, variant: str | None) -> Subjects:
-    try:
-        manifest = read_manifest(package)
-    except ValueError as error:
-        raise InputError(f"{package} holds a {MANIFEST} that is no package's: {error}") from None
-    if manifest.kind != "build_package":
-        raise InputError(f"{package} holds a {manifest.kind} artifact, not a package")
-    damage = find_damage(package, manifest)
-    if damage:
-        raise InputError(f"{package} is not what it says ({damage[0]}): no score would be that of the package")
+    if different := find_differences(package):
+        raise InputError(f"{package} is not what it says ({different[0]}): no score would be that of a package")
+    manifest = read_manifest(package)
     inside = manifest.facts["variants"]
     if variant is not None and variant not in inside:
         raise InputError(f"{package} has no variant {variant!r}; it has {', '.join(inside)}")

@@ -86,8 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a package, a run's folder, or a model: hub id, folder, .gguf, package:NAME")
     parser.add_argument("--variant", help="only this variant of a package (default: all)")
-    parser.add_argument("--benchmarks", type=_names, help="instead of the default ones: names, commas between")
-    parser.add_argument("--behaviour", type=_names, help="instead of all suites: names, commas between; none: nothing")
+    parser.add_argument(
+        "--benchmarks", type=_names_or_none, help="instead of the default ones: names with commas between, or none"
+    )
+    parser.add_argument(
+        "--behaviour", type=_names_or_none, help="instead of all suites: names with commas between, or none"
+    )
     parser.add_argument("--limit", type=int, help="documents of each benchmark (default: 100)")
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
     parser.add_argument("--device", default="auto", help="a torch device (default: auto)")
@@ -104,8 +108,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     if not text.strip():
-        raise argparse.ArgumentTypeError("names are missing: give some, with commas between, or none")
-    return () if text == "none" else tuple(name.strip() for name in text.split(","))
+        raise argparse.ArgumentTypeError("names are missing: give some, with commas between")
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _names_or_none(text: str) -> tuple[str, ...]:
+    return () if text == "none" else _names(text)
 
 
 def _run(recipe: Path, runs: Path) -> int:

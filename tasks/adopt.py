@@ -11,5 +11,5 @@ from stillhouse.store.store import References, Store
 
 @task(name="Take a package's variant", cache_policy=NO_CACHE, persist_result=False)
 def adopt_variant(store: Store, settings: AdoptSettings, inputs: References) -> Reference:
-    """Link a variant's files into the store."""
+    """Copy a variant's files into the store."""
     return store.make(stage, settings, inputs)

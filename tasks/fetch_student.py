@@ -1,4 +1,4 @@
-"""Fetch an existing student, as a Prefect task."""
+"""Fetch a model that exists, as a Prefect task."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,7 +11,7 @@ from tasks.retries import can_help
 
 
 @task(
-    name="Fetch the student's start",
+    name="Fetch a model that exists",
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=can_help,
@@ -19,5 +19,5 @@ from tasks.retries import can_help
     persist_result=False,
 )
 def load_student(store: Store, settings: LoadTeacherSettings, inputs: References) -> Reference:
-    """Write an existing model as the student's start. Retried: its source may be across a network."""
+    """Write it as a model folder: a student's start, or what is exported or scored. Retried: it may be far away."""
     return store.make(stage, settings, inputs)

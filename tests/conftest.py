@@ -1,6 +1,7 @@
 """Models made for tests: random, tiny, and complete enough that every room can open them; and one whole run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,18 @@ def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
     folder = tmp_path_factory.mktemp("tiny-onnx")
     export_onnx(ExportOnnxSettings(), {"student": tiny_model}, folder)
+    # As the store does.
+    shutil.rmtree(folder / "work")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def roomy_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, said to read longer texts; its positions are rotary, so the weights do not change."""
+    folder = tmp_path_factory.mktemp("roomy") / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}), encoding="utf-8")
     return folder
 
 

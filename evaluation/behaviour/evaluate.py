@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import assert_never
 
 from pydantic import Field, PositiveInt
 
@@ -74,6 +75,8 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
                 written, answers = measure_generations(scorer, settings.behaviour, seed=compute.seed)
                 measures |= written
                 _write(folder / "generations.json", answers)
+            case _:
+                assert_never(suite)
     _write(folder / "behaviour.json", {name: as_record(measure) for name, measure in measures.items()})
     _write(folder / FACTS, {name: as_fact(measure) for name, measure in measures.items()})
 

@@ -1,12 +1,11 @@
 """A student's score beside the teacher's: a difference only where its interval says so."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evaluation.report import words
 from evaluation.report.measure_words import Measure
 from evaluation.results import Interval, Score
-from evaluation.statistics import NORMAL
 
 UNCLEAR = "not distinguishable at this n"
 
@@ -17,9 +16,7 @@ class Difference:
 
     value: float
     interval: Interval | None
-    """Its 95% interval; None where not even standard errors are known."""
-    is_paired: bool
-    """Drawn over documents that both answered; else from both standard errors, as if the documents had differed."""
+    """Its 95% interval; None where all documents differ alike."""
 
     @property
     def distinguishable(self) -> bool:
@@ -36,17 +33,12 @@ class Difference:
         return "above the teacher" if self.value > 0 else "below the teacher"
 
 
-def difference(scores: dict[str, Score], model: str = "student", reference: str = "teacher") -> Difference | None:
-    """One model's score less another's on the same benchmark; None where one of them was not scored."""
-    if model not in scores or reference not in scores:
+def difference(scores: Mapping[str, Score]) -> Difference | None:
+    """The student's score less the teacher's, from one measure's scores by model; None where nobody compared them."""
+    student = scores.get("student")
+    if student is None or student.difference_to_teacher is None:
         return None
-    one, other = scores[model], scores[reference]
-    if one.difference_to_teacher is not None and one.difference_interval is not None and reference == "teacher":
-        return Difference(one.difference_to_teacher, one.difference_interval, is_paired=True)
-    value, reach = one.value - other.value, NORMAL * math.hypot(one.stderr, other.stderr)
-    # A standard error of 0 is none: all documents were answered alike, or nobody worked one out.
-    known = one.stderr > 0 and other.stderr > 0
-    return Difference(value, (value - reach, value + reach) if known else None, is_paired=False)
+    return Difference(student.difference_to_teacher, student.difference_interval)
 
 
 def bounds(measure: Measure, found: Difference) -> str:

@@ -40,10 +40,11 @@ class Plot:
     """A plot, drawn for both appearances of the page."""
 
     name: str
-    """`plots/NAME.png` for the light page, `plots/NAME-dark.png` for the dark one."""
     seen: str
     light: bytes
+    """PNG, the same as `plots/NAME.png`."""
     dark: bytes
+    """PNG, only inside the page."""
 
     @property
     def caption(self) -> str:
@@ -57,18 +58,15 @@ class Plot:
 
 
 def draw(drawings: list[Drawing], folder: Path) -> dict[str, Plot]:
-    """Draw and save every plot, once for the light page and once for the dark one; by name."""
+    """Draw every plot for the light page and for the dark one, and save the light ones; by name."""
     from evaluation.report import plots
 
     folder.mkdir()
     drawn = {}
     for drawing in drawings:
-        images = []
-        for theme, file in ((plots.LIGHT, f"{drawing.name}.png"), (plots.DARK, f"{drawing.name}-dark.png")):
-            with plots.styled(theme):
-                plots.save(drawing.draw(theme), folder / file)
-            images.append((folder / file).read_bytes())
-        drawn[drawing.name] = Plot(drawing.name, drawing.seen, *images)
+        light, dark = (plots.png(drawing.draw, theme) for theme in (plots.LIGHT, plots.DARK))
+        (folder / f"{drawing.name}.png").write_bytes(light)
+        drawn[drawing.name] = Plot(drawing.name, drawing.seen, light, dark)
     return drawn
 
 

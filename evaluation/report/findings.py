@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from evaluation.benchmark_files import POOLED
 from evaluation.gates import blocks_run, variants_left_out
-from evaluation.measure_names import POOLED
 from evaluation.report import gate_words, words
 from evaluation.report.differences import bounds, difference
 from evaluation.report.gains import ABOVE

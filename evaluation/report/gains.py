@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from evaluation.measure_names import POOLED
+from evaluation.benchmark_files import POOLED
 from evaluation.report import words
 from evaluation.report.differences import UNCLEAR, difference, distance, signed
 from evaluation.report.measure_words import measure
@@ -72,7 +72,7 @@ def _stated(figures: ModelFigures, field: str, phrase: str) -> str:
 
 
 def _pooled_loss(capability: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
-    scores = dict(capability.get(POOLED, {}))
+    scores = capability.get(POOLED, {})
     found = difference(scores)
     if found is None:
         return
@@ -92,7 +92,7 @@ def _scores_lost(section: str, scored: Mapping[str, Mapping[str, Score]]) -> Ite
     """One sentence a measure that moved, and one for all that did not."""
     still, compared = [], 0
     for key, scores in scored.items():
-        found, one = difference(dict(scores)), measure(section, key)
+        found, one = difference(scores), measure(section, key)
         if key == POOLED or found is None:
             continue
         compared += 1

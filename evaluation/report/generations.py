@@ -1,19 +1,18 @@
 """What teacher, pruned start and student wrote for the same prompts, set side by side to be read."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from evaluation.report import words
 from evaluation.report.markdown import fenced
-from evaluation.report.tables import MODELS
 
 FILE = "generations.json"
 SHOWN = 8
+Row = Mapping[str, Any]
+"""A prompt with one model's answers to it, an entry of `FILE`."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,13 @@ class Reading:
         return fenced(self.prompt, "text")
 
 
-def readings(inputs: Mapping[str, Path]) -> list[Reading]:
+def readings(written: Mapping[str, Sequence[Row]]) -> list[Reading]:
     """The first prompts, each with every model's greedy answer; empty where nothing was generated.
 
     Args:
-        inputs: `behaviour_<model>`, folders of which each may hold `generations.json`.
+        written: Content of `generations.json` of each model that wrote, in the order in which they are shown.
     """
-    written = {model: rows for model in MODELS if (rows := _rows(inputs.get(f"behaviour_{model}")))}
-    prompts = list(dict.fromkeys(_asked(row) for model in ("student", *MODELS) for row in written.get(model, [])))
+    prompts = list(dict.fromkeys(_asked(row) for model in ("student", *written) for row in written.get(model, ())))
     found = []
     for number, prompt in enumerate(prompts[:SHOWN], start=1):
         answers = [_answer(model, row) for model, rows in written.items() if (row := _row(rows, prompt))]
@@ -65,28 +63,18 @@ def readings(inputs: Mapping[str, Path]) -> list[Reading]:
     return found
 
 
-def _rows(folder: Path | None) -> list[dict[str, Any]]:
-    path = folder / FILE if folder is not None else None
-    rows: list[dict[str, Any]] = (
-        json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else []
-    )
-    return rows
-
-
-def _row(rows: list[dict[str, Any]], prompt: str) -> dict[str, Any] | None:
+def _row(rows: Sequence[Row], prompt: str) -> Row | None:
     return next((row for row in rows if _asked(row) == prompt), None)
 
 
-def _asked(row: Mapping[str, Any]) -> str:
+def _asked(row: Row) -> str:
     system = row.get("system")
     return f"System: {system}\n\n{row['prompt']}" if system else str(row["prompt"])
 
 
-def _answer(model: str, row: Mapping[str, Any]) -> Answer:
+def _answer(model: str, row: Row) -> Answer:
     text = str(row["greedy"])
     remark = "" if text.strip() else "(empty)"
-    if not row.get("greedy_ended", True):
-        tokens = row.get("greedy_tokens")
-        count = len(tokens) if isinstance(tokens, list) else tokens
-        remark = f"(cut at {words.plural(count, 'token')})" if isinstance(count, int) else "(cut)"
+    if not row["greedy_ended"]:
+        remark = f"(cut at {words.plural(row['greedy_tokens'], 'token')})"
     return Answer(model, text.strip("\n"), remark)

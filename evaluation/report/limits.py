@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from evaluation.measure_names import POOLED
+from evaluation.benchmark_files import POOLED
 from evaluation.report import gate_words, words
 from evaluation.report.differences import difference
 from evaluation.report.gains import ABOVE, REFERENCE

@@ -1,10 +1,9 @@
 """What the keys of `capability` and `behaviour` in `results.json` are called, their units, and which way is better."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from evaluation.measure_names import POOLED
+from evaluation.benchmark_files import POOLED
 from evaluation.report import words
 
 BENCHMARKS = {
@@ -32,7 +31,6 @@ FAMILIES = {
     "stereoset": "Stereotypes (StereoSet)",
     "typos": "Questions with typing errors",
     "generations": "What the models write",
-    "": "Other measures",
 }
 MEANINGS = {
     "stereoset": (
@@ -52,7 +50,6 @@ MEANINGS = {
         "stopped before it was cut. Repetition "
         "is text that says again what it said before. Nothing here says whether an answer is right: read them below."
     ),
-    "": "",
 }
 
 
@@ -94,13 +91,8 @@ def capability_measure(key: str) -> Measure:
     return Measure(BENCHMARKS.get(key, key), "more is better", "share")
 
 
-def behaviour_measure(key: str, told: Mapping[str, Mapping[str, Any]] | None = None) -> Measure:
-    """How a measure of behaviour is written.
-
-    Args:
-        key: As in `results.json`.
-        told: Content of `behaviour.json`, which says of a key unknown here what it is and which way is better.
-    """
+def behaviour_measure(key: str) -> Measure:
+    """How a measure of behaviour is written; one that is unknown here as it is called in `results.json`."""
     suite, _, rest = key.partition("_")
     if suite == "stereoset" and rest in STEREOSET:
         return Measure(*STEREOSET[rest], "percent")
@@ -110,8 +102,7 @@ def behaviour_measure(key: str, told: Mapping[str, Mapping[str, Any]] | None = N
     if suite == "generations" and part in GENERATIONS:
         name, direction = GENERATIONS[part]
         return Measure(f"{manner.capitalize()} answers, {name}", direction, "tokens" if part == "tokens" else "share")
-    direction = str((told or {}).get(key, {}).get("direction") or "")
-    return Measure(key, direction)
+    return Measure(key)
 
 
 def _typos(rest: str) -> Measure:
@@ -126,9 +117,8 @@ def _typos(rest: str) -> Measure:
 
 
 def family(key: str) -> str:
-    """The suite that a measure of behaviour belongs to, a key of `FAMILIES`."""
-    suite = key.partition("_")[0]
-    return suite if suite in FAMILIES else ""
+    """The suite that a measure of behaviour belongs to."""
+    return key.partition("_")[0]
 
 
 def measure(section: str, key: str) -> Measure:

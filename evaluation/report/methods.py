@@ -5,6 +5,7 @@ from typing import Any
 
 from evaluation.report import words
 from evaluation.results import Results, VariantFigures
+from evaluation.statistics import NORMAL
 
 Paragraph = tuple[str, str]
 """A heading, and what follows it."""
@@ -29,7 +30,7 @@ def methods(results: Results, told: Mapping[str, Mapping[str, Any]] | None = Non
         ("Distillation", _distillation(results, recipe.get("distillation", {}))),
         ("Held-out text", _held_out(results)),
         ("Capability", _capability(results, recipe.get("evaluation", {}))),
-        ("Behaviour", _behaviour(results, recipe.get("evaluation", {}), told or {})),
+        ("Behaviour", _behaviour(results, told or {})),
         ("Variants and parity", _parity(results, recipe.get("evaluation", {}))),
         ("Speed and memory", _benchmark(results, recipe.get("benchmark", {}))),
         ("Intervals", _intervals(results)),
@@ -105,22 +106,12 @@ def _capability(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _behaviour(results: Results, settings: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    if not results.behaviour:
-        return
-    behaviour = settings.get("behaviour", {})
+def _behaviour(results: Results, told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     suites = [suite for suite in SUITES if any(key.startswith(suite) for key in results.behaviour)]
     if suites:
         yield f"Measured by {words.listed(SUITES[suite] for suite in suites)}; the same for every model."
-    stated = [str(told[key]["method"]) for key in results.behaviour if told.get(key, {}).get("method")]
+    stated = [str(told[key]["method"]) for key in results.behaviour if key in told]
     yield from (f"{text[0].upper()}{text[1:].rstrip('.')}." for text in dict.fromkeys(stated))
-    if "generations" in suites and behaviour and not stated:
-        yield (
-            f"{words.plural(behaviour.get('prompts', 0), 'prompt')} are answered with at most "
-            f"{words.plural(behaviour.get('new_tokens', 0), 'token')}; sampled ones at temperature "
-            f"{behaviour.get('temperature', 1):g} from the most likely tokens that hold "
-            f"{words.percent(behaviour.get('top_p', 1))} of the probability."
-        )
 
 
 def _made(results: Results) -> list[VariantFigures]:
@@ -170,10 +161,10 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
 def _intervals(results: Results) -> Iterator[str]:
     if results.models or results.variants or results.capability:
         yield (
-            "Every interval holds 95%. Those of differences between two shares are worked out (Agresti and Min), which "
-            "gives them a width where all documents agree; the others are by bootstrap (percentiles of 2,000 draws). "
-            "Documents are drawn, not tokens, since tokens of one document resemble each other; for "
-            "StereoSet target terms are drawn, for speed whole repeats."
+            "Every interval holds 95%. Those of differences between two shares of documents are worked out (Agresti "
+            "and Min), which gives them a width where all documents agree. The others are by bootstrap (percentiles "
+            "of 2,000 draws): for StereoSet target terms are drawn, for speed whole repeats, for every other mean "
+            "documents. Tokens never are, since tokens of one document resemble each other."
         )
     if "teacher" in results.models and results.capability:
         yield (
@@ -188,6 +179,7 @@ def _gates(results: Results) -> Iterator[str]:
             "A gate passes only where the whole interval keeps to its limit (the value, for a size or a ratio without "
             "an interval; a score without one is no evidence); "
             "where the interval lies on both sides, the evidence is insufficient, which blocks as a failure does. A "
-            "gate on a variant keeps that variant out; any other blocks the run. A gate on a share of documents takes "
-            "Wilson's interval."
+            "gate on a variant keeps that variant out; any other blocks the run. A gate on a score takes Wilson's "
+            f"interval where it is a share of documents, and {NORMAL:g} standard errors to either side where it is "
+            "another mean; a gate on its difference to the teacher takes the interval of that."
         )

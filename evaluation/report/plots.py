@@ -3,11 +3,11 @@
 matplotlib's `Figure` is used directly: no pyplot, no global state, no display.
 """
 
+import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -48,9 +48,12 @@ DARK = Theme(
 )
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without the metadata that names matplotlib's version."""
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None}, facecolor=figure.get_facecolor())
+def png(draw: Callable[[Theme], Figure], theme: Theme) -> bytes:
+    """Draw a figure in a theme, as a PNG without the metadata that names matplotlib's version."""
+    content = io.BytesIO()
+    with styled(theme):
+        draw(theme).savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return content.getvalue()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class ReportSettings(Settings):
 
 
 def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None:
-    """Write `report.html`, `report.md` and `plots/*.png`.
+    """Write `report.html`, `report.md`, and in `plots/` the PNGs that the latter shows.
 
     Inputs are `results` (`results.json`) and, as far as there are any, `pruned` (`ranking.json`, where the student
     was pruned by depth), `student` (`history.json`), and `behaviour_<model>` (`generations.json`, `behaviour.json`).
@@ -49,10 +49,11 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
     history = _read(inputs, "student", "history.json")
     plots = drawings.draw(drawings.drawings(results, ranking, history), folder / "plots")
     told = _read(inputs, "behaviour_student", "behaviour.json")
+    written = {model: _read(inputs, f"behaviour_{model}", generations.FILE) for model in tables.MODELS}
     shown = _view(settings.name, results) | {
         "scores": score_tables.scores_tables(results, told),
         "methods": methods.methods(results, told),
-        "readings": generations.readings(inputs),
+        "readings": generations.readings({model: rows for model, rows in written.items() if rows}),
         "ranking": ranking,
         "layers": _layers(ranking),
         "plots": plots,
@@ -62,7 +63,8 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
         (folder / template.removesuffix(".jinja")).write_text(text, encoding="utf-8")
 
 
-def _read(inputs: Inputs, name: str, file: str) -> dict[str, Any] | None:
+def _read(inputs: Inputs, name: str, file: str) -> Any:
+    """Content of a JSON file beside the results; None where there is none."""
     path = inputs[name] / file if name in inputs else None
     return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from evaluation.benchmark_files import benchmark, known_benchmarks
-from evaluation.measure_names import POOLED
+from evaluation.benchmark_files import POOLED, benchmark, known_benchmarks
 from evaluation.report import words
 from evaluation.report.differences import bounds, difference
 from evaluation.report.measure_words import FAMILIES, MEANINGS, Measure, behaviour_measure, capability_measure, family
@@ -13,33 +12,31 @@ from evaluation.report.tables import MODELS, Cell, Table, missing
 from evaluation.results import Results, Score
 
 ALONE_NOTE = "± is one standard error over documents."
-PAIRED_NOTE = (
-    f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, from what both models answered."
-)
-UNPAIRED_NOTE = (
-    f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, which takes "
-    "the two as independent where pairing gave none: too wide where both err on the same documents."
+COMPARED_NOTE = (
+    f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, from what both models answered. "
+    "Where all documents differ alike there is none."
 )
 METRICS_NOTE = (
     "Below a benchmark: lm-eval's metric and the documents' licence. acc is the share answered rightly; acc_norm too, "
     "with each choice weighed by its length."
 )
 Told = Mapping[str, Mapping[str, Any]]
-"""`behaviour.json`: of each measure its values, description, direction, licence and method."""
+"""`behaviour.json`: what is said of each measure."""
 
 
 def scores_tables(results: Results, told: Told | None = None) -> list[Table]:
     """The table of capability, and one for each suite of behaviour, as far as they were scored."""
     tables = [capability_table(results.capability)] if results.capability else []
     said = _how(results.capability) if results.capability else ""
-    for suite, title in FAMILIES.items():
+    # A suite that has no title here is shown under its own name.
+    for suite in dict.fromkeys((*FAMILIES, *map(family, results.behaviour))):
         scored = {key: scores for key, scores in results.behaviour.items() if family(key) == suite}
         if scored:
             models, how = _models(scored), _how(scored)
-            rows = tuple(_row(behaviour_measure(key, told), scores, models) for key, scores in scored.items())
+            rows = tuple(_row(behaviour_measure(key), scores, models) for key, scores in scored.items())
             # What the table before it says of its intervals holds for this one too.
             note = f"{_meaning(suite, scored, told or {})} {'' if how == said else how}".strip()
-            tables.append(_table(title, "measure", models, rows, note=note))
+            tables.append(_table(FAMILIES.get(suite, suite), "measure", models, rows, note=note))
             said = how
     return tables
 
@@ -96,7 +93,7 @@ def _score_cell(one: Measure, score: Score | None) -> Cell:
 def _difference_cells(one: Measure, scores: dict[str, Score]) -> Iterator[Cell]:
     found = difference(scores)
     if found is None:
-        yield from (missing("one of the two was not scored"), Cell("n/a"))
+        yield from (missing("not compared"), Cell("n/a"))
         return
     unit = f" {one.difference_unit}".rstrip()
     text = one.difference(found.value) + unit
@@ -106,16 +103,11 @@ def _difference_cells(one: Measure, scores: dict[str, Score]) -> Iterator[Cell]:
 
 def _how(scored: Mapping[str, dict[str, Score]]) -> str:
     """How the differences of a table are to be read."""
-    found = [one for scores in scored.values() if (one := difference(scores)) is not None]
-    if not found:
-        return ALONE_NOTE
-    return PAIRED_NOTE if all(one.is_paired for one in found) else UNPAIRED_NOTE
+    return COMPARED_NOTE if any(map(difference, scored.values())) else ALONE_NOTE
 
 
 def _meaning(suite: str, scored: Mapping[str, dict[str, Score]], told: Told) -> str:
-    """What the measures of a suite say, which way each is meant, and where they come from."""
-    described = {key: str(told.get(key, {}).get("description") or "") for key in scored if not suite}
-    unknown = [f"{key}: {text.rstrip('.')}." for key, text in described.items() if text]
+    """What the measures of a suite say, and where they come from."""
     licences = sorted({str(told[key]["licence"]) for key in scored if told.get(key, {}).get("licence")})
     origin = f"Licence: {', '.join(licences)}." if licences else ""
-    return " ".join(part for part in (MEANINGS[suite], *unknown, origin) if part)
+    return " ".join(part for part in (MEANINGS.get(suite, ""), origin) if part)

@@ -83,7 +83,10 @@ def missing(reason: str) -> Cell:
 def gates_table(gates: Iterable[GateResult]) -> Table:
     """Every gate, a row each, in the recipe's order."""
     rows = tuple(_gate_row(gate) for gate in gates)
-    note = "A verdict is passed only where the whole interval, or the value where there is none, keeps to the limit."
+    note = (
+        "A verdict is passed only where the whole interval keeps to the limit, or the value of a size or ratio that "
+        "has none; a score without an interval is no evidence."
+    )
     return Table("Gates", ("figure", "value", "limit", "if missed", "verdict"), rows, note)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from evaluation.report import words
 from evaluation.report.findings import Verdict
-from evaluation.report.tables import Cell, Table, measured, missing
-from evaluation.results import Percentiles, Results, Speed, VariantAbsent, VariantFigures
+from evaluation.report.tables import Cell, Table, measured
+from evaluation.results import Results, VariantAbsent, VariantFigures
 
 SUMMARY = ("size_bytes", "peak_memory_bytes", "load_seconds", "decode_tokens_per_second", "bits_per_byte", "kl_to_fp32")
 QUALITY = (
@@ -33,7 +33,7 @@ def summary_table(results: Results, found: Verdict) -> Table:
     """Every variant: whether it ships or why not, what it costs and what it is worth."""
     rows = []
     for name, figures in results.variants.items():
-        cells = _figure_cells(figures, SUMMARY) if isinstance(figures, VariantFigures) else _absent(len(SUMMARY))
+        cells = figure_cells(figures, SUMMARY) if isinstance(figures, VariantFigures) else _absent(len(SUMMARY))
         rows.append((Cell(name), _status(name, figures, found), *cells))
     columns = ("variant", "verdict", *(words.label(field) for field in SUMMARY))
     lengths = {one.prompt_tokens for one in results.variants.values() if isinstance(one, VariantFigures)}
@@ -57,7 +57,8 @@ def _absent(width: int) -> list[Cell]:
     return [Cell("n/a", is_number=True) for _ in range(width)]
 
 
-def _figure_cells(figures: VariantFigures, fields: Sequence[str]) -> list[Cell]:
+def figure_cells(figures: VariantFigures, fields: Sequence[str]) -> list[Cell]:
+    """Figures of a variant with their intervals, a cell each."""
     return [measured(field, getattr(figures, field), figures.intervals.get(field)) for field in fields]
 
 
@@ -89,18 +90,13 @@ def _latency_cells(found: VariantFigures | VariantAbsent, length: int, width: in
         yield Cell("not timed at this length", span=width)
         return
     for field in LATENCIES:
-        yield from _percentile_cells(field, getattr(speed, field), speed)
+        latency = getattr(speed, field)
+        for part in PARTS:
+            yield measured(field, getattr(latency, part), speed.intervals.get(f"{field}.{part}"))
     for field in RATES:
         yield measured(field, getattr(speed, field), speed.intervals.get(field))
     counts = [getattr(speed, field).samples for field in LATENCIES]
     yield Cell(", ".join(map(words.number, counts)), exact=", ".join(map(repr, counts)), is_number=True)
-
-
-def _percentile_cells(field: str, found: Percentiles, speed: Speed) -> Iterator[Cell]:
-    for part in PARTS:
-        number = getattr(found, part)
-        spread = speed.intervals.get(f"{field}.{part}")
-        yield missing("too few samples") if number is None else measured(field, number, spread)
 
 
 def quality_table(results: Results) -> Table:
@@ -124,7 +120,7 @@ def _figures_table(results: Results, title: str, fields: tuple[str, ...], note: 
         if isinstance(found, VariantAbsent):
             rows.append((Cell(name), Cell(f"not made: {found.reason}", span=len(fields))))
         else:
-            rows.append((Cell(name), *_figure_cells(found, fields)))
+            rows.append((Cell(name), *figure_cells(found, fields)))
     return Table(title, ("variant", *map(words.label, fields)), tuple(rows), note)
 
 

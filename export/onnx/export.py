@@ -1,16 +1,14 @@
 """The student as ONNX in fp32: optimum's export, which torch-free serving opens."""
 
-import logging
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from export.onnx.files import MODEL, save_model
 from export.variants import copy_companions
 from stillhouse import progress
 from stillhouse.errors import Unavailable
+from stillhouse.quiet import quiet_loggers
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import WORK, Inputs
 
@@ -39,7 +37,7 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
     shutil.rmtree(work, ignore_errors=True)
     # What the tracer warns of, `evaluation/parity.py` measures.
     try:
-        with _quiet():
+        with quiet_loggers(*_NOISY), warnings.catch_warnings(action="ignore"):
             main_export(
                 str(inputs["student"]),
                 output=work,
@@ -54,20 +52,3 @@ def export_onnx(settings: ExportOnnxSettings, inputs: Inputs, folder: Path) -> N
         raise Unavailable(f"optimum cannot export this architecture: {str(error).splitlines()[0]}") from error
     save_model(onnx.load(work / MODEL), folder)
     copy_companions(inputs["student"], folder)
-    shutil.rmtree(work)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop Python warnings, and what the exporter's libraries say below an error."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

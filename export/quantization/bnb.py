@@ -71,7 +71,6 @@ def quantize_bnb(settings: QuantizeBnbSettings, inputs: Inputs, folder: Path) ->
     told = {**payload, "folder": str(folder), "logits": str(file)}
     child.run(f"{bnb_child.__name__}:reopen", told, threads=settings.threads)
     _refuse_corruption(settings.kind, np.load(memory), np.load(file))
-    shutil.rmtree(work)
 
 
 def _refuse_corruption(kind: BnbKind, memory_TV: NDArray[np.float32], file_TV: NDArray[np.float32]) -> None:

@@ -3,57 +3,53 @@
 Runs in a process without torch, as a serving team's would.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import isfinite, log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.pieces import Piece
 from evaluation.positions import compare_positions
+from export.onnx.files import DATA, MODEL
 from stillhouse import progress
 from stillhouse.serving.decoder import Decoder
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A way to quantize that was tried; the fields are those of `evaluation.results.Candidate`."""
-
-    kind: str
-    chosen: bool
-    kl_to_fp32: float
-    """KL(onnx-fp32 || candidate), nats per token."""
-    bits_per_byte: float
-    size_bytes: int
-    """Of the graph and its weights."""
-    validation_tokens: int
-
-
-def compare_candidate(payload: dict[str, Any]) -> dict[str, Any]:
-    """Measure one candidate on the same positions as the variant that it was made of.
+def compare_candidates(payload: dict[str, Any]) -> dict[str, Any]:
+    """Measure candidates on the same positions as the variant that they were made of, which reads each text once.
 
     Args:
-        payload: `reference` and `candidate` (folders), `pieces` (fields of `Piece`), `threads`.
+        payload: `reference` (folder), `candidates` (folder of each, by its kind), `pieces` (fields of `Piece`) and
+            `threads`.
 
     Returns:
-        `kl_to_fp32`, `bits_per_byte`, `validation_tokens`; the first two `None` if logits are not finite.
+        Of each kind `kl_to_fp32` (KL(onnx-fp32 || candidate), nats per token) and `bits_per_byte`, both `None` if
+        logits are not finite, `size_bytes` of graph and weights, and `validation_tokens`.
     """
     pieces = [Piece(**piece) for piece in payload["pieces"]]
-    reference, candidate = (
-        Decoder.open(Path(payload[name]), threads=payload["threads"]) for name in ("reference", "candidate")
-    )
-    sums = np.zeros(4)
+    folders = {kind: Path(folder) for kind, folder in payload["candidates"].items()}
+    reference = Decoder.open(Path(payload["reference"]), threads=payload["threads"])
+    models = {kind: Decoder.open(folder, threads=payload["threads"]) for kind, folder in folders.items()}
+    sums = {kind: np.zeros(4) for kind in models}
     for done, piece in enumerate(pieces):
-        progress.step("compares a way to quantize with onnx-fp32", done, len(pieces))
-        labels = np.asarray(piece.ids)[np.asarray(piece.positions) + 1]
-        expected, found = (model.logits(piece.ids)[piece.positions] for model in (reference, candidate))
-        sums += compare_positions(expected, found, labels)
-    tokens = sum(len(piece.positions) for piece in pieces)
+        progress.step("compares ways to quantize with onnx-fp32", done, len(pieces))
+        expected_PV = reference.logits(piece.ids)[piece.positions]
+        for kind, model in models.items():
+            sums[kind] += compare_positions(expected_PV, model.logits(piece.ids)[piece.positions], piece.labels)
+    return {kind: _figures(sums[kind], pieces, folder) for kind, folder in folders.items()}
+
+
+def _figures(sums: NDArray[np.float64], pieces: Sequence[Piece], folder: Path) -> dict[str, Any]:
+    """Divide what `compare_positions` summed."""
     nats, _, kl, _ = sums.tolist()
+    tokens = sum(len(piece.positions) for piece in pieces)
     finite = isfinite(nats) and isfinite(kl)
     return {
         "kl_to_fp32": kl / tokens if finite else None,
         "bits_per_byte": nats / log(2) / sum(piece.num_bytes for piece in pieces) if finite else None,
+        "size_bytes": sum((folder / name).stat().st_size for name in (MODEL, DATA)),
         "validation_tokens": tokens,
     }

@@ -4,9 +4,6 @@ A decoder has a few activations a thousand times larger than the rest. They set 
 nothing (Dettmers et al., LLM.int8(), 2022), so this loses far more than weights alone in 8 bits. It is here to show.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from export.quantization.graph import fold_transposes
 from export.quantization.weights import read_model
 from stillhouse import progress
 from stillhouse.errors import Unavailable
+from stillhouse.quiet import quiet_loggers
 
 # The matrices of `weight-only`, so that two candidates of nearly one size are compared.
 _OPERATORS = ["MatMul", "Gather"]
@@ -39,7 +37,8 @@ def quantize_dynamically(payload: dict[str, Any]) -> dict[str, Any]:
     fold_transposes(model)
     save_model(model, work)
     quantized = work / "quantized.onnx"
-    with _quiet():
+    # The quantizer's advice to prepare the graph comes through the root logger.
+    with quiet_loggers("root"):
         quantize_dynamic(
             work / MODEL,
             quantized,
@@ -54,15 +53,3 @@ def quantize_dynamically(payload: dict[str, Any]) -> dict[str, Any]:
         raise Unavailable("no matrix can be quantized: the graph holds no MatMul of a stored weight")
     save_model(model, folder)
     return {}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop the advice to prepare the graph, which the quantizer gives through the root logger."""
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(before)

@@ -48,7 +48,6 @@ def quantize_int4(settings: QuantizeInt4Settings, inputs: Inputs, folder: Path) 
     }
     child.run(f"{graph.__name__}:quantize_graph", payload, threads=settings.threads)
     copy_companions(inputs["onnx"], folder)
-    shutil.rmtree(work)
 
 
 def _texts(dataset: Path, budget: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from pydantic import PositiveInt
 from evaluation.pieces import Piece, first_pieces
 from export.onnx.files import DATA, MODEL
 from export.quantization import candidates, dynamic, graph
-from export.quantization.candidates import Candidate
 from export.variants import copy_companions
 from stillhouse import child
 from stillhouse.data.dataset import read_split
@@ -51,24 +50,32 @@ def quantize_int8(settings: QuantizeInt8Settings, inputs: Inputs, folder: Path) 
         )
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
-    tried: list[Candidate] = []
-    reasons: list[str] = []
+    made, reasons = _make_all(settings, inputs["onnx"], work)
+    found = _compare(inputs["onnx"], made, pieces, settings.threads)
+    losses = {kind: figures["kl_to_fp32"] for kind, figures in found.items() if figures["kl_to_fp32"] is not None}
+    reasons |= {kind: "its logits on validation text are not finite" for kind in found if kind not in losses}
+    for kind, reason in reasons.items():
+        logger.warning("onnx-int8 is chosen without a candidate, %s: %s", kind, reason)
+    if not losses:
+        raise Unavailable("; ".join(f"{kind}: {reason}" for kind, reason in reasons.items()))
+    best = min(losses, key=lambda kind: losses[kind])
+    for name in (MODEL, DATA):
+        (made[best] / name).replace(folder / name)
+    copy_companions(inputs["onnx"], folder)
+    shown = [{"kind": kind, "chosen": kind == best, **found[kind]} for kind in losses]
+    (folder / FACTS).write_text(json.dumps({"kind": best, "candidates": shown}, indent=1) + "\n", encoding="utf-8")
+
+
+def _make_all(settings: QuantizeInt8Settings, onnx: Path, work: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the folder of each kind that could be made, and why each of the others could not."""
+    made: dict[str, Path] = {}
+    reasons: dict[str, str] = {}
     for kind in settings.int8.kinds:
         try:
-            made = _make(kind, settings, inputs["onnx"], work / kind)
-            tried.append(_measure(kind, inputs["onnx"], made, pieces, settings.threads))
+            made[kind] = _make(kind, settings, onnx, work / kind)
         except Unavailable as error:
-            reasons.append(f"{kind}: {error}")
-            logger.warning("onnx-int8 is chosen without a candidate, %s", reasons[-1])
-    if not tried:
-        raise Unavailable("; ".join(reasons))
-    best = min(tried, key=lambda candidate: candidate.kl_to_fp32)
-    for name in (MODEL, DATA):
-        (work / best.kind / name).replace(folder / name)
-    copy_companions(inputs["onnx"], folder)
-    shutil.rmtree(work)
-    shown = [asdict(replace(candidate, chosen=candidate is best)) for candidate in tried]
-    (folder / FACTS).write_text(json.dumps({"kind": best.kind, "candidates": shown}, indent=1) + "\n", encoding="utf-8")
+            reasons[kind] = str(error)
+    return made, reasons
 
 
 def _make(kind: Int8Kind, settings: QuantizeInt8Settings, onnx: Path, folder: Path) -> Path:
@@ -91,16 +98,14 @@ def _make(kind: Int8Kind, settings: QuantizeInt8Settings, onnx: Path, folder: Pa
     return folder
 
 
-def _measure(kind: Int8Kind, onnx: Path, made: Path, pieces: list[Piece], threads: int) -> Candidate:
-    """Compare a candidate with what it was made of."""
+def _compare(onnx: Path, made: dict[str, Path], pieces: list[Piece], threads: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of each candidate, as in `candidates.compare_candidates`."""
+    if not made:
+        return {}
     payload = {
         "reference": str(onnx),
-        "candidate": str(made),
+        "candidates": {kind: str(folder) for kind, folder in made.items()},
         "pieces": [asdict(piece) for piece in pieces],
         "threads": threads,
     }
-    found = child.run(f"{candidates.__name__}:compare_candidate", payload, threads=threads)
-    if found["kl_to_fp32"] is None:
-        raise Unavailable("its logits on validation text are not finite")
-    size_bytes = sum((made / name).stat().st_size for name in (MODEL, DATA))
-    return Candidate(kind=kind, chosen=False, size_bytes=size_bytes, **found)
+    return child.run(f"{candidates.__name__}:compare_candidates", payload, threads=threads)

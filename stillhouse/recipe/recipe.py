@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.delivery import Delivery
@@ -26,22 +26,12 @@ class Recipe(Delivery):
     distillation: Distillation = Distillation()
     """How the student is trained."""
 
-    @field_validator("teacher", mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"source": value} if isinstance(value, str) else value
-
 
 class ExportRecipe(Delivery):
     """From a model that exists to a package: `stillhouse export`, which may name the model itself."""
 
     model: Teacher
     """The model that ships; in the tables it is the student."""
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return {"source": value} if isinstance(value, str) else value
 
 
 def load_recipe(path: Path) -> Recipe:

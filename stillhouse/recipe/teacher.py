@@ -1,5 +1,9 @@
 """The `teacher` section."""
 
+from typing import Any
+
+from pydantic import model_validator
+
 from stillhouse.recipe.settings import Settings
 
 
@@ -15,3 +19,8 @@ class Teacher(Settings):
     """Commit, tag or branch of a hub id; the newest commit of its default branch when left out."""
     trust_remote_code: bool = False
     """Run Python that comes with a hub model. Off: code from a hub is code that nobody here has read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""One small decoder on ONNX Runtime: text to ids, ids to logits, greedy tokens with a key-value cache.
+"""One small decoder on ONNX Runtime: text to ids, ids to logits, new tokens with a key-value cache.
 
 It needs numpy, tokenizers and onnxruntime and nothing else, so what it opens, a serving team can open. It
 reads what a model wants from the session: any causal model with inputs `input_ids`, `attention_mask`,
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from stillhouse.errors import InputError
-from stillhouse.serving.language_model import Generation
+from stillhouse.serving.language_model import Choose, Generation
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -98,7 +98,7 @@ class Decoder:
         stop_ids: Collection[int] = (),
         on_token: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """Return the tokens of `generate_with_margins`."""
+        """Return the greedy tokens of `generate_with_margins`."""
         return self.generate_with_margins(ids, max_new_tokens=max_new_tokens, stop_ids=stop_ids, on_token=on_token).ids
 
     def generate_with_margins(
@@ -108,14 +108,16 @@ class Decoder:
         max_new_tokens: int,
         stop_ids: Collection[int] = (),
         on_token: Callable[[int], None] | None = None,
+        choose: Choose | None = None,
     ) -> Generation:
-        """Continue the prompt greedily, the keys and values of earlier tokens kept in ONNX Runtime.
+        """Continue the prompt, the keys and values of earlier tokens kept in ONNX Runtime.
 
         Args:
             ids: The prompt.
             max_new_tokens: Where to stop if no stop token is met.
             stop_ids: Tokens that end the continuation; `self.stop_ids` are the model's own.
             on_token: Told each token as soon as it is known.
+            choose: Says which token follows, from its logits; without it the most likely one does.
 
         Raises:
             InputError: When the prompt is empty, holds an unknown token or leaves no room in the context.
@@ -125,7 +127,10 @@ class Decoder:
         new_ids, margins = list[int](), list[float]()
         while len(new_ids) < max_new_tokens:
             found = self._step(step, past, cache, self._outputs)
-            token, margin = _highest(found["logits"].numpy()[0, -1])
+            logits_V = found["logits"].numpy()[0, -1].astype(np.float32, copy=False)
+            token, margin = _highest(logits_V)
+            if choose is not None:
+                token = choose(logits_V)
             new_ids.append(token)
             margins.append(margin)
             if on_token is not None:

@@ -7,15 +7,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Choose = Callable[[NDArray[np.float32]], int]
+"""From the logits `[V]` of the next token to the token."""
+
 
 @dataclass(frozen=True)
 class Generation:
-    """A greedy continuation."""
+    """A continuation."""
 
     ids: list[int]
     """New tokens; the last one is a stop token where one was met."""
     margins: list[float]
-    """Of each token, its logit less the second highest: near 0, another processor may choose otherwise."""
+    """At each token, the highest logit less the second: near 0, another processor may choose otherwise."""
 
 
 class LanguageModel(Protocol):
@@ -32,6 +35,10 @@ class LanguageModel(Protocol):
         max_new_tokens: int,
         stop_ids: Collection[int] = (),
         on_token: Callable[[int], None] | None = None,
+        choose: Choose | None = None,
     ) -> Generation:
-        """Continue the prompt greedily; `on_token` is told each token as soon as it is known."""
+        """Continue the prompt by the most likely token, or by what `choose` says of the logits.
+
+        `on_token` is told each token as soon as it is known.
+        """
         ...

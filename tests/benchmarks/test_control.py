@@ -37,4 +37,7 @@ def test_each_arm_is_trained_with_each_seed_from_one_start(tmp_path: Path, monke
     losses = [row["validation"]["held_out_loss_above_teacher_nats_per_token"] for row in found["runs"]]
     assert len(set(losses)) == 4, "a seed or an arm changed nothing"
     page = out.with_suffix(".md").read_text()
-    assert "| **distillation** | mean of 2 |" in page and "| start |" in page
+    assert "| **distillation: alpha 0.5, T 2, rate 0.002** | mean of 2 |" in page and "| start |" in page
+    monkeypatch.setattr(sys, "argv", ["control", *options[:-1], "--learning-rate", "1e-4", "--arms", "cross-entropy"])
+    control.main()
+    assert len(json.loads(out.read_text())["runs"]) == 5

@@ -1,5 +1,4 @@
 import json
-import shutil
 import socket
 from pathlib import Path
 
@@ -26,16 +25,6 @@ pytestmark = needs_documents
 def settings() -> CapabilitySettings:
     compute = Compute(device="cpu", precision="fp32", threads=1, seed=0)
     return CapabilitySettings(benchmarks=("arc_easy", "piqa"), documents=4, batch_size=3, compute=compute)
-
-
-@pytest.fixture
-def roomy_model(tiny_model, tmp_path) -> Path:
-    """The tiny model, said to read longer texts; its positions are rotary, so the weights do not change."""
-    folder = tmp_path / "roomy-model"
-    shutil.copytree(tiny_model, folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture

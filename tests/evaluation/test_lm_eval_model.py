@@ -2,7 +2,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from evaluation.decoding import Decoding
+from evaluation.decoding import Decoding, draw_token, generator_of
 from evaluation.lm_eval_model import TransformersScorer, VariantScorer, scorer_of
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
@@ -100,6 +100,18 @@ def test_what_is_drawn_is_the_same_in_every_runtime_and_whatever_is_answered_bes
     one, other = (scorer.generate_until(requests, disable_tqdm=True) for scorer in (torch_scorer, onnx_scorer))
     assert one == other
     assert torch_scorer.generate_until(requests[:2], disable_tqdm=True) == one[:2]
+
+
+def test_what_is_drawn_with_a_cache_is_what_whole_passes_draw(onnx_scorer):
+    decoding = Decoding(12, (), 1.0, 0.9, 3)
+    generator = generator_of(decoding, 0)
+    ids = onnx_scorer.tok_encode("Water")
+    prompt_tokens = len(ids)
+    while len(ids) < prompt_tokens + 12 and ids[-1] != onnx_scorer.eot_token_id:
+        ids.append(draw_token(onnx_scorer._model.logits(ids)[-1], decoding, generator))
+    asked = {"max_gen_toks": 12, "do_sample": True, "temperature": 1.0, "top_p": 0.9, "seed": 3}
+    onnx_scorer.generate_until(ask("generate_until", ("Water", asked)), disable_tqdm=True)
+    assert list(onnx_scorer.written["Water", decoding].ids) == ids[prompt_tokens:]
 
 
 @pytest.mark.parametrize("name", ["torch_scorer", "onnx_scorer"])

@@ -8,6 +8,7 @@ import torch
 
 from evaluation.torch_decoder import TorchDecoder
 from stillhouse.serving.decoder import Decoder
+from stillhouse.serving.language_model import Choose
 
 IDS = [5, 60, 70, 80, 90]
 
@@ -23,10 +24,13 @@ def quantized(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_a_model_folder_answers_as_its_onnx_form_does(tiny_model: Path, tiny_onnx: Path):
+@pytest.mark.parametrize("choose", [None, lambda logits_V: int(logits_V.argmin())])
+def test_a_model_folder_answers_as_its_onnx_form_does(tiny_model: Path, tiny_onnx: Path, choose: Choose | None):
     torch_form, onnx_form = TorchDecoder.open(tiny_model, threads=1), Decoder.open(tiny_onnx, threads=1)
     np.testing.assert_allclose(torch_form.logits(IDS), onnx_form.logits(IDS), atol=1e-4)
-    found, expected = (model.generate_with_margins(IDS, max_new_tokens=6) for model in (torch_form, onnx_form))
+    found, expected = (
+        model.generate_with_margins(IDS, max_new_tokens=6, choose=choose) for model in (torch_form, onnx_form)
+    )
     assert found.ids == expected.ids
     np.testing.assert_allclose(found.margins, expected.margins, atol=1e-4)
 

@@ -146,7 +146,9 @@ def test_a_model_that_was_not_distilled_here_is_not_called_so(results: dict[str,
     intervals = {key: value for key, value in student["intervals"].items() if "teacher" not in key}
     results |= {"models": {"student": student | {"intervals": intervals}}, "gates": []}
     for section in ("capability", "behaviour"):
-        results[section] = {key: {"student": scores["student"]} for key, scores in results[section].items()}
+        for key, scores in results[section].items():
+            alone = {name: scores["student"][name] for name in ("value", "stderr", "n")}
+            results[section][key] = {"student": alone}
     for key in ("teacher", "student", "distillation"):
         del results["lineage"]["recipe"][key]
     card = model_card(results)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,7 +91,17 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(refused, tmp_p
 
 def test_a_folder_with_another_programs_manifest_is_refused(refused, tmp_path: Path):
     (tmp_path / "manifest.json").write_text('{"name": "an extension"}')
-    assert "no package's" in refused(str(tmp_path))
+    assert "is not what it says (manifest.json cannot be read" in refused(str(tmp_path))
+
+
+def test_a_manifest_that_hides_a_variant_is_refused(refused, run: Path, tmp_path: Path):
+    package = tmp_path / "package"
+    shutil.copytree(run / "package", package)
+    content = json.loads((package / "manifest.json").read_text())
+    content["facts"]["variants"].pop("onnx-int4")
+    (package / "manifest.json").chmod(0o644)
+    (package / "manifest.json").write_text(json.dumps(content))
+    assert "says other facts" in refused(str(package))
 
 
 def test_more_documents_than_there_are_is_refused(refused):
@@ -98,8 +109,6 @@ def test_more_documents_than_there_are_is_refused(refused):
 
 
 def test_a_damaged_package_is_refused(refused, run: Path, tmp_path: Path):
-    import shutil
-
     package = tmp_path / "package"
     shutil.copytree(run / "package", package)
     file = package / "variants/onnx-int4/tokenizer.json"

@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -26,20 +25,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model, tmp_path_factory) -> Path:
-    """The tiny model, said to read longer texts."""
-    folder = tmp_path_factory.mktemp("behaviour") / "model"
-    shutil.copytree(tiny_model, folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def capability(model, tmp_path_factory) -> Path:
+def capability(roomy_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("capability")
     settings = CapabilitySettings(benchmarks=("arc_easy", "piqa"), documents=6, batch_size=4, compute=COMPUTE)
-    evaluate_capability(settings, {"model": model}, folder)
+    evaluate_capability(settings, {"model": roomy_model}, folder)
     return folder
 
 
@@ -52,8 +41,8 @@ def measure(model: Path, capability: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(model, capability, tmp_path_factory) -> Path:
-    return measure(model, capability, tmp_path_factory.mktemp("measured") / "folder")
+def measured(roomy_model, capability, tmp_path_factory) -> Path:
+    return measure(roomy_model, capability, tmp_path_factory.mktemp("measured") / "folder")
 
 
 def read(folder: Path, name: str):
@@ -77,9 +66,9 @@ def test_every_measure_has_a_value_its_documents_and_what_it_is(measured):
     assert len(read(measured, "generations.json")) == 3
 
 
-def test_a_second_measuring_gives_the_same_bytes_in_silence(measured, model, capability, tmp_path, capfd):
+def test_a_second_measuring_gives_the_same_bytes_in_silence(measured, roomy_model, capability, tmp_path, capfd):
     capfd.readouterr()
-    again = measure(model, capability, tmp_path / "again")
+    again = measure(roomy_model, capability, tmp_path / "again")
     assert capfd.readouterr() == ("", "")
     for name in ("facts.json", "behaviour.json", "generations.json"):
         assert (again / name).read_bytes() == (measured / name).read_bytes()
@@ -96,10 +85,10 @@ def test_what_errors_cost_is_paired_with_the_answers_without_them(measured, capa
     )
 
 
-def test_questions_without_errors_change_no_answer(model, capability, tmp_path, monkeypatch):
+def test_questions_without_errors_change_no_answer(roomy_model, capability, tmp_path, monkeypatch):
     """The control: the same code with a generator that leaves texts alone."""
     monkeypatch.setattr("evaluation.behaviour.typos.add_typing_errors", lambda text, **_: text)
-    scorer = scorer_of(model, compute=COMPUTE, batch_size=4)
+    scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=4)
     found = measure_typos(scorer, "piqa", capability, tmp_path, documents=6, compute=COMPUTE)
     assert found["typos_piqa_answers_changed"].value == 0
     assert found["typos_piqa_accuracy_lost"].values == (0.0,) * 6
@@ -114,7 +103,7 @@ def test_only_questions_get_errors_never_answers(tmp_path):
         assert (before["choices"], before["gold"]) == (after["choices"], after["gold"])
 
 
-def test_another_number_of_documents_than_without_errors_is_refused(model, capability, tmp_path):
-    scorer = scorer_of(model, compute=COMPUTE, batch_size=4)
+def test_another_number_of_documents_than_without_errors_is_refused(roomy_model, capability, tmp_path):
+    scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=4)
     with pytest.raises(ValueError, match="piqa was answered on 6 documents, and 4 are asked with errors"):
         measure_typos(scorer, "piqa", capability, tmp_path, documents=4, compute=COMPUTE)

@@ -4,23 +4,13 @@ import shutil
 import pytest
 
 from evaluation.behaviour.generations import measure_generations, repetition
-from evaluation.behaviour.prompts import Prompt, all_prompts, spell
+from evaluation.behaviour.prompts import all_prompts
 from evaluation.lm_eval_model import scorer_of
 from stillhouse.errors import InputError
-from stillhouse.models.load import load_tokenizer
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Behaviour
 
 COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
-
-
-@pytest.fixture
-def roomy_model(tiny_model, tmp_path):
-    folder = tmp_path / "roomy-model"
-    shutil.copytree(tiny_model, folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}), encoding="utf-8")
-    return folder
 
 
 def test_repetition_counts_runs_of_four_tokens_that_stood_there_before():
@@ -32,30 +22,12 @@ def test_repetition_counts_runs_of_four_tokens_that_stood_there_before():
     assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)
 
 
-def test_prompts_of_many_kinds_are_there():
-    prompts = all_prompts()
-    assert len(prompts) >= 32
-    assert len({prompt.prompt for prompt in prompts}) == len(prompts)
-    kinds = {"question", "summarise", "rewrite", "list", "code", "arithmetic", "translate", "system", "emoji"}
-    assert kinds | {"ill-formed"} <= {prompt.kind for prompt in prompts[: Behaviour().prompts]}
-
-
-def test_a_prompt_is_written_as_the_template_has_it_or_plain_where_there_is_none(tiny_model):
-    tokenizer = load_tokenizer(tiny_model)
-    prompt = Prompt("system", "Why?", system="Be brief.")
-    assert spell(prompt, tokenizer) == (
-        "<|start|>system\nBe brief.<|end|>\n<|start|>user\nWhy?<|end|>\n<|start|>assistant\n"
-    )
-    tokenizer.chat_template = None
-    assert spell(prompt, tokenizer) == "Be brief.\n\nWhy?"
-    assert spell(Prompt("question", "Why?"), tokenizer) == "Why?"
-
-
 @pytest.mark.parametrize("template", [True, False])
-def test_every_prompt_is_answered_both_ways_and_measures_are_means_over_prompts(roomy_model, template):
+def test_every_prompt_is_answered_both_ways_and_measures_are_means_over_prompts(roomy_model, template, tmp_path):
+    model = shutil.copytree(roomy_model, tmp_path / "model")
     if not template:
-        (roomy_model / "chat_template.jinja").unlink()
-    scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=3)
+        (model / "chat_template.jinja").unlink()
+    scorer = scorer_of(model, compute=COMPUTE, batch_size=3)
     behaviour = Behaviour(prompts=5, new_tokens=9)
     measures, rows = measure_generations(scorer, behaviour, seed=1)
     assert [row["prompt"] for row in rows] == [prompt.prompt for prompt in all_prompts()[:5]]
@@ -68,12 +40,13 @@ def test_every_prompt_is_answered_both_ways_and_measures_are_means_over_prompts(
     assert measure_generations(scorer, behaviour, seed=1) == (measures, rows)
 
 
-def test_an_end_token_ends_an_answer_and_is_counted(roomy_model):
+def test_an_end_token_ends_an_answer_and_is_counted(roomy_model, tmp_path):
     """The control: a model whose every token is an end token ends at once."""
-    config = json.loads((roomy_model / "generation_config.json").read_text(encoding="utf-8"))
+    model = shutil.copytree(roomy_model, tmp_path / "model")
+    config = json.loads((model / "generation_config.json").read_text(encoding="utf-8"))
     every = {**config, "eos_token_id": list(range(300))}
-    (roomy_model / "generation_config.json").write_text(json.dumps(every), encoding="utf-8")
-    scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=2)
+    (model / "generation_config.json").write_text(json.dumps(every), encoding="utf-8")
+    scorer = scorer_of(model, compute=COMPUTE, batch_size=2)
     measures, _ = measure_generations(scorer, Behaviour(prompts=3, new_tokens=9), seed=0)
     assert measures["generations_greedy_ends_itself"].values == (1.0, 1.0, 1.0)
     assert measures["generations_sampled_tokens"].values == (1.0, 1.0, 1.0)

@@ -28,24 +28,21 @@ def plain(text: str) -> str:
 )
 def test_a_difference_is_called_one_only_where_its_interval_leaves_zero_out(low: float, high: float, reading: str):
     found = difference(paired(0.5 if low < 0 else 0.7, low, high))
-    assert found is not None and found.is_paired and found.reading == reading
+    assert found is not None and found.reading == reading
 
 
-def test_without_pairs_both_standard_errors_give_the_interval():
-    found = difference({"teacher": TEACHER, "student": Score(value=0.5, stderr=0.04, n=99)})
-    assert found is not None and not found.is_paired
-    # 1.96 * sqrt(0.03^2 + 0.04^2) = 0.098.
-    assert found.interval == pytest.approx((-0.198, -0.002)) and found.distinguishable
-
-
-def test_a_standard_error_of_zero_gives_no_interval_and_no_difference():
-    found = difference({"teacher": TEACHER, "student": Score(value=0.5, stderr=0.0, n=99)})
-    assert found is not None and found.interval is None and not found.distinguishable
+def test_a_difference_without_an_interval_is_none_however_small_the_standard_errors():
+    # 1.96 * sqrt(0.03^2 + 0.04^2) = 0.098 would leave zero out.
+    student = Score(value=0.5, stderr=0.04, n=99, difference_to_teacher=-0.1)
+    found = difference({"teacher": TEACHER, "student": student})
+    assert found is not None and found.value == -0.1 and found.interval is None and not found.distinguishable
     assert found.reading == "no interval, so it may be chance"
+    assert plain(signed(capability_measure("piqa"), found)) == "-10.0 points, no interval"
 
 
-def test_one_model_alone_has_no_difference():
+def test_what_nobody_compared_has_no_difference():
     assert difference({"student": TEACHER}) is None and difference({"teacher": TEACHER}) is None
+    assert difference({"teacher": TEACHER, "student": Score(value=0.5, stderr=0.04, n=99)}) is None
 
 
 def test_shares_differ_in_points_and_lengths_in_tokens():

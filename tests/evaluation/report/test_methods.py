@@ -29,7 +29,14 @@ def test_the_suites_say_themselves_how_they_measured(results: dict[str, Any]):
     key = "generations_greedy_tokens"
     text = told(results, {key: {"method": "24 prompts, cut at 64 tokens"}})["Behaviour"]
     assert text.endswith("24 prompts, cut at 64 tokens.") and "temperature 0.8" not in text
-    assert "sampled ones at temperature 0.8" in told(results)["Behaviour"]
+
+
+def test_every_kind_of_interval_is_named(results: dict[str, Any]):
+    intervals, gates = told(results)["Intervals"], told(results)["Gates"]
+    assert "differences between two shares of documents are worked out (Agresti and Min)" in intervals
+    assert "for StereoSet target terms are drawn, for speed whole repeats, for every other mean documents" in intervals
+    assert "Wilson's interval where it is a share of documents, and 1.96 standard errors to either side" in gates
+    assert "a score without one is no evidence" in gates
 
 
 def test_what_was_not_done_has_no_paragraph(results: dict[str, Any]):

@@ -46,6 +46,8 @@ def student(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(request: pytest.FixtureRequest, student: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     quantize_bnb(QuantizeBnbSettings(kind=request.param), {"student": student}, folder)
+    # As the store does.
+    shutil.rmtree(folder / "work")
     return request.param, folder
 
 

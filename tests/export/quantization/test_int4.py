@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,16 @@ SETTINGS = QuantizeInt4Settings(int4=Int4(block_size=16, symmetric=True, method=
 GPTQ = QuantizeInt4Settings(int4=Int4(block_size=16, symmetric=False, method="gptq", calibration_tokens=500))
 
 
+def _make(settings: QuantizeInt4Settings, inputs: dict[str, Path], folder: Path) -> None:
+    """Make the variant, and remove the stage's scratch as the store does."""
+    quantize_int4(settings, inputs, folder)
+    shutil.rmtree(folder / "work")
+
+
 @pytest.fixture(scope="module")
 def variant(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-int4")
-    quantize_int4(SETTINGS, {"onnx": tiny_onnx}, folder)
+    _make(SETTINGS, {"onnx": tiny_onnx}, folder)
     return folder
 
 
@@ -47,7 +54,7 @@ def _to_nearest(weight_KN: np.ndarray, block: int) -> np.ndarray:
 
 
 def test_the_same_model_gives_the_same_bytes(variant: Path, tiny_onnx: Path, tmp_path: Path):
-    quantize_int4(SETTINGS, {"onnx": tiny_onnx}, tmp_path)
+    _make(SETTINGS, {"onnx": tiny_onnx}, tmp_path)
     assert _bytes(tmp_path) == _bytes(variant)
 
 
@@ -83,16 +90,16 @@ def test_gptq_loses_less_of_the_logits_than_the_nearest_level(tiny_onnx: Path, d
     lost = []
     for method in ("nearest", "gptq"):
         settings = QuantizeInt4Settings(int4=GPTQ.int4.model_copy(update={"method": method}))
-        quantize_int4(settings, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / method)
+        _make(settings, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / method)
         lost.append(np.linalg.norm(Decoder.open(tmp_path / method, threads=1).logits(ids) - expected))
     assert lost[1] < 0.8 * lost[0]
-    quantize_int4(GPTQ, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / "again")
+    _make(GPTQ, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / "again")
     assert _bytes(tmp_path / "again") == _bytes(tmp_path / "gptq")
 
 
 def test_gptq_leaves_the_variant_that_it_reads_as_it_is(tiny_onnx: Path, dataset: Path, tmp_path: Path):
     before = _bytes(tiny_onnx)
-    quantize_int4(GPTQ, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path)
+    _make(GPTQ, {"onnx": tiny_onnx, "dataset": dataset}, tmp_path)
     assert _bytes(tiny_onnx) == before
     assert set(_bytes(tmp_path)) == set(before)
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from evaluation.pieces import first_pieces
 from evaluation.results import Candidate
-from export.quantization.candidates import compare_candidate
+from export.quantization.candidates import compare_candidates
 from export.quantization.int8 import QuantizeInt8Settings, quantize_int8
 from export.quantization.weights import read_model
 from stillhouse.data.dataset import Split, write_split
@@ -31,6 +31,12 @@ def _split(documents: int) -> Split:
     return Split(ids, counted, np.arange(documents + 1) * 100, np.full(documents, 250), names)
 
 
+def _make(settings: QuantizeInt8Settings, inputs: dict[str, Path], folder: Path) -> None:
+    """Make the variant, and remove the stage's scratch as the store does."""
+    quantize_int8(settings, inputs, folder)
+    shutil.rmtree(folder / "work")
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")
@@ -41,7 +47,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def variant(tiny_onnx: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-int8")
-    quantize_int8(SETTINGS, {"onnx": tiny_onnx, "dataset": dataset}, folder)
+    _make(SETTINGS, {"onnx": tiny_onnx, "dataset": dataset}, folder)
     return folder
 
 
@@ -55,7 +61,9 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_both_kinds_are_shown_and_the_one_that_loses_less_ships(variant: Path, tiny_onnx: Path):
     facts = json.loads((variant / "facts.json").read_text())
+    # The results' own class takes them, field for field.
     weight_only, dynamic = (Candidate(**candidate) for candidate in facts["candidates"])
+    assert set(facts["candidates"][0]) == set(Candidate.model_fields)
     assert (weight_only.kind, dynamic.kind) == ("weight-only", "dynamic")
     assert facts["kind"] == "weight-only" and weight_only.chosen and not dynamic.chosen
     assert 0 < weight_only.kl_to_fp32 < dynamic.kl_to_fp32
@@ -115,13 +123,12 @@ def test_one_kind_is_measured_and_chosen_whatever_it_loses_and_again_in_the_same
     tiny_onnx: Path, dataset: Path, tmp_path: Path
 ):
     for name in ("one", "two"):
-        quantize_int8(_of_kind("dynamic"), {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / name)
+        _make(_of_kind("dynamic"), {"onnx": tiny_onnx, "dataset": dataset}, tmp_path / name)
     facts = json.loads((tmp_path / "one" / "facts.json").read_text())
     assert [(candidate["kind"], candidate["chosen"]) for candidate in facts["candidates"]] == [("dynamic", True)]
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
     kinds = [node.op_type for node in onnx.load(tmp_path / "one" / "model.onnx").graph.node]
     assert kinds.count("MatMulInteger") == 15
-    assert "work" not in {path.name for path in (tmp_path / "one").iterdir()}
 
 
 def _with_gemm(folder: Path, tiny_onnx: Path) -> Path:
@@ -140,7 +147,7 @@ def test_a_kind_that_cannot_be_made_is_left_out_with_a_warning(
 ):
     odd = _with_gemm(tmp_path / "odd", tiny_onnx)
     with caplog.at_level(logging.WARNING):
-        quantize_int8(SETTINGS, {"onnx": odd, "dataset": dataset}, tmp_path / "out")
+        _make(SETTINGS, {"onnx": odd, "dataset": dataset}, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "facts.json").read_text())["kind"] == "dynamic"
     assert "without a candidate, weight-only: 1 matrices cannot be quantized, that of the Neg" in caplog.text
     with pytest.raises(Unavailable, match="weight-only: 1 matrices cannot be quantized"):
@@ -155,8 +162,33 @@ def test_a_candidate_whose_logits_are_not_numbers_has_no_figures(tiny_onnx: Path
     embedding.CopyFrom(numpy_helper.from_array(np.full((300, 32), np.nan, np.float32), embedding.name))
     onnx.save(model, broken / "model.onnx")
     pieces = [{"name": "set/0", "ids": IDS, "positions": [0, 1], "num_bytes": 4}]
-    found = compare_candidate({"reference": str(tiny_onnx), "candidate": str(broken), "pieces": pieces, "threads": 1})
-    assert found == {"kl_to_fp32": None, "bits_per_byte": None, "validation_tokens": 2}
+    folders = {"broken": str(broken), "whole": str(tiny_onnx)}
+    found = compare_candidates({"reference": str(tiny_onnx), "candidates": folders, "pieces": pieces, "threads": 1})
+    size_bytes = sum((broken / name).stat().st_size for name in ("model.onnx", "model.onnx_data"))
+    nothing = {"kl_to_fp32": None, "bits_per_byte": None}
+    assert found["broken"] == {**nothing, "size_bytes": size_bytes, "validation_tokens": 2}
+    assert found["whole"]["kl_to_fp32"] == 0
+
+
+def test_the_variant_that_candidates_are_made_of_reads_each_text_once(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[Path] = []
+    openings: dict[Decoder, Path] = {}
+    opened, logits = Decoder.open, Decoder.logits
+
+    def note_opening(folder: Path, *, threads: int) -> Decoder:
+        decoder = opened(folder, threads=threads)
+        openings[decoder] = folder
+        return decoder
+
+    monkeypatch.setattr(Decoder, "open", note_opening)
+    monkeypatch.setattr(Decoder, "logits", lambda self, ids: read.append(openings[self]) or logits(self, ids))
+    one, two = (shutil.copytree(tiny_onnx, tmp_path / name) for name in ("one", "two"))
+    pieces = [{"name": name, "ids": IDS, "positions": [0, 1], "num_bytes": 4} for name in ("set/0", "set/1")]
+    folders = {"one": str(one), "two": str(two)}
+    compare_candidates({"reference": str(tiny_onnx), "candidates": folders, "pieces": pieces, "threads": 1})
+    assert read == [tiny_onnx, one, two] * 2
 
 
 def test_a_validation_split_without_counted_tokens_is_refused(tiny_onnx: Path, tmp_path: Path):
@@ -175,6 +207,7 @@ def test_whole_documents_are_read_until_the_asked_tokens_are_there():
     assert [len(piece.positions) for piece in pieces] == [90, 90]
     # The first counted token of a document is the eleventh; the one before it predicts it.
     assert pieces[1].ids == split.ids[100:200].tolist() and pieces[1].positions == list(range(9, 99))
+    assert pieces[1].labels.tolist() == split.ids[110:200].tolist()
     assert len(first_pieces(split, 10_000)) == 4
 
 

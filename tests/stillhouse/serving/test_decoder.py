@@ -58,6 +58,15 @@ def test_margins_are_the_gaps_between_the_two_highest_logits(decoder: Decoder):
     assert len(generation.margins) == len(generation.ids) == 6
 
 
+def test_a_chooser_says_which_token_follows_and_margins_stay_those_of_the_likeliest(decoder: Decoder):
+    ids = decoder.encode(PROMPT)
+    unlikeliest = decoder.generate_with_margins(ids, max_new_tokens=6, choose=lambda logits_V: int(logits_V.argmin()))
+    rows = decoder.logits([*ids, *unlikeliest.ids])[len(ids) - 1 : -1]
+    assert unlikeliest.ids == rows.argmin(axis=1).tolist()
+    ordered = np.sort(rows, axis=1)
+    np.testing.assert_allclose(unlikeliest.margins, ordered[:, -1] - ordered[:, -2], atol=1e-4)
+
+
 def test_generation_ends_with_a_stop_token_and_tells_each_token_at_once(decoder: Decoder):
     ids = decoder.encode(PROMPT)
     free = decoder.generate(ids, max_new_tokens=8)
