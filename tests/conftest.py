@@ -1,12 +1,16 @@
 """Models made for tests: random, tiny, and complete enough that every room can open them; and one whole run."""
 
+import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +104,20 @@ def roomy_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def stillhouse() -> Callable[..., SimpleNamespace]:
+    """The command line, in this process: what a new one would only import again takes seconds a call."""
+    from stillhouse.cli import command
+
+    def run(*arguments: str) -> SimpleNamespace:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = command(list(arguments))
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """Every shipped recipe is read; those that cannot run here go as far as they can."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,9 +98,8 @@ def own_data(folder: Path) -> Path:
     return folder / "own-data.yaml"
 
 
-def test_own_data_runs_on_a_users_file(tmp_path: Path):
-    command = [sys.executable, "-m", "stillhouse.cli", "run", str(own_data(tmp_path)), "--runs", str(tmp_path / "runs")]
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+def test_own_data_runs_on_a_users_file(stillhouse, tmp_path: Path):
+    done = stillhouse("run", str(own_data(tmp_path)), "--runs", str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr[-3000:]
     run = next((tmp_path / "runs" / "own-data").iterdir())
     results = json.loads((run / "results.json").read_text())

@@ -1,7 +1,6 @@
 """recipes/tiny.yaml from end to end: the real stages on a one-megabyte teacher, run as a user runs them."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,11 +17,6 @@ BENCHMARKS = ("arc_easy", "piqa", "hellaswag", "boolq", "winogrande", "openbookq
 VARIANTS = ("torch-fp32", "bnb-int8", "bnb-nf4", "onnx-fp32", "onnx-int8", "onnx-int4")
 # What the tests of this file read from a run's folder.
 LEFT = ("results.json", "report.html", "report.md", "plots", "package", "run.json")
-
-
-def stillhouse(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stillhouse.cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
 def run_of(runs: Path, name: str = "tiny") -> Path:
@@ -76,7 +70,8 @@ def test_the_pruned_undistilled_student_fails_the_gate(results: dict):
 
 def test_the_whole_run_again_is_found_in_the_store(runs: Path, run: Path):
     started = time.monotonic()
-    done = stillhouse("run", str(RECIPE), "--runs", str(runs))
+    command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(runs)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert ": done" not in done.stderr
     assert time.monotonic() - started < 30
@@ -87,19 +82,37 @@ def test_the_whole_run_again_is_found_in_the_store(runs: Path, run: Path):
     assert (again / weights).samefile(run / weights)
 
 
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(runs: Path, run: Path, tmp_path_factory):
-    """The run of this file was killed while it trained; here is one that was not."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    done = stillhouse("run", str(RECIPE), "--runs", str(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "goes on from step" not in done.stderr
-    one, other = (json.loads((path / "package/manifest.json").read_text())["files"] for path in (run, run_of(folder)))
-    variants = [name for name in one if name.startswith("variants/")]
-    assert len(variants) > 10 and "variants/onnx-int4/model.onnx" in variants
-    assert {name: one[name] for name in variants} == {name: other[name] for name in variants}
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run: Path, tmp_path: Path):
+    """The run of this file was killed while it trained; here is the way to the variants again, in one go."""
+    from flows.compress import make_start
+    from flows.delivery import make_variants, prepare_data
+    from flows.preflight import prepare
+    from flows.work import Work, directly
+    from stillhouse.recipe import load_recipe
+    from stillhouse.store.store import Store
+    from tasks.distill import distill
+    from tasks.fetch import load_teacher
+
+    store = Store(tmp_path / "store")
+    settings = prepare(load_recipe(RECIPE), RECIPE.parent, store)
+    work = Work(store, directly)
+    teacher = work.make(load_teacher, settings.teacher, {})
+    read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
+    student = work.make(distill, settings.distill, {"start": make_start(settings, work, read), **read})
+    made = make_variants(settings, work, student, read["dataset"])
+    other = {
+        f"variants/{name.removeprefix('variant_')}/{path}": record.sha256
+        for name, variant in made.items()
+        for path, record in store.manifest(variant).files.items()
+        if path != "facts.json"
+    }
+    files = json.loads((run / "package/manifest.json").read_text())["files"]
+    one = {path: record["sha256"] for path, record in files.items() if path.startswith("variants/")}
+    assert len(one) > 10 and "variants/onnx-int4/model.onnx" in one
+    assert one == other
 
 
-def test_a_changed_gate_reruns_only_the_verdict_and_blocks(runs: Path, tmp_path: Path):
+def test_a_changed_gate_reruns_only_the_verdict_and_blocks(stillhouse, runs: Path, tmp_path: Path):
     recipe = yaml.safe_load(RECIPE.read_text()) | {"name": "strict", "teacher": str(ROOT / "tests/tiny_teacher")}
     recipe["gates"] = [{"figure": "models.student.held_out_loss_above_teacher_nats_per_token", "at_most": 0.0}]
     (tmp_path / "strict.yaml").write_text(yaml.safe_dump(recipe))
@@ -113,7 +126,7 @@ def test_a_changed_gate_reruns_only_the_verdict_and_blocks(runs: Path, tmp_path:
     assert json.loads((blocked / "results.json").read_text())["package"] is None
 
 
-def test_a_gate_on_a_variant_leaves_that_variant_out(runs: Path, tmp_path: Path):
+def test_a_gate_on_a_variant_leaves_that_variant_out(stillhouse, runs: Path, tmp_path: Path):
     recipe = yaml.safe_load(RECIPE.read_text()) | {"name": "picky", "teacher": str(ROOT / "tests/tiny_teacher")}
     recipe["gates"] = [{"figure": "variants.onnx-int4.kl_to_fp32", "at_most": 0.0}]
     (tmp_path / "picky.yaml").write_text(yaml.safe_dump(recipe))
@@ -156,7 +169,7 @@ def test_a_package_is_verified_elsewhere_without_torch(run: Path, tmp_path: Path
         ("README.md", lambda path: path.write_text("better numbers")),
     ],
 )
-def test_a_tampered_package_is_refused_by_the_files_name(run: Path, tmp_path: Path, file: str, damage):
+def test_a_tampered_package_is_refused_by_the_files_name(stillhouse, run: Path, tmp_path: Path, file: str, damage):
     package = copied(run / "package", tmp_path)
     damage(package / file)
     done = stillhouse("verify", str(package))
@@ -164,7 +177,7 @@ def test_a_tampered_package_is_refused_by_the_files_name(run: Path, tmp_path: Pa
     assert file in done.stdout
 
 
-def test_a_model_that_answers_otherwise_is_found_by_its_smoke_prompts(run: Path, tmp_path: Path):
+def test_a_model_that_answers_otherwise_is_found_by_its_smoke_prompts(stillhouse, run: Path, tmp_path: Path):
     """Checksums alone would pass a package whose manifest was rewritten beside the wrong model."""
     package = copied(run / "package", tmp_path)
     smoke = json.loads((package / "smoke.json").read_text())
@@ -176,7 +189,7 @@ def test_a_model_that_answers_otherwise_is_found_by_its_smoke_prompts(run: Path,
     assert "variants/onnx-fp32/model.onnx answers" in done.stdout
 
 
-def test_a_manifest_that_hides_a_variant_is_found(run: Path, tmp_path: Path):
+def test_a_manifest_that_hides_a_variant_is_found(stillhouse, run: Path, tmp_path: Path):
     package = copied(run / "package", tmp_path)
     content = json.loads((package / "manifest.json").read_text())
     content["facts"]["variants"] = {}
@@ -185,7 +198,7 @@ def test_a_manifest_that_hides_a_variant_is_found(run: Path, tmp_path: Path):
     assert done.returncode == 1 and "manifest.json says other facts than facts.json" in done.stdout
 
 
-def test_an_artifact_that_is_no_package_is_refused_in_words(runs: Path):
+def test_an_artifact_that_is_no_package_is_refused_in_words(stillhouse, runs: Path):
     done = stillhouse("verify", str(next(path for path in (runs / "store/distill").iterdir() if path.is_dir())))
     assert done.returncode == 1 and "is that of a distill artifact" in done.stdout
 
@@ -200,7 +213,7 @@ def rewrite_manifest(package: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [".", "package"])
-def test_a_run_and_a_package_are_explained_back_to_weights_and_data(run: Path, part: str):
+def test_a_run_and_a_package_are_explained_back_to_weights_and_data(stillhouse, run: Path, part: str):
     done = stillhouse("explain", str(run / part))
     assert done.returncode == 0, done.stderr
     for words in ("teacher", "boolq-passages", "load_teacher", "distill/", "licence"):
@@ -237,7 +250,7 @@ def test_every_loader_that_the_manifest_names_opens_its_variant(run: Path):
     assert seen == {"transformers", "optimum", "onnxruntime", "stillhouse"}
 
 
-def test_garbage_collection_keeps_what_runs_need(runs: Path):
+def test_garbage_collection_keeps_what_runs_need(stillhouse, runs: Path):
     done = stillhouse("gc", "--runs", str(runs), "--dry-run")
     assert done.returncode == 0
     for kind in ("probe_precision", "distill", "build_package"):

@@ -1,10 +1,7 @@
 """`stillhouse evaluate`: a model, or the variants of a package, scored by the same tasks."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +14,8 @@ TEACHER = ROOT / "tests" / "tiny_teacher"
 QUICK = ("--benchmarks", "piqa,arc_easy", "--behaviour", "none", "--limit", "12")
 
 
-def stillhouse(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "stillhouse.cli", *arguments]
-    return subprocess.run(line, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
-def scores(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def scores(stillhouse, run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Every variant of the tiny run's package."""
     folder = tmp_path_factory.mktemp("evaluate")
     arguments = ("evaluate", str(run / "package"), *QUICK, "--json", str(folder / "scores.json"))
@@ -44,7 +36,7 @@ def test_onnx_fp32_scores_as_torch_fp32_does(scores: dict):
     assert scores["onnx-fp32"]["capability"] == scores["torch-fp32"]["capability"]
 
 
-def test_a_model_is_scored_with_its_behaviour(tmp_path: Path):
+def test_a_model_is_scored_with_its_behaviour(stillhouse, tmp_path: Path):
     arguments = ("evaluate", str(TEACHER), "--benchmarks", "piqa", "--behaviour", "stereoset", "--limit", "8")
     done = stillhouse(*arguments, "--json", str(tmp_path / "scores.json"), "--runs", str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr[-3000:]

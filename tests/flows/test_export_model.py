@@ -1,10 +1,7 @@
 """`stillhouse export`: from a run's student, or from a model that exists, to a package in a folder of its own."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +12,6 @@ from stillhouse.cli import command
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "tests" / "tiny_teacher"
-
-
-def stillhouse(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "stillhouse.cli", *arguments]
-    return subprocess.run(line, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
 
 
 def small_recipe(folder: Path, **changes) -> Path:
@@ -50,7 +42,7 @@ def small_recipe(folder: Path, **changes) -> Path:
     return path
 
 
-def test_a_finished_run_is_exported_without_making_anything_anew(runs: Path, run: Path, tmp_path: Path):
+def test_a_finished_run_is_exported_without_making_anything_anew(stillhouse, runs: Path, run: Path, tmp_path: Path):
     target = tmp_path / "package"
     done = stillhouse("export", str(run), "--to", str(target))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -63,7 +55,7 @@ def test_a_finished_run_is_exported_without_making_anything_anew(runs: Path, run
     assert stillhouse("verify", str(target)).returncode == 0
 
 
-def test_a_run_is_exported_with_other_variants_and_that_one_again(runs: Path, run: Path, tmp_path: Path):
+def test_a_run_is_exported_with_other_variants_and_that_one_again(stillhouse, runs: Path, run: Path, tmp_path: Path):
     done = stillhouse("export", str(run), "--to", str(tmp_path / "package"), "--variants", "onnx-int4")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "gates on variants that are not made now are left out: variants.onnx-fp32.kl_to_fp32" in done.stderr
@@ -78,7 +70,7 @@ def test_a_run_is_exported_with_other_variants_and_that_one_again(runs: Path, ru
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(stillhouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny teacher itself, exported as it is."""
     folder = tmp_path_factory.mktemp("export")
     recipe = small_recipe(folder)
@@ -88,7 +80,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_that_exists_becomes_a_package(exported: Path):
+def test_a_model_that_exists_becomes_a_package(stillhouse, exported: Path):
     assert stillhouse("verify", str(exported / "package")).returncode == 0
     results = json.loads((exported / "package" / "results.json").read_text())
     assert set(results["models"]) == {"student"}
@@ -107,7 +99,7 @@ def test_the_kind_of_int8_is_chosen_on_validation_text_and_both_are_shown(export
     assert chosen == [min(candidates, key=lambda one: one["kl_to_fp32"])]
 
 
-def test_a_gate_blocks_an_export_and_leaves_the_target_alone(exported: Path, tmp_path: Path):
+def test_a_gate_blocks_an_export_and_leaves_the_target_alone(stillhouse, exported: Path, tmp_path: Path):
     gates = [{"figure": "models.student.bits_per_byte", "at_most": 0.0}]
     recipe = small_recipe(tmp_path, gates=gates)
     target = tmp_path / "package"
