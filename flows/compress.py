@@ -6,14 +6,17 @@ from typing import Any
 
 from prefect import flow
 
+from flows.asked import Preset, name_of_run, recipe_path
+from flows.attended import Outcome, attended, checked, outcome_of
 from flows.delivery import deliver, prepare_data, score_models
 from flows.preflight import prepare
-from flows.run_folder import RunFolder, carry_out
+from flows.run_folder import Asked, carry_out
 from flows.settings import SettingsOfStages
-from flows.work import Call, Made, Work, through_prefect
+from flows.work import Made, Work, through_prefect
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe import load_recipe
+from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from tasks.distill import distill
@@ -22,28 +25,35 @@ from tasks.fetch_student import load_student
 from tasks.prune import prune_layers
 
 
-@flow(name="compress", flow_run_name="compress-{recipe}", persist_result=False)
-def compress(recipe: str, runs: str = "runs") -> dict[str, Any]:
-    """Compress a teacher into a package, as a recipe says.
+@flow(name="compress", flow_run_name=name_of_run, persist_result=False)
+def compress(
+    preset: Preset = "demo", recipe: str | None = None, changes: Changes = NO_CHANGES, runs: str = "runs"
+) -> dict[str, Any]:
+    """Compress a teacher into a package that is ready to serve.
 
     Args:
-        recipe: Path of a recipe, as `recipes/demo.yaml`.
+        preset: A recipe that ships with Stillhouse: tiny takes minutes, demo twenty, the last one GPU and a day.
+        recipe: Path of a recipe of your own, on the worker's machine; it goes before the preset.
+        changes: What this run does otherwise than its recipe says.
         runs: Folder that holds all that runs make, the store included.
     """
-    folder = run_recipe(Path(recipe), Path(runs), through_prefect)
-    return {"verdict": folder.verdict, "run": str(folder.path)}
+    return attended(lambda: _in_flow(recipe_path(preset, recipe), changes, Path(runs)))
 
 
-def run_recipe(recipe_path: Path, runs: Path, call: Call) -> RunFolder:
-    """Run a recipe from preflight to the run's folder; `call` is the way to run a stage.
+def _in_flow(recipe: Path, changes: Changes, runs: Path) -> Outcome:
+    asked = checked(partial(check_recipe, recipe, changes, runs))
+    return outcome_of(carry_out(asked, through_prefect))
+
+
+def check_recipe(recipe: Path, changes: Changes, runs: Path) -> Asked:
+    """Do all of preflight.
 
     Raises:
-        InputError: If the recipe or what it names is wrong, before any stage starts.
+        InputError: If the recipe or what it names is wrong.
     """
-    recipe = load_recipe(recipe_path)
+    read = load_recipe(recipe, changes)
     store = Store(runs.resolve() / "store")
-    settings = prepare(recipe, recipe_path.resolve().parent, store)
-    return carry_out(partial(in_order, settings), recipe.name, store, call)
+    return Asked(partial(in_order, prepare(read, recipe.resolve().parent, store)), read.name, store)
 
 
 def in_order(settings: SettingsOfStages, work: Work) -> Made:

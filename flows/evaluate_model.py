@@ -1,15 +1,20 @@
 """A model or a package in, its scores out."""
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from prefect import flow
+from pydantic import Field
 
 from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import behaviour_settings
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.capability import capability_settings
+from flows.asked import Benchmark
+from flows.attended import Outcome, attended, checked
 from flows.preflight import decide_compute
 from flows.run_folder import new_folder, write_whole
 from flows.subjects import Subjects, find_subjects
@@ -18,7 +23,8 @@ from stillhouse.models.adopted import AdoptSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
-from stillhouse.recipe.evaluation import Behaviour, Evaluation
+from stillhouse.recipe.evaluation import BehaviourSuite, Evaluation
+from stillhouse.recipe.export import VariantName
 from stillhouse.recipe.recipe import validated
 from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
@@ -27,6 +33,7 @@ from tasks.adopt import adopt_variant
 from tasks.fetch_student import load_student
 from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
+from tasks.show_run import show_scores
 
 SCORES = "evaluation.json"
 Scores = dict[str, dict[str, Any]]
@@ -43,34 +50,62 @@ class EvaluationRequest(Conditions):
     """Benchmarks, behaviour, and how many documents of each."""
 
 
-@flow(name="evaluate", flow_run_name="evaluate-{request.model}", persist_result=False)
-def evaluate(request: EvaluationRequest, runs: str = "runs") -> dict[str, str]:
+@flow(name="evaluate", flow_run_name="evaluate-{model}", persist_result=False)
+def evaluate(
+    model: str,
+    variant: VariantName | None = None,
+    benchmarks: tuple[Benchmark, ...] = get_args(Benchmark),
+    documents: Annotated[int, Field(ge=2)] = 100,
+    behaviour: tuple[BehaviourSuite, ...] = get_args(BehaviourSuite),
+    device: str = "auto",
+    runs: str = "runs",
+) -> dict[str, Any]:
     """Score a model, or the variants of a package, on benchmarks and behaviour.
 
     Args:
-        request: What is scored, on what, and where.
+        model: A package, a run's folder, or a model: a hub id, a directory, a .gguf file, package:NAME.
+        variant: Only this variant of a package; all of them when left out.
+        benchmarks: What lm-eval asks.
+        documents: Of each benchmark, spread evenly over its file.
+        behaviour: What else is measured.
+        device: A torch device; auto takes a GPU where there is one.
         runs: Folder that holds all that runs make, the store included.
     """
-    return {"run": str(run_evaluation(request, Path(runs), through_prefect))}
+    return attended(lambda: _in_flow(request_of(model, variant, benchmarks, documents, behaviour, device), Path(runs)))
 
 
-def request_of(options: Any) -> EvaluationRequest:
-    """Turn the command line's options into a request.
+def _in_flow(request: EvaluationRequest, runs: Path) -> Outcome:
+    subjects = checked(partial(check_evaluation, request))
+    folder = run_evaluation(request, subjects, runs, through_prefect)
+    show_scores(json.loads((folder / SCORES).read_text(encoding="utf-8")))
+    return Outcome("Scored", f"{len(subjects)} scored, in {folder}", {"run": str(folder)})
+
+
+def request_of(
+    model: str,
+    variant: str | None,
+    benchmarks: Sequence[str] | None,
+    documents: int | None,
+    behaviour: Sequence[str] | None,
+    device: str,
+) -> EvaluationRequest:
+    """Turn what a form or a command line asks into a request; `None` stands for what is usual.
 
     Raises:
         InputError: If a value is not allowed.
     """
-    evaluation: dict[str, Any] = {"documents": options.limit, "benchmarks": options.benchmarks}
-    asked = {key: value for key, value in evaluation.items() if value is not None}
-    usual = Behaviour()
+    usual = Evaluation()
+    asked = usual.benchmarks if benchmarks is None else tuple(benchmarks)
     # Typing errors are put into what is scored without them.
-    with_typos = [name for name in usual.typo_benchmarks if name in asked.get("benchmarks", usual.typo_benchmarks)]
-    suites = usual.suites if options.behaviour is None else options.behaviour
-    if options.behaviour is None and not with_typos:
+    with_typos = tuple(name for name in usual.behaviour.typo_benchmarks if name in asked)
+    suites = usual.behaviour.suites if behaviour is None else tuple(behaviour)
+    if not with_typos and suites == usual.behaviour.suites:
         suites = tuple(suite for suite in suites if suite != "typos")
-    asked["behaviour"] = {"suites": suites, "typo_benchmarks": with_typos}
-    content = {"model": options.model, "variant": options.variant, "device": options.device, "evaluation": asked}
-    return validated(EvaluationRequest, content, "the command line")
+    told = {"suites": suites, "typo_benchmarks": with_typos}
+    number = usual.documents if documents is None else documents
+    evaluation = {"benchmarks": asked, "documents": number, "behaviour": told}
+    content = {"model": model, "variant": variant, "device": device, "evaluation": evaluation}
+    return validated(EvaluationRequest, content, "the request")
 
 
 def check_evaluation(request: EvaluationRequest) -> Subjects:
@@ -84,13 +119,8 @@ def check_evaluation(request: EvaluationRequest) -> Subjects:
     return find_subjects(request.model, request.variant)
 
 
-def run_evaluation(request: EvaluationRequest, runs: Path, call: Call) -> Path:
-    """Score from preflight to a run's folder with `evaluation.json`; `call` is the way to run a stage.
-
-    Raises:
-        InputError: If the request or what it names is wrong, before any stage starts.
-    """
-    subjects = check_evaluation(request)
+def run_evaluation(request: EvaluationRequest, subjects: Subjects, runs: Path, call: Call) -> Path:
+    """Score what `check_evaluation` found, into a run's folder with `evaluation.json`; `call` runs a stage."""
     store = Store(runs.resolve() / "store")
     compute, probe = decide_compute(request, store)
     with collect.held_off(store.root):

@@ -2,24 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
+from flows.attended import Outcome, attended, checked, outcome_of
 from flows.delivery import deliver, prepare_data, score_models
 from flows.finished_run import is_run, open_finished_run
 from flows.preflight import check_run_again, prepare_export
-from flows.run_folder import RunFolder, carry_out
+from flows.run_folder import Asked, RunFolder, carry_out
 from flows.settings import SettingsOfDelivery, SettingsOfExport
 from flows.work import Call, Made, Work, through_prefect
 from stillhouse import progress
 from stillhouse.errors import InputError
 from stillhouse.recipe import load_export_recipe
+from stillhouse.recipe.changes import gates_on
+from stillhouse.recipe.export import VariantName
 from stillhouse.recipe.recipe import Kind, validated
-from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Reference
 from stillhouse.store.fingerprint import PROJECT_ROOT
 from stillhouse.store.links import link_tree
@@ -29,7 +32,8 @@ from tasks.fetch_student import load_student
 RECIPE = PROJECT_ROOT / "recipes" / "export.yaml"
 
 
-class ExportRequest(Settings):
+@dataclass(frozen=True)
+class ExportRequest:
     """What is exported, how, and where the package goes."""
 
     source: str
@@ -42,28 +46,32 @@ class ExportRequest(Settings):
     """Instead of those that the recipe names."""
 
 
-@flow(name="export", flow_run_name="export-{request.source}", persist_result=False)
-def export(request: ExportRequest, runs: str = "runs") -> dict[str, str]:
+@flow(name="export", flow_run_name="export-{source}", persist_result=False)
+def export(
+    source: str,
+    to: str,
+    recipe: str | None = None,
+    variants: tuple[VariantName, ...] = (),
+    runs: str = "runs",
+) -> dict[str, Any]:
     """Make, measure, judge and package the variants of a model that exists.
 
     Args:
-        request: What is exported, how, and where the package goes.
+        source: The folder of a run, or a model: a hub id, a directory, a .gguf file or package:NAME.
+        to: Where the package goes: a folder that is not there yet, or is empty.
+        recipe: Path of a recipe of the export of a model; recipes/export.yaml when left out. A run has its own.
+        variants: Instead of those that the recipe names.
         runs: Folder that holds all that runs make, the store included.
     """
-    folder = run_export(request, Path(runs), through_prefect)
-    return {"verdict": folder.verdict, "run": str(folder.path)}
+    return attended(lambda: _in_flow(ExportRequest(source, to, recipe, variants), Path(runs)))
 
 
-@dataclass(frozen=True)
-class Export:
-    """An export that can work: what is done, in which store."""
-
-    order: Callable[[Work], Made]
-    name: str
-    store: Store
+def _in_flow(request: ExportRequest, runs: Path) -> Outcome:
+    asked = checked(partial(check_export, request, runs))
+    return outcome_of(run_export(asked, request, through_prefect))
 
 
-def check_export(request: ExportRequest, runs: Path) -> Export:
+def check_export(request: ExportRequest, runs: Path) -> Asked:
     """Refuse what cannot be exported, and find what is.
 
     Raises:
@@ -80,22 +88,21 @@ def check_export(request: ExportRequest, runs: Path) -> Export:
         recipe = _asked(run.recipe, request.variants)
         check_run_again(recipe, run.compute, store.folder(run.found["student"]), store)
         settings = SettingsOfDelivery(recipe, run.compute, (), run.probe)
-        return Export(partial(order_of_run, settings, run.found), recipe.name, store)
+        return Asked(partial(order_of_run, settings, run.found), recipe.name, store)
     store = Store(runs.resolve() / "store")
     recipe_path = RECIPE if request.recipe is None else Path(request.recipe)
     model = str(source.resolve()) if source.exists() else request.source
     told = _asked(load_export_recipe(recipe_path, {"model": model}), request.variants)
-    return Export(partial(order_of_model, prepare_export(told, recipe_path.resolve().parent, store)), told.name, store)
+    return Asked(partial(order_of_model, prepare_export(told, recipe_path.resolve().parent, store)), told.name, store)
 
 
-def run_export(request: ExportRequest, runs: Path, call: Call) -> RunFolder:
-    """Export from preflight to the package's folder; `call` is the way to run a stage.
+def run_export(asked: Asked, request: ExportRequest, call: Call) -> RunFolder:
+    """Export what `check_export` found good, to the package's folder; `call` is the way to run a stage.
 
     Raises:
-        InputError: If the request or what it names is wrong, before any stage starts.
+        InputError: If something came to lie where the package goes.
     """
-    asked = check_export(request, runs)
-    folder = carry_out(asked.order, asked.name, asked.store, call)
+    folder = carry_out(asked, call)
     if folder.verdict == "passed":
         _hand_over(folder.path / "package", Path(request.to).resolve())
     return folder
@@ -136,18 +143,13 @@ def _asked(recipe: Kind, variants: Sequence[str]) -> Kind:
         return recipe
     content = recipe.model_dump(mode="json")
     content["export"]["variants"] = list(variants)
-    left = [gate for gate in content["gates"] if not _concerns(gate["figure"], variants)]
+    kept = gates_on(content["gates"], tuple(variants))
+    left = [gate for gate in content["gates"] if gate not in kept]
     if left:
         names = ", ".join(gate["figure"] for gate in left)
         with progress.of_stage("export"):
             progress.step(f"gates on variants that are not made now are left out: {names}")
-    content["gates"] = [gate for gate in content["gates"] if gate not in left]
-    return validated(type(recipe), content, "--variants")
-
-
-def _concerns(figure: str, variants: Sequence[str]) -> bool:
-    room, name, *_ = figure.split(".")
-    return room != "variants" or name in (*variants, "torch-fp32")
+    return validated(type(recipe), content | {"gates": kept}, "--variants")
 
 
 def _refuse_target(target: Path) -> None:

@@ -38,19 +38,27 @@ class RunFolder:
         return replace(self, verdict="blocked" if made.package is None else "passed")
 
 
-def carry_out(order: Callable[[Work], Made], name: str, store: Store, call: Call) -> RunFolder:
-    """Plan an order of work, open its run's folder, do it, and fill the folder.
+@dataclass(frozen=True)
+class Asked:
+    """Work that passed preflight."""
 
-    Args:
-        order: Names stages in order.
-        name: Of the runs beside which this one lies, in the folder that holds the store.
-        store: Makes and remembers.
-        call: The way to run a stage.
-    """
-    with collect.held_off(store.root):
-        planned = order(Work(Planner(store.root), directly))
-        folder = RunFolder(new_folder(store.root.parent, name, planned.artifacts))
-    return folder.filled(store, order(Work(store, call)))
+    order: Callable[[Work], Made]
+    """Names stages in order."""
+    name: str
+    """Of the runs beside which this one lies, in the folder that holds the store."""
+    store: Store
+    """Makes and remembers."""
+
+    def planned(self) -> Made:
+        """Name every artifact; nothing is made."""
+        return self.order(Work(Planner(self.store.root), directly))
+
+
+def carry_out(asked: Asked, call: Call) -> RunFolder:
+    """Open a run's folder, do its work, and fill the folder; `call` is the way to run a stage."""
+    with collect.held_off(asked.store.root):
+        folder = RunFolder(new_folder(asked.store.root.parent, asked.name, asked.planned().artifacts))
+    return folder.filled(asked.store, asked.order(Work(asked.store, call)))
 
 
 def new_folder(runs: Path, name: str, planned: Sequence[Reference]) -> Path:

@@ -12,6 +12,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stillhouse.errors import InputError
 
@@ -28,6 +29,8 @@ def command(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     # Threads that spin while they wait take a busy machine's cores from those that work: 4x slower, measured.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # A flow that this process runs and that is killed is to be known as crashed: docs/operate.md.
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     # Libraries warn about what is none of a user's business; ours speak through progress and errors.
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     try:
@@ -117,20 +120,20 @@ def _names_or_none(text: str) -> tuple[str, ...]:
 
 
 def _run(recipe: Path, runs: Path) -> int:
-    from flows.compress import compress, run_recipe
-    from flows.preflight import check
-    from flows.run_folder import summary
-    from flows.server import server_is_configured
+    from flows.compress import check_recipe, compress
+    from flows.run_folder import carry_out, summary
+    from flows.server import is_usable
     from flows.work import directly
     from stillhouse import terminal
+    from stillhouse.recipe.changes import NO_CHANGES
 
     with terminal.shown():
-        if server_is_configured():
-            # Before the flow starts: a wrong recipe is the author's to mend, not a failed run for the server to keep.
-            check(recipe, runs)
-            verdict, path = compress(str(recipe), str(runs)).values()
+        # Before the flow starts: a wrong recipe is the author's to mend, not a failed run for the server to keep.
+        asked = check_recipe(recipe, NO_CHANGES, runs)
+        if is_usable():
+            verdict, path = compress(recipe=str(recipe), runs=str(runs)).values()
         else:
-            folder = run_recipe(recipe, runs, directly)
+            folder = carry_out(asked, directly)
             verdict, path = folder.verdict, str(folder.path)
     print(summary(Path(path)))
     return DONE if verdict == "passed" else BLOCKED
@@ -138,20 +141,29 @@ def _run(recipe: Path, runs: Path) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from flows.evaluate_model import SCORES, check_evaluation, evaluate, request_of, run_evaluation, table
-    from flows.server import server_is_configured
+    from flows.server import is_usable
     from flows.work import directly
     from stillhouse import terminal
 
-    request = request_of(options)
+    asked: dict[str, Any] = {
+        "model": options.model,
+        "variant": options.variant,
+        "benchmarks": options.benchmarks,
+        "documents": options.limit,
+        "behaviour": options.behaviour,
+        "device": options.device,
+    }
+    request = request_of(**asked)
     if options.json is not None:
         _refuse_unwritable(options.json)
     with terminal.shown():
-        if server_is_configured():
-            # As in `_run`: a wrong request is its author's to mend, not a failed run for the server to keep.
-            check_evaluation(request)
-            folder = Path(evaluate(request, str(options.runs))["run"])
+        # As in `_run`: a wrong request is its author's to mend, not a failed run for the server to keep.
+        subjects = check_evaluation(request)
+        if is_usable():
+            given = {name: value for name, value in asked.items() if value is not None}
+            folder = Path(evaluate(**given, runs=str(options.runs))["run"])
         else:
-            folder = run_evaluation(request, options.runs, directly)
+            folder = run_evaluation(request, subjects, options.runs, directly)
     text = (folder / SCORES).read_text(encoding="utf-8")
     if options.json is not None:
         options.json.write_text(text, encoding="utf-8")
@@ -166,19 +178,22 @@ def _refuse_unwritable(path: Path) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from flows.export_model import ExportRequest, check_export, export, run_export
     from flows.run_folder import summary
-    from flows.server import server_is_configured
+    from flows.server import is_usable
     from flows.work import directly
     from stillhouse import terminal
 
     request = ExportRequest(source=options.source, to=options.to, recipe=options.recipe, variants=options.variants)
     with terminal.shown():
-        if server_is_configured():
-            check_export(request, options.runs)
-            verdict, path = export(request, str(options.runs)).values()
+        asked = check_export(request, options.runs)
+        if is_usable():
+            told: dict[str, Any] = asdict(request)
+            verdict, path = export(**told, runs=str(options.runs)).values()
         else:
-            folder = run_export(request, options.runs, directly)
+            folder = run_export(asked, request, directly)
             verdict, path = folder.verdict, str(folder.path)
     print(summary(Path(path)))
     if verdict == "passed":

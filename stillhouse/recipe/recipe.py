@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.errors import InputError
+from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.settings import Settings
@@ -34,14 +35,21 @@ class ExportRecipe(Delivery):
     """The model that ships; in the tables it is the student."""
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, changes: Changes = NO_CHANGES) -> Recipe:
     """Read a recipe from YAML.
+
+    Args:
+        path: The file.
+        changes: What is done otherwise than the file says.
 
     Raises:
         InputError: If the file is missing, is not UTF-8 text, is not YAML, is not a mapping, or does not fit the
             schema; the message names the key.
     """
-    return validated(Recipe, _read_mapping(path), str(path))
+    content = _read_mapping(path)
+    if changes == NO_CHANGES:
+        return validated(Recipe, content, str(path))
+    return validated(Recipe, changes.applied(content), f"{path} with the changes that were asked")
 
 
 def load_export_recipe(path: Path, changes: dict[str, Any]) -> ExportRecipe:

@@ -262,18 +262,14 @@ def test_prefect_runs_the_same_orders_of_work(runs: Path, run: Path, tmp_path: P
     from prefect.testing.utilities import prefect_test_harness
 
     from flows.compress import compress
-    from flows.evaluate_model import EvaluationRequest, evaluate
-    from flows.export_model import ExportRequest, export
-    from stillhouse.recipe.evaluation import Behaviour, Evaluation
+    from flows.evaluate_model import evaluate
+    from flows.export_model import export
 
-    nothing = Behaviour(suites=(), typo_benchmarks=())
-    quick = Evaluation(benchmarks=("piqa",), documents=4, behaviour=nothing)
-    scored = EvaluationRequest(model=str(run), variant="onnx-int4", evaluation=quick)
     with prefect_test_harness(server_startup_timeout=120):
         states = [
-            compress(str(RECIPE), str(runs), return_state=True),
-            export(ExportRequest(source=str(run), to=str(tmp_path / "package")), str(runs), return_state=True),
-            evaluate(scored, str(runs), return_state=True),
+            compress(recipe=str(RECIPE), runs=str(runs), return_state=True),
+            export(source=str(run), to=str(tmp_path / "package"), runs=str(runs), return_state=True),
+            evaluate(str(run), "onnx-int4", ("piqa",), 4, (), runs=str(runs), return_state=True),
         ]
         assert all(state.is_completed() for state in states), states
         assert [state.result().get("verdict") for state in states] == ["passed", "passed", None]
@@ -281,4 +277,4 @@ def test_prefect_runs_the_same_orders_of_work(runs: Path, run: Path, tmp_path: P
             names = {task.name.rsplit("-", 1)[0] for task in client.read_task_runs(limit=200)}
             flows = {flow_run.name for flow_run in client.read_flow_runs()}
     assert {"Distil the student", "Judge the gates", "Build the package", "Take a package's variant"} <= names
-    assert flows == {f"compress-{RECIPE}", f"export-{run}", f"evaluate-{run}"}
+    assert flows == {"compress-tiny", f"export-{run}", f"evaluate-{run}"}

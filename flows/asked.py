@@ -1,0 +1,29 @@
+"""What a person asks for in a form: a recipe that ships or one of their own."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from prefect.runtime import flow_run
+
+from stillhouse.errors import InputError
+from stillhouse.store.fingerprint import PROJECT_ROOT
+
+Preset = Literal["demo", "tiny", "smollm2-1.7b-to-360m"]
+
+Benchmark = Literal["arc_easy", "piqa", "hellaswag", "boolq", "winogrande", "openbookqa"]
+
+
+def recipe_path(preset: Preset, recipe: str | None) -> Path:
+    """Where the recipe lies that was asked for; a path goes before the preset."""
+    if recipe:
+        return Path(recipe)
+    if preset not in get_args(Preset):
+        raise InputError(f"there is no preset {preset!r}; take one of {', '.join(get_args(Preset))}")
+    return PROJECT_ROOT / "recipes" / f"{preset}.yaml"
+
+
+def name_of_run() -> str:
+    """Name a flow run in the UI: the flow, and what it works on."""
+    asked = flow_run.parameters
+    subject = Path(asked["recipe"]).stem if asked.get("recipe") else asked.get("preset", "")
+    return f"{flow_run.flow_name}-{subject}"

@@ -1,0 +1,105 @@
+"""What every flow run has in common: it is watched while it works, says how it ended, and dies with its worker."""
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from prefect import State, task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from flows import server
+from flows.run_folder import RunFolder, summary
+from stillhouse.errors import InputError
+from tasks.show_progress import shown_in_ui
+from tasks.show_run import show_run
+
+Found = TypeVar("Found")
+
+_LOOK_SECONDS = 1.0
+"""How soon a flow notices that its worker is gone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a flow ended, in a word, in a line, and as what its caller is given."""
+
+    name: str
+    message: str
+    data: dict[str, Any]
+
+
+def attended(work: Callable[[], Outcome]) -> Any:
+    """Do a flow's work, and give the state it ends in: its message tells a person what came out, or what to do.
+
+    Prefect gives the flow's caller the state's data, or raises its error.
+    """
+    _die_with_worker()
+    try:
+        with shown_in_ui():
+            outcome = work()
+    except Exception as error:
+        if not isinstance(error, InputError):
+            get_run_logger().exception("The run stopped")
+        ended: State[Any] = Failed(message=first_line(error), data=error)
+    else:
+        ended = Completed(name=outcome.name, message=outcome.message, data=outcome.data)
+    # The work is done: its state should reach the server even if that is away just now.
+    server.wait_until_back()
+    return ended
+
+
+@task(name="Check what is asked", cache_policy=NO_CACHE, persist_result=False)
+def checked(look: Callable[[], Found]) -> Found:
+    """Do preflight as the first task of a flow, where a person sees it fail in seconds and reads why."""
+    return look()
+
+
+def outcome_of(folder: RunFolder) -> Outcome:
+    """Show a run's results in the UI, and say how it ended."""
+    show_run(folder.path)
+    data = {"verdict": folder.verdict, "run": str(folder.path)}
+    message = summary(folder.path).splitlines()[0]
+    name = "Packaged" if folder.verdict == "passed" else "Blocked"
+    return Outcome(name, f"{message}. Results in {folder.path}", data)
+
+
+def first_line(error: Exception) -> str:
+    """What happened and what to do, for a person who sees only this."""
+    said = str(error) or type(error).__name__
+    match error:
+        case InputError():
+            return said
+        case OSError(errno=errno.ENOSPC):
+            where = error.filename or "while a stage wrote"
+            return f"The disk is full ({where}). Free some space (`stillhouse gc` helps) and retry: {_KEPT}."
+        case MemoryError():
+            return f"Out of memory. Lower distillation.batch_rows or take a smaller student, and start again: {_KEPT}."
+    # torch's own class; this module does not import torch.
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"{said.splitlines()[0]} Lower distillation.batch_rows and start again: {_KEPT}."
+    return f"{type(error).__name__}: {said} Mend this and retry: {_KEPT}."
+
+
+_KEPT = "what is finished is kept"
+
+
+def _die_with_worker() -> None:
+    """A worker that was killed cannot stop its flows, and nobody else would: they would work on unseen."""
+    if "PREFECT__FLOW_RUN_ID" in os.environ:
+        threading.Thread(target=_watch, args=(os.getppid(),), name="worker-watch", daemon=True).start()
+
+
+def _watch(worker: int) -> None:
+    while os.getppid() == worker:
+        time.sleep(_LOOK_SECONDS)
+    with suppress(Exception):
+        server.mark_crashed(os.environ["PREFECT__FLOW_RUN_ID"], "The worker that ran this is gone. Retry: it goes on.")
+    # Children hold the other end of a pipe, and go with this process.
+    os._exit(1)
