@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny test check setup lock schemas
+.PHONY: demo tiny ui test check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 13 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
 
 tiny: setup  ## the same stages on a one-megabyte model (under 3 minutes)
 	$(BIN)/stillhouse run recipes/tiny.yaml
+
+PORT ?= 4200
+ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; Ctrl-C ends it
+	$(BIN)/stillhouse ui --port $(PORT)
 
 test: setup  ## what CI runs
 	$(BIN)/python -m pytest -q

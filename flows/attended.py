@@ -1,29 +1,24 @@
-"""What every flow run has in common: it is watched while it works, says how it ended, and dies with its worker."""
+"""What every flow run has in common: it is watched while it works, and says how it ended."""
 
 import errno
-import os
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows import server
 from flows.run_folder import RunFolder, summary
+from flows.watch import watched
 from stillhouse.errors import InputError
 from tasks.show_progress import shown_in_ui
 from tasks.show_run import show_run
 
 Found = TypeVar("Found")
-
-_LOOK_SECONDS = 1.0
-"""How soon a flow notices that its worker is gone."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +35,8 @@ def attended(work: Callable[[], Outcome]) -> Any:
 
     Prefect gives the flow's caller the state's data, or raises its error.
     """
-    _die_with_worker()
     try:
-        with shown_in_ui():
+        with watched(flow_run.id), shown_in_ui():
             outcome = work()
     except Exception as error:
         if not isinstance(error, InputError):
@@ -88,18 +82,3 @@ def first_line(error: Exception) -> str:
 
 
 _KEPT = "what is finished is kept"
-
-
-def _die_with_worker() -> None:
-    """A worker that was killed cannot stop its flows, and nobody else would: they would work on unseen."""
-    if "PREFECT__FLOW_RUN_ID" in os.environ:
-        threading.Thread(target=_watch, args=(os.getppid(),), name="worker-watch", daemon=True).start()
-
-
-def _watch(worker: int) -> None:
-    while os.getppid() == worker:
-        time.sleep(_LOOK_SECONDS)
-    with suppress(Exception):
-        server.mark_crashed(os.environ["PREFECT__FLOW_RUN_ID"], "The worker that ran this is gone. Retry: it goes on.")
-    # Children hold the other end of a pipe, and go with this process.
-    os._exit(1)

@@ -23,6 +23,7 @@ from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
+from stillhouse.recipe.changes import Changes
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.source import Source
@@ -113,6 +114,15 @@ def check(recipe_path: Path, runs: Path) -> str:
             f"disk      about {cost.disk_bytes / 1e9:.1f} GB of {there.disk_bytes / 1e9:.1f} GB free",
         ]
     )
+
+
+def cost(recipe_path: Path, changes: Changes, store: Store) -> Estimate:
+    """What a recipe costs, roughly.
+
+    Raises:
+        InputError: As `prepare`.
+    """
+    return _examine(load_recipe(recipe_path, changes), recipe_path.resolve().parent, store).cost
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 import os
 import time
+from typing import Any
 from uuid import UUID
 
 import httpx
+from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.logging import get_logger
 from prefect.settings import get_current_settings
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from stillhouse import progress
 
@@ -56,7 +58,23 @@ def wait_until_back() -> None:
         time.sleep(_ASK_SECONDS)
 
 
+def is_cancelling(flow_run_id: str) -> bool:
+    """Whether somebody asked for a flow run to be cancelled."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run_id)).state
+    return state is not None and state.is_cancelling()
+
+
+def mark_cancelled(flow_run_id: str, message: str) -> None:
+    """Tell the server that a flow run's cancellation is carried out."""
+    _set_state(flow_run_id, Cancelled(message=message))
+
+
 def mark_crashed(flow_run_id: str, message: str) -> None:
     """Tell the server that a flow run is no more."""
+    _set_state(flow_run_id, Crashed(message=message))
+
+
+def _set_state(flow_run_id: str, state: State[Any]) -> None:
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(UUID(flow_run_id), Crashed(message=message))
+        client.set_flow_run_state(UUID(flow_run_id), state)

@@ -32,12 +32,20 @@ class Planner(Store):
     """A store that names artifacts and makes none, so that a whole run can be planned."""
 
     def make(self, stage: Any, settings: Any, inputs: References) -> Reference:
-        """Name the artifact."""
-        return self.plan(stage, settings, inputs)
+        """Name the artifact.
+
+        Raises:
+            Unavailable: If this machine could not make it when it was last tried.
+        """
+        reference = self.plan(stage, settings, inputs)
+        reason = self.why_unavailable(reference)
+        if reason is not None and not self.has(reference):
+            raise Unavailable(reason)
+        return reference
 
     def facts(self, reference: Reference) -> dict[str, Any]:
-        """Nothing is known of an artifact before it is made."""
-        return {}
+        """What is known of an artifact that an earlier run made; nothing before it is made."""
+        return super().facts(reference) if self.has(reference) else {}
 
 
 @dataclass(frozen=True)

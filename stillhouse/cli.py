@@ -1,4 +1,4 @@
-"""The door: `stillhouse run | check | evaluate | export | explain | verify | gc`.
+"""The door: `stillhouse run | check | evaluate | export | ui | explain | verify | gc`.
 
 Commands import what they need when they run, so that help answers at once and `verify` works without torch.
 Exit codes: 0 done, 1 a package that is not what it says, 2 wrong input, 3 blocked by a gate.
@@ -43,6 +43,8 @@ def command(arguments: list[str]) -> int:
                 return _evaluate(options)
             case "export":
                 return _export(options)
+            case "ui":
+                return _ui(options)
             case "explain":
                 return _explain(options.folder)
             case "verify":
@@ -74,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--runs", type=Path, default=Path("runs"), help="holds all that runs make (default: runs)")
     _add_evaluate(commands.add_parser("evaluate", help="score a model, or each variant of a package, with lm-eval"))
     _add_export(commands.add_parser("export", help="variants and package of a model that exists (exit 3: blocked)"))
+    ui = commands.add_parser("ui", help="a Prefect server on loopback, its deployments and a worker, until Ctrl-C")
+    ui.add_argument("--port", type=int, default=4200, help="of the server (default: 4200)")
+    ui.add_argument("--home", type=Path, default=Path(".prefect"), help="database, logs (default: .prefect)")
+    ui.add_argument("--accelerators", type=int, default=1, help="stages that train or measure at once (default: 1)")
     explain = commands.add_parser("explain", help="say where a package or run comes from")
     explain.add_argument("folder", type=Path, help="a package or a run's folder")
     verify = commands.add_parser(
@@ -199,6 +205,12 @@ def _export(options: argparse.Namespace) -> int:
     if verdict == "passed":
         print(f"copied to  {options.to}")
     return DONE if verdict == "passed" else BLOCKED
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from flows.operate import operate
+
+    return operate(options.port, options.home, options.accelerators)
 
 
 def _check(recipe: Path, runs: Path) -> int:

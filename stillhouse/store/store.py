@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stillhouse import machine, progress
-from stillhouse.store import fingerprint, lock
+from stillhouse.errors import Unavailable
+from stillhouse.store import fingerprint, lock, unavailable
 from stillhouse.store.artifact import (
     FACTS,
     MANIFEST,
@@ -84,6 +85,13 @@ class Store:
                     self._run(stage, settings, inputs, reference)
         return reference
 
+    def why_unavailable(self, reference: Reference) -> str | None:
+        """Why this machine could not make an artifact when it was last tried; `None` where nothing is known."""
+        return unavailable.reason(self._unavailable_file(reference))
+
+    def _unavailable_file(self, reference: Reference) -> Path:
+        return self.root / reference.kind / f"{reference.key}.unavailable"
+
     def folder(self, reference: Reference) -> Path:
         """Where an artifact lies, or would lie."""
         return self.root / reference.kind / reference.key
@@ -148,7 +156,11 @@ class Store:
         with machine.in_use() as use:
             started = time.monotonic()
             machine.forget_peak_memory()
-            stage(settings, {name: self.folder(inner) for name, inner in inputs.items()}, folder)
+            try:
+                stage(settings, {name: self.folder(inner) for name, inner in inputs.items()}, folder)
+            except Unavailable as error:
+                unavailable.note(self._unavailable_file(reference), str(error))
+                raise
             peak_memory_bytes = max(machine.peak_memory_bytes(), use.child_peak_memory_bytes)
             seconds = round(time.monotonic() - started - use.waited_seconds, 3)
         shutil.rmtree(folder / WORK, ignore_errors=True)
