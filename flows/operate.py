@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +18,7 @@ from stillhouse.store.fingerprint import PROJECT_ROOT
 _START_SECONDS = 120.0
 """How long a server may take to answer; a new database on a busy machine takes a quarter of it."""
 _END_SECONDS = 20.0
-"""How long a process may take to end before it is killed."""
+"""How long a process, and those that it started, may take to end before they are killed."""
 _GREETING = """
 The UI        {address}
 Elsewhere     export PREFECT_API_URL={address}/api    (then `stillhouse run` shows there too)
@@ -112,12 +112,25 @@ def _running(home: Path, environment: dict[str, str], name: str, *arguments: str
 
 
 def _end(process: Process) -> None:
+    """End a process and whatever it started: first as it wishes, and after a while at once."""
     process.terminate()
+    ends = time.monotonic() + _END_SECONDS
+    while process.poll() is None or _group_lives(process.pid):
+        if time.monotonic() > ends:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.1)
+    process.wait()
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a flow that a worker started still works, and tells the server how it ends."""
     try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _wait_for(served: Process, api: str, home: Path) -> None:

@@ -24,6 +24,7 @@ from stillhouse.errors import InputError, Unavailable
 
 _ROOT = Path(__file__).resolve().parents[1]
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_running: set[subprocess.Popen[str]] = set()
 
 
 class ChildError(RuntimeError):
@@ -51,6 +52,7 @@ def run(function: str, payload: dict[str, Any], *, threads: int | None = None) -
             text=True,
             env=_environment(threads),
         )
+        _running.add(process)
         try:
             assert process.stdin is not None and process.stdout is not None
             answer = _talk(process.stdin, process.stdout, payload)
@@ -61,7 +63,14 @@ def run(function: str, payload: dict[str, Any], *, threads: int | None = None) -
         finally:
             process.kill()
             process.wait()
+            _running.discard(process)
     return _result(function, answer)
+
+
+def end_all() -> None:
+    """End every process that some thread of this one waits for; each of those threads gets a `ChildError`."""
+    for process in list(_running):
+        process.kill()
 
 
 def _environment(threads: int | None) -> dict[str, str]:
@@ -82,7 +91,9 @@ def _talk(stdin: IO[str], stdout: IO[str], payload: dict[str, Any]) -> dict[str,
         if "progress" not in message:
             return message
         said = message["progress"]
-        progress.step(said["note"], said["done"], said["total"], said["figures"])
+        # A child that runs whole stages says which; its parent's stage is the child.
+        note = f"{said['stage']}: {said['note']}" if said["stage"] else said["note"]
+        progress.step(note, said["done"], said["total"], said["figures"])
     return None
 
 

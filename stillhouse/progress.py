@@ -32,12 +32,24 @@ _stage: ContextVar[str] = ContextVar("stage", default="")
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send every `step` inside the block to `listener`."""
-    token = _listener.set(listener)
+    """Send every `step` inside the block to `listener`, and to whoever listened before."""
+    before = _listener.get()
+
+    def both(said: Progress) -> None:
+        if before is not None:
+            before(said)
+        listener(said)
+
+    token = _listener.set(both)
     try:
         yield
     finally:
         _listener.reset(token)
+
+
+def is_heard() -> bool:
+    """Whether anybody listens."""
+    return _listener.get() is not None
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from stillhouse.progress import Listener, Progress
 
 _PLAIN_SECONDS = 10.0
 """A log gets at most one line of a stage in this time, besides its start and its end."""
+_ENDS = ("done", "found in the store")
+"""What the store says last of a stage; of one in another process, behind its name."""
 
 
 @contextmanager
@@ -44,16 +46,20 @@ class PlainLines:
     """One line at a stage's start and end, at whatever it begins to do, and now and then between."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
-        self._said = time.monotonic()
+        # Runs of a sweep work side by side, each as a stage of its own.
+        self._paces: dict[str, Pace] = {}
+        self._said: dict[str, float] = {}
 
     def __call__(self, step: Progress) -> None:
-        """Print the step, unless the last line is too young."""
+        """Print the step, unless the stage's last line is too young."""
         now = time.monotonic()
-        new, seconds, first = self._pace.since(step, now)
+        new, seconds, first = self._paces.setdefault(step.stage, Pace()).since(step, now)
         ends = step.total > 0 and step.done >= step.total
-        if new or ends or now - self._said >= _PLAIN_SECONDS:
-            self._said = now
+        if step.note.endswith(_ENDS):
+            # The next stage of this name is another one.
+            del self._paces[step.stage]
+        if new or ends or now - self._said.get(step.stage, now) >= _PLAIN_SECONDS:
+            self._said[step.stage] = now
             print(f"{step.stage}: {describe(step, seconds, first)}", file=sys.stderr, flush=True)
 
 
@@ -91,7 +97,7 @@ def _live() -> Iterator[Listener]:
             _, seconds, first = pace.since(step, time.monotonic())
             line = describe(step, seconds, first)
             status.update(f"[bold]{step.stage}[/bold]  {line}")
-            if step.note in ("done", "found in the store"):
+            if step.note.endswith(_ENDS):
                 console.print(f"[green]✓[/green] [bold]{step.stage}[/bold]  {line}", highlight=False)
 
         yield listen

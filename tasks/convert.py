@@ -7,9 +7,10 @@ from export.onnx.export import ExportOnnxSettings
 from export.onnx.export import export_onnx as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.run_names import naming
 
 
-@task(name="Export to ONNX", cache_policy=NO_CACHE, persist_result=False)
+@task(name="Export to ONNX", task_run_name=naming(stage), cache_policy=NO_CACHE, persist_result=False)
 def export_onnx(store: Store, settings: ExportOnnxSettings, inputs: References) -> Reference:
     """Write the student as ONNX with a KV cache."""
     return store.make(stage, settings, inputs)

@@ -8,10 +8,12 @@ from stillhouse.models.teacher import load_teacher as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
 from tasks.retries import can_help
+from tasks.run_names import naming
 
 
 @task(
     name="Fetch the teacher",
+    task_run_name=naming(stage),
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=can_help,

@@ -1,4 +1,4 @@
-"""Fetch a model that exists, as a Prefect task."""
+"""Fetch a model, as a Prefect task."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -8,10 +8,12 @@ from stillhouse.models.teacher import load_student as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
 from tasks.retries import can_help
+from tasks.run_names import naming
 
 
 @task(
-    name="Fetch a model that exists",
+    name="Fetch a model",
+    task_run_name=naming(stage),
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=can_help,

@@ -7,9 +7,10 @@ from export.quantization.bnb import QuantizeBnbSettings
 from export.quantization.bnb import quantize_bnb as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.run_names import naming
 
 
-@task(name="Quantize with bitsandbytes", cache_policy=NO_CACHE, persist_result=False)
+@task(name="Quantize with bitsandbytes", task_run_name=naming(stage), cache_policy=NO_CACHE, persist_result=False)
 def quantize_bnb(store: Store, settings: QuantizeBnbSettings, inputs: References) -> Reference:
     """Write the student with the weights that bitsandbytes makes of it."""
     return store.make(stage, settings, inputs)

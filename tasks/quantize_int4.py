@@ -1,4 +1,4 @@
-"""Quantize to 4 bit, as a Prefect task."""
+"""Quantize ONNX to 4 bits, as a Prefect task."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -7,9 +7,10 @@ from export.quantization.int4 import QuantizeInt4Settings
 from export.quantization.int4 import quantize_int4 as stage
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.run_names import naming
 
 
-@task(name="Quantize to 4 bit", cache_policy=NO_CACHE, persist_result=False)
+@task(name="Quantize ONNX to 4 bits", task_run_name=naming(stage), cache_policy=NO_CACHE, persist_result=False)
 def quantize_int4(store: Store, settings: QuantizeInt4Settings, inputs: References) -> Reference:
     """Write the ONNX model with 4-bit weights."""
     return store.make(stage, settings, inputs)

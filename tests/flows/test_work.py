@@ -5,9 +5,11 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+from prefect import task
+from pydantic import BaseModel
 
 from flows import delivery
-from flows.work import Work
+from flows.work import Planner, Work, directly
 from stillhouse.errors import Unavailable
 from stillhouse.recipe.export import VariantName
 from stillhouse.store.artifact import Reference
@@ -68,3 +70,25 @@ def test_a_variant_that_cannot_be_run_is_a_row_with_its_reason(broken, tmp_path)
     measured = delivery.measure_variants(SimpleNamespace(parity=None, efficiency=None), work, variants, DATASET)
     assert set(measured) == {"variant_torch-fp32", "parity_torch-fp32", "efficiency_torch-fp32"}
     assert work.absent == {"bnb-nf4": "this processor has none"}
+
+
+def test_a_plan_names_what_a_run_will_name_where_a_variant_cannot_be_made(tmp_path):
+    """Results list the absent with their reason, so a plan without it would be of another run."""
+
+    @task
+    def quantize(store: Store, settings: Nothing, inputs) -> Reference:
+        return store.make(refuse, settings, inputs)
+
+    store = Store(tmp_path)
+    run, plan = Work(store, directly), Work(Planner(tmp_path), directly)
+    for work in (run, plan):
+        assert work.attempt(["bnb-nf4"], quantize, Nothing(), {}) is None
+    assert plan.absent == run.absent == {"bnb-nf4": WHY}
+
+
+class Nothing(BaseModel):
+    pass
+
+
+def refuse(settings: Nothing, inputs, folder: Path) -> None:
+    raise Unavailable(WHY)

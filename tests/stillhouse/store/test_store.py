@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from stillhouse import machine
+from stillhouse.errors import Unavailable
 from stillhouse.store.artifact import Reference, read_manifest
 from stillhouse.store.store import Store
 
@@ -48,6 +50,10 @@ def fail_once(settings: Word, inputs, folder: Path) -> None:
     (folder / "whole.txt").write_text((work / "half").read_text())
 
 
+def refuse(settings: Nothing, inputs, folder: Path) -> None:
+    raise Unavailable("this processor has none")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     calls.clear()
@@ -78,6 +84,18 @@ def test_a_run_is_planned_without_making_anything(store: Store):
     loud = store.plan(shout, Nothing(), {"word": word})
     assert calls == [] and not store.root.exists()
     assert (word, loud) == two_stages(store)
+
+
+def test_what_a_machine_could_not_make_is_known_to_a_plan_on_this_machine_only(store: Store, monkeypatch):
+    reference = store.plan(refuse, Nothing(), {})
+    assert store.why_unavailable(reference) is None
+    for _ in range(2):
+        # It is tried again each time: a reason is no result.
+        with pytest.raises(Unavailable):
+            store.make(refuse, Nothing(), {})
+    assert Store(store.root).why_unavailable(reference) == "this processor has none"
+    monkeypatch.setattr(machine, "hardware", lambda: {"processor": "another"})
+    assert store.why_unavailable(reference) is None
 
 
 def test_the_manifest_says_what_was_read_and_what_came_out(store: Store):
