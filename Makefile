@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny ui test check setup lock schemas
+.PHONY: demo tiny ui test browser check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 20 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -18,8 +18,14 @@ PORT ?= 4200
 ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; Ctrl-C ends it
 	$(BIN)/stillhouse ui --port $(PORT)
 
-test: setup  ## what CI runs
+test: setup browser  ## what CI runs
 	$(BIN)/python -m pytest -q
+
+browser:  ## Chromium, for the tests that use the UI; where it cannot be installed they are skipped
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	(apt-get install -y chromium || (apt-get update && apt-get install -y chromium)) >/dev/null 2>&1 || \
+	echo 'no Chromium, so the tests in a browser are skipped; on Debian: apt-get install chromium'
 
 check: setup  ## style and types
 	$(BIN)/ruff check .
@@ -33,7 +39,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch by itself first: pip then takes the build that is at hand instead of comparing every other.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[compress,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[compress,dask,dev]'
 	$(BIN)/python -m stillhouse.data.archives
 	touch $@
 

@@ -25,5 +25,7 @@ def recipe_path(preset: Preset, recipe: str | None) -> Path:
 def name_of_run() -> str:
     """Name a flow run in the UI: the flow, and what it works on."""
     asked = flow_run.parameters
-    subject = Path(asked["recipe"]).stem if asked.get("recipe") else asked.get("preset", "")
-    return f"{flow_run.flow_name}-{subject}"
+    for subject in (asked.get("model"), asked.get("source"), asked.get("recipe")):
+        if subject:
+            return f"{flow_run.flow_name}-{Path(subject).name.removesuffix('.yaml')}"
+    return f"{flow_run.flow_name}-{asked.get('preset', '')}"

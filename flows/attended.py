@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 from prefect import State, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import server
 from flows.run_folder import RunFolder, summary
-from flows.watch import watched
+from flows.watch import Watch, watched
 from stillhouse.errors import InputError
 from tasks.show_progress import shown_in_ui
 from tasks.show_run import show_run
@@ -35,28 +36,49 @@ def attended(work: Callable[[], Outcome]) -> Any:
 
     Prefect gives the flow's caller the state's data, or raises its error.
     """
+    watch: Watch | None = None
     try:
-        with watched(flow_run.id), shown_in_ui():
+        with watched(flow_run.id) as watch:
+            ended = _end_of(work)
+            # The work is done: its state should reach the server even if that is away just now.
+            server.wait_until_back()
+            return ended
+    except TerminationSignal:
+        if watch is None or not watch.is_cancelled:
+            raise
+        return Cancelled(message=server.CANCELLED)
+
+
+def _end_of(work: Callable[[], Outcome]) -> State[Any]:
+    try:
+        with shown_in_ui():
             outcome = work()
     except Exception as error:
         if not isinstance(error, InputError):
             get_run_logger().exception("The run stopped")
-        ended: State[Any] = Failed(message=first_line(error), data=error)
-    else:
-        ended = Completed(name=outcome.name, message=outcome.message, data=outcome.data)
-    # The work is done: its state should reach the server even if that is away just now.
-    server.wait_until_back()
-    return ended
+        return Failed(message=first_line(error), data=error)
+    return Completed(name=outcome.name, message=outcome.message, data=outcome.data)
 
 
-@task(name="Check what is asked", cache_policy=NO_CACHE, persist_result=False)
 def checked(look: Callable[[], Found]) -> Found:
     """Do preflight as the first task of a flow, where a person sees it fail in seconds and reads why."""
-    return look()
+    return _check(look, return_state=True).result()
+
+
+@task(name="Check what is asked", task_run_name="Check what is asked", cache_policy=NO_CACHE, persist_result=False)
+def _check(look: Callable[[], Found]) -> Any:
+    try:
+        return look()
+    except InputError as error:
+        # What a person reads first of a failed run; raised, these words would stand in the middle of tracebacks.
+        get_run_logger().error(str(error))
+        return Failed(message=str(error), data=error)
 
 
 def outcome_of(folder: RunFolder) -> Outcome:
     """Show a run's results in the UI, and say how it ended."""
+    # The report is worth waiting for: a server that is away just now would never show it.
+    server.wait_until_back()
     show_run(folder.path)
     data = {"verdict": folder.verdict, "run": str(folder.path)}
     message = summary(folder.path).splitlines()[0]

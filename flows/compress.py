@@ -27,15 +27,16 @@ from tasks.prune import prune_layers
 
 @flow(name="compress", flow_run_name=name_of_run, persist_result=False)
 def compress(
-    preset: Preset = "demo", recipe: str | None = None, changes: Changes = NO_CHANGES, runs: str = "runs"
+    preset: Preset = "demo", recipe: str = "", changes: Changes = NO_CHANGES, runs: str = "runs"
 ) -> dict[str, Any]:
     """Compress a teacher into a package that is ready to serve.
 
     Args:
-        preset: A recipe that ships with Stillhouse: tiny takes minutes, demo twenty, the last one GPU and a day.
-        recipe: Path of a recipe of your own, on the worker's machine; it goes before the preset.
-        changes: What this run does otherwise than its recipe says.
-        runs: Folder that holds all that runs make, the store included.
+        preset: A recipe that ships with Stillhouse. tiny: three minutes, for a first look. demo: twenty minutes
+            on two cores. smollm2-1.7b-to-360m: needs a model hub and a GPU.
+        recipe: Path of a recipe of your own, on the worker's machine, instead of a preset.
+        changes: What this run does otherwise than its recipe says. What is left empty stays as the recipe has it.
+        runs: Folder on the worker's machine that holds all that runs make, the store included.
     """
     return attended(lambda: _in_flow(recipe_path(preset, recipe), changes, Path(runs)))
 
@@ -45,15 +46,25 @@ def _in_flow(recipe: Path, changes: Changes, runs: Path) -> Outcome:
     return outcome_of(carry_out(asked, through_prefect))
 
 
-def check_recipe(recipe: Path, changes: Changes, runs: Path) -> Asked:
+def check_recipe(recipe: Path, changes: Changes, runs: Path, *, threads: int | None = None, at_once: int = 1) -> Asked:
     """Do all of preflight.
+
+    Args:
+        recipe: Path of the recipe.
+        changes: What is done otherwise than it says.
+        runs: Folder that holds all that runs make.
+        threads: Of a recipe that leaves them open; left out, the cores that this process may use.
+        at_once: Runs like this one that work beside it on this machine.
 
     Raises:
         InputError: If the recipe or what it names is wrong.
     """
     read = load_recipe(recipe, changes)
+    if threads is not None and read.threads == "auto":
+        read = read.model_copy(update={"threads": threads})
     store = Store(runs.resolve() / "store")
-    return Asked(partial(in_order, prepare(read, recipe.resolve().parent, store)), read.name, store)
+    settings = prepare(read, recipe.resolve().parent, store, at_once=at_once)
+    return Asked(partial(in_order, settings), read.name, store)
 
 
 def in_order(settings: SettingsOfStages, work: Work) -> Made:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from prefect import flow
 from pydantic import Field
@@ -13,7 +13,8 @@ from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import behaviour_settings
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.capability import capability_settings
-from flows.asked import Benchmark
+from flows import server
+from flows.asked import Benchmark, name_of_run
 from flows.attended import Outcome, attended, checked
 from flows.preflight import decide_compute
 from flows.run_folder import new_folder, write_whole
@@ -50,10 +51,10 @@ class EvaluationRequest(Conditions):
     """Benchmarks, behaviour, and how many documents of each."""
 
 
-@flow(name="evaluate", flow_run_name="evaluate-{model}", persist_result=False)
+@flow(name="evaluate", flow_run_name=name_of_run, persist_result=False)
 def evaluate(
     model: str,
-    variant: VariantName | None = None,
+    variant: Literal["all", VariantName] = "all",
     benchmarks: tuple[Benchmark, ...] = get_args(Benchmark),
     documents: Annotated[int, Field(ge=2)] = 100,
     behaviour: tuple[BehaviourSuite, ...] = get_args(BehaviourSuite),
@@ -64,19 +65,21 @@ def evaluate(
 
     Args:
         model: A package, a run's folder, or a model: a hub id, a directory, a .gguf file, package:NAME.
-        variant: Only this variant of a package; all of them when left out.
-        benchmarks: What lm-eval asks.
-        documents: Of each benchmark, spread evenly over its file.
-        behaviour: What else is measured.
+        variant: Which one of a package; a model has none.
+        benchmarks: Questions with answers to choose from, asked by lm-eval.
+        documents: How many questions of each benchmark, spread evenly over its file.
+        behaviour: stereoset: bias. typos: what misspelling costs. generations: do answers end, do they repeat.
         device: A torch device; auto takes a GPU where there is one.
-        runs: Folder that holds all that runs make, the store included.
+        runs: Folder on the worker's machine that holds all that runs make, the store included.
     """
-    return attended(lambda: _in_flow(request_of(model, variant, benchmarks, documents, behaviour, device), Path(runs)))
+    asked = (model, None if variant == "all" else variant, benchmarks, documents, behaviour, device)
+    return attended(lambda: _in_flow(request_of(*asked), Path(runs)))
 
 
 def _in_flow(request: EvaluationRequest, runs: Path) -> Outcome:
     subjects = checked(partial(check_evaluation, request))
     folder = run_evaluation(request, subjects, runs, through_prefect)
+    server.wait_until_back()
     show_scores(json.loads((folder / SCORES).read_text(encoding="utf-8")))
     return Outcome("Scored", f"{len(subjects)} scored, in {folder}", {"run": str(folder)})
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.asked import name_of_run
 from flows.attended import Outcome, attended, checked, outcome_of
 from flows.delivery import deliver, prepare_data, score_models
 from flows.finished_run import is_run, open_finished_run
@@ -46,11 +47,11 @@ class ExportRequest:
     """Instead of those that the recipe names."""
 
 
-@flow(name="export", flow_run_name="export-{source}", persist_result=False)
+@flow(name="export", flow_run_name=name_of_run, persist_result=False)
 def export(
     source: str,
     to: str,
-    recipe: str | None = None,
+    recipe: str = "",
     variants: tuple[VariantName, ...] = (),
     runs: str = "runs",
 ) -> dict[str, Any]:
@@ -59,11 +60,11 @@ def export(
     Args:
         source: The folder of a run, or a model: a hub id, a directory, a .gguf file or package:NAME.
         to: Where the package goes: a folder that is not there yet, or is empty.
-        recipe: Path of a recipe of the export of a model; recipes/export.yaml when left out. A run has its own.
-        variants: Instead of those that the recipe names.
-        runs: Folder that holds all that runs make, the store included.
+        recipe: Path of a recipe for the export of a model; empty for recipes/export.yaml. A run has its own.
+        variants: Forms to make. Empty: those of the recipe. torch-fp32 is always made, to compare with.
+        runs: Folder on the worker's machine that holds all that runs make, the store included.
     """
-    return attended(lambda: _in_flow(ExportRequest(source, to, recipe, variants), Path(runs)))
+    return attended(lambda: _in_flow(ExportRequest(source, to, recipe or None, variants), Path(runs)))
 
 
 def _in_flow(request: ExportRequest, runs: Path) -> Outcome:

@@ -11,19 +11,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.states import Crashed
+
 from flows import server
 from stillhouse.errors import InputError
 from stillhouse.store.fingerprint import PROJECT_ROOT
 
 _START_SECONDS = 120.0
 """How long a server may take to answer; a new database on a busy machine takes a quarter of it."""
-_END_SECONDS = 20.0
-"""How long a process, and those that it started, may take to end before they are killed."""
+_END_SECONDS = 45.0
+"""How long a process may take to end before it is killed; a worker grants its flows 30 of them."""
 _GREETING = """
 The UI        {address}
 Elsewhere     export PREFECT_API_URL={address}/api    (then `stillhouse run` shows there too)
 Logs          {home}/server.log and worker.log
 Ctrl-C ends the server, the worker and the runs that it works on; what they finished is kept."""
+_ENDED = "It ended with `stillhouse ui`. Retry: it goes on from what is finished."
+_NOT_OVER = FlowRunFilter(
+    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING]))
+)
 Process = subprocess.Popen[bytes]
 
 
@@ -44,18 +54,23 @@ def operate(port: int, home: Path, accelerators: int) -> int:
     _refuse_taken(port)
     home.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, **_settings(home.resolve(), f"{address}/api")}
+    environment = {**os.environ, **settings(home.resolve(), f"{address}/api")}
     with _stopped_by_signal(), _running(home, environment, "server", "server", "start", "--port", str(port)) as served:
         _wait_for(served, f"{address}/api", home)
+        _settle(f"{address}/api")
         _call(environment, sys.executable, "-m", "flows.set_up_server", "--accelerators", str(accelerators))
-        _call(environment, *_prefect("deploy", "--all"))
+        _call(environment, sys.executable, "-m", "prefect", "deploy", "--all")
         worker = ("worker", "start", "--pool", "stillhouse", "--name", f"worker-{socket.gethostname()}")
-        with _running(home, environment, "worker", *worker) as working:
-            print(_GREETING.format(address=address, home=home), flush=True)
-            return _wait(served, working, home)
+        try:
+            with _running(home, environment, "worker", *worker) as working:
+                print(_GREETING.format(address=address, home=home), flush=True)
+                return _wait(served, working, home)
+        finally:
+            _settle(f"{address}/api")
 
 
-def _settings(home: Path, api: str) -> dict[str, str]:
+def settings(home: Path, api: str) -> dict[str, str]:
+    """Of a server on this machine, its worker, and what they run."""
     return {
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": api,
@@ -67,6 +82,12 @@ def _settings(home: Path, api: str) -> dict[str, str]:
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         # Runs of the worker take it from the deployment; this is for what is started in another way.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # Who holds an accelerator outlives a restart: in memory, the slot of before would stay taken for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        # So does which run owes a heartbeat: a run that died with the machine is known as crashed a day later too.
+        "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
     }
 
 
@@ -82,10 +103,6 @@ def _refuse_taken(port: int) -> None:
             ) from None
 
 
-def _prefect(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "prefect", *arguments)
-
-
 def _call(environment: dict[str, str], *command: str) -> None:
     done = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -94,13 +111,16 @@ def _call(environment: dict[str, str], *command: str) -> None:
 
 @contextmanager
 def _running(home: Path, environment: dict[str, str], name: str, *arguments: str) -> Iterator[Process]:
-    """A process of Prefect in a group of its own, so that Ctrl-C reaches it through us and in order."""
+    """A process of Prefect in a group of its own, so that Ctrl-C reaches it through us and in order.
+
+    It holds a pipe to us, and ends when that closes: after kill -9 nobody else could end it.
+    """
     with open(home / f"{name}.log", "ab") as log:
         process = subprocess.Popen(
-            _prefect(*arguments),
+            (sys.executable, "-m", "flows.tethered", *arguments),
             cwd=PROJECT_ROOT,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -112,24 +132,34 @@ def _running(home: Path, environment: dict[str, str], name: str, *arguments: str
 
 
 def _end(process: Process) -> None:
-    """End a process and whatever it started: first as it wishes, and after a while at once."""
+    """End a process, and with it what it started: first as it wishes, and after a while at once."""
     process.terminate()
-    ends = time.monotonic() + _END_SECONDS
-    while process.poll() is None or _group_lives(process.pid):
-        if time.monotonic() > ends:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.1)
-    process.wait()
-
-
-def _group_lives(group: int) -> bool:
-    """Whether a flow that a worker started still works, and tells the server how it ends."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _settle(api: str) -> None:
+    """Say of runs of a worker on this machine that are no more that they crashed: a worker that ends does not."""
+    # A server that does not answer hears it from its automation, when it is back.
+    with suppress(httpx.HTTPError), SyncPrefectClient(api) as client:
+        for run in client.read_flow_runs(flow_run_filter=_NOT_OVER):
+            if run.infrastructure_pid and not _lives(run.infrastructure_pid):
+                client.set_flow_run_state(run.id, Crashed(message=_ENDED))
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
         return False
+    except PermissionError:
+        return True
     return True
 
 

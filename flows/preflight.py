@@ -35,18 +35,19 @@ from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
 
 
-def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
+def prepare(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> SettingsOfStages:
     """Refuse what cannot work, and give the settings of every stage.
 
     Args:
         recipe: A recipe that fits the schema.
         base: Folder that its relative paths start from.
         store: Where the answer of the precision probe is remembered.
+        at_once: Runs like this one that need their memory and disk at once.
 
     Raises:
         InputError: Naming what was seen, what is allowed and what to do.
     """
-    return _examine(recipe, base, store).settings
+    return _examine(recipe, base, store, at_once).settings
 
 
 def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOfExport:
@@ -136,7 +137,7 @@ class _Examined:
     there: Room
 
 
-def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
+def _examine(recipe: Recipe, base: Path, store: Store, at_once: int = 1) -> _Examined:
     _check_measures(recipe)
     teacher = resolve_model(
         recipe.teacher.source,
@@ -155,7 +156,9 @@ def _examine(recipe: Recipe, base: Path, store: Store) -> _Examined:
     cost = estimate(recipe, shape, student_shape, speed)
     there = room(compute.device, store.root)
     advice = "lower distillation.batch_rows, or take a smaller student"
-    _refuse_too_little(Room(cost.memory_bytes, cost.disk_bytes), there, advice)
+    if at_once > 1:
+        advice = f"let fewer than {at_once} runs work at once"
+    _refuse_too_little(Room(at_once * cost.memory_bytes, at_once * cost.disk_bytes), there, advice)
     return _Examined(settings, shape, student_shape, cost, there)
 
 

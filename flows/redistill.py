@@ -21,7 +21,7 @@ from stillhouse.recipe.changes import NO_CHANGES, Changes
 @flow(name="redistill", flow_run_name=name_of_run, persist_result=False)
 def redistill(
     preset: Preset = "demo",
-    recipe: str | None = None,
+    recipe: str = "",
     changes: Changes = NO_CHANGES,
     at_most_hours: Annotated[float, Field(gt=0)] = 12.0,
     at_most_tokens: Annotated[int, Field(gt=0)] = 10_000_000,
@@ -31,11 +31,11 @@ def redistill(
 
     Args:
         preset: A recipe that ships with Stillhouse.
-        recipe: Path of a recipe of your own, on the worker's machine; it goes before the preset.
-        changes: What this run does otherwise than its recipe says.
-        at_most_hours: The run is stopped then; the next one goes on from its last checkpoint.
+        recipe: Path of a recipe of your own, on the worker's machine, instead of a preset.
+        changes: What this run does otherwise than its recipe says. What is left empty stays as the recipe has it.
+        at_most_hours: The run is stopped after so long; the next one goes on from its last checkpoint.
         at_most_tokens: A recipe that trains on more tokens is refused before it starts.
-        runs: Folder that holds all that runs make, the store included.
+        runs: Folder on the worker's machine that holds all that runs make, the store included.
     """
     limits = (at_most_hours, at_most_tokens)
     return attended(lambda: _in_flow(recipe_path(preset, recipe), changes, *limits, Path(runs)))

@@ -6,6 +6,7 @@ waits for a process of its own (`stillhouse/child.py`), which never outlives it,
 """
 
 import base64
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ import cloudpickle
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import hydrated_context, serialize_context
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from stillhouse import child, progress
@@ -29,6 +32,8 @@ Runner = Literal["local", "dask"]
 Ended = dict[str, Any] | Exception
 """What became of a work: what its function gave, or why there is nothing."""
 _CONTEXT = "prefect_context"
+_PATIENCE_SECONDS = 10.0
+"""How long a process whose work is done waits for a server that is slow, or away."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class Places:
     runner: Runner
     workers: int
     """How many at once; of a cluster that exists, its own matter."""
-    scheduler: str | None = None
-    """Address of a Dask cluster's scheduler; without one, Dask's workers are processes of this machine."""
+    scheduler: str = ""
+    """Address of a Dask cluster's scheduler; where it is empty, Dask's workers are processes of this machine."""
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -64,12 +69,19 @@ class Places:
         """Prefect's, not started yet."""
         if self.runner == "local":
             return ThreadPoolTaskRunner(max_workers=self.workers)
-        from prefect_dask import DaskTaskRunner
+        # Read when Dask is imported, here and in its workers: each tells thirty lines of what it connects to.
+        os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
+        from prefect_dask.task_runners import DaskTaskRunner
 
         if self.scheduler:
             return DaskTaskRunner(address=self.scheduler)
         # No limit on memory: Dask would kill the worker, and with it what is being made; preflight has looked.
-        local = {"n_workers": self.workers, "threads_per_worker": 1, "memory_limit": None, "dashboard_address": None}
+        local = {
+            "n_workers": self.workers,
+            "threads_per_worker": 1,
+            "memory_limit": None,
+            "dashboard_address": "127.0.0.1:0",
+        }
         return DaskTaskRunner(cluster_kwargs=local)
 
 
@@ -106,13 +118,12 @@ def in_threads(places: Places, function: str, pieces: Sequence[Piece]) -> list[E
     """
     if places.runner == "dask":
         raise InputError(
-            "runner dask needs a Prefect server, and none is configured; start one (`make ui`) and set PREFECT_API_URL, "
-            "or set runner to local"
+            "runner dask needs a Prefect server, and none is configured; start one (`make ui`) and set "
+            "PREFECT_API_URL, or set runner to local"
         )
     with ThreadPoolExecutor(places.workers) as pool:
-        # A copy for each: whoever listens here to the progress of stages listens in the threads too.
-        asked = [(copy_context().run, _in_own_process, one.short, function, one.payload) for one in pieces]
-        started = [pool.submit(*one) for one in asked]
+        # A context for each: whoever listens here to the progress of stages listens in the threads too.
+        started = [pool.submit(copy_context().run, _in_own_process, one.short, function, one.payload) for one in pieces]
         with _none_left(started):
             return [_ended(one.result) for one in started]
 
@@ -137,7 +148,12 @@ def of_task_run(payload: dict[str, Any]) -> Iterator[bool]:
         return
     # As Prefect's own runners do it on other machines.
     with hydrated_context(cloudpickle.loads(base64.b64decode(payload[_CONTEXT]))), shown_in_ui():
-        yield True
+        try:
+            yield True
+        finally:
+            # Prefect tells its server in the background, and this process is over when its result is out.
+            EventsWorker.drain_all(timeout=_PATIENCE_SECONDS)
+            APILogWorker.drain_all(timeout=_PATIENCE_SECONDS)
 
 
 def _ended(result: Callable[[], dict[str, Any]]) -> Ended:

@@ -10,32 +10,32 @@ from pydantic import Field
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked
 from flows.side_by_side import Places, Runner, through_runner
-from flows.sweep_entries import Sweep, check_sweep, run_sweep
+from flows.sweep_entries import Sweep, check_sweep, run_sweep, summary_of
 from flows.work import through_prefect
 from stillhouse.recipe.changes import Changes
-from tasks.show_run import show_comparison
+from tasks.show_comparison import show_comparison
 
 
 @flow(name="sweep", flow_run_name=name_of_run, persist_result=False)
 def sweep(
     preset: Preset = "demo",
-    recipe: str | None = None,
+    recipe: str = "",
     changes: Annotated[tuple[Changes, ...], Field(min_length=1)] = (),
     runner: Runner = "local",
     workers: Annotated[int, Field(ge=1)] = 1,
-    scheduler: str | None = None,
+    scheduler: str = "",
     runs: str = "runs",
 ) -> dict[str, Any]:
     """Compress a teacher once for each entry of a list, and compare what comes out.
 
     Args:
         preset: A recipe that ships with Stillhouse.
-        recipe: Path of a recipe of your own, on the worker's machine; it goes before the preset.
+        recipe: Path of a recipe of your own, on the worker's machine, instead of a preset.
         changes: What each run does otherwise than the recipe says, an entry a run.
-        runner: local works on this machine; dask on the machines of a cluster.
+        runner: Where the runs work. local: on the worker's machine. dask: on the machines of a Dask cluster.
         workers: Runs at once. They share this machine's cores where the recipe leaves its threads open.
-        scheduler: Of a Dask cluster, as tcp://host:8786; empty: a cluster of so many workers on this machine.
-        runs: Folder that holds all that runs make, the store included; every machine must see it.
+        scheduler: Of a Dask cluster, as tcp://host:8786. Empty: a cluster of so many workers on the worker's machine.
+        runs: Folder that holds all that runs make, the store included; all machines of a cluster must see it.
     """
     places = Places(runner, workers, scheduler)
     return attended(lambda: _in_flow(Sweep(recipe_path(preset, recipe), changes, places, Path(runs))))
@@ -46,4 +46,5 @@ def _in_flow(asked: Sweep) -> Outcome:
     swept = run_sweep(asked, entries, through_runner, through_prefect)
     show_comparison(swept.folder)
     swept.refuse_failures()
-    return Outcome("Compared", f"{swept.summary.splitlines()[0]}. Comparison in {swept.folder}", {"run": str(swept.folder)})
+    message = f"{summary_of(swept.folder).splitlines()[0]}. Comparison in {swept.folder}"
+    return Outcome("Compared", message, {"run": str(swept.folder)})

@@ -47,6 +47,11 @@ class Sweep:
         cores = machine.usable_cores()
         return cores if self.places.scheduler else max(1, cores // self.places.workers)
 
+    @property
+    def at_once(self) -> int:
+        """Runs that share this machine."""
+        return 1 if self.places.scheduler else min(self.places.workers, len(self.changes))
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -76,11 +81,6 @@ class Swept:
     """With the comparison."""
     runs: tuple[ComparedRun, ...]
 
-    @property
-    def summary(self) -> str:
-        """The comparison in a few lines."""
-        return summary(Comparison.model_validate_json((self.folder / COMPARISON).read_text(encoding="utf-8")))
-
     def refuse_failures(self) -> None:
         """Say so where a run failed, now that the others are over.
 
@@ -95,6 +95,12 @@ class Swept:
             )
 
 
+def summary_of(folder: Path) -> str:
+    """The comparison in a sweep's folder, in a few lines."""
+    found = Comparison.model_validate_json((folder / COMPARISON).read_text(encoding="utf-8"))
+    return f"{summary(found)}\ncomparison  {folder / 'comparison.html'}"
+
+
 def check_sweep(asked: Sweep) -> tuple[Entry, ...]:
     """Do all of preflight for every entry, before anything starts.
 
@@ -106,18 +112,19 @@ def check_sweep(asked: Sweep) -> tuple[Entry, ...]:
         raise InputError("changes is empty; give an entry a run, an empty one for the recipe as it is")
     load_recipe(asked.recipe)
     found: dict[Reference, Entry] = {}
-    problems = []
+    problems: dict[str, list[str]] = {}
     for number, changes in enumerate(asked.changes, start=1):
         try:
-            planned = check_recipe(asked.recipe, changes, asked.runs, asked.threads).planned().results
+            one = check_recipe(asked.recipe, changes, asked.runs, threads=asked.threads, at_once=asked.at_once)
+            planned = one.planned().results
         except InputError as error:
-            problems.append(f"entry {number} ({changed(changes)}): {error}")
+            problems.setdefault(str(error), []).append(f"entry {number} ({changed(changes)})")
             continue
         # Two entries that come to the same results are one run, however they are written.
         before = found.get(planned, Entry((), changes))
         found[planned] = Entry((*before.numbers, number), before.changes)
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError("\n".join(f"{', '.join(entries)}: {problem}" for problem, entries in problems.items()))
     return tuple(found.values())
 
 
@@ -134,7 +141,7 @@ def compress_entry(payload: dict[str, Any]) -> dict[str, Any]:
     changes, runs = Changes.model_validate(payload["changes"]), Path(payload["runs"])
     with of_task_run(payload) as in_flow:
         try:
-            asked = check_recipe(Path(payload["recipe"]), changes, runs, payload["threads"])
+            asked = check_recipe(Path(payload["recipe"]), changes, runs, threads=payload["threads"])
             folder = carry_out(asked, through_prefect if in_flow else directly)
         except (InputError, Unavailable):
             raise
@@ -147,7 +154,10 @@ def compress_entry(payload: dict[str, Any]) -> dict[str, Any]:
 def _compared(entry: Entry, ended: Ended, runs: Path) -> ComparedRun:
     match ended:
         case Exception() as error:
-            return ComparedRun(numbers=entry.numbers, changes=entry.changes, failed=str(error).splitlines()[0])
+            # What a process said before it died goes to the log; here it would hide what to do.
+            said = str(error) or type(error).__name__
+            why = said.splitlines()[0].partition("; it last said")[0]
+            return ComparedRun(numbers=entry.numbers, changes=entry.changes, failed=why)
         case {"run": str(folder)}:
             return ComparedRun(numbers=entry.numbers, changes=entry.changes, run=folder)
     raise AssertionError(ended)

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from prefect import Task
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
+from flows import server
 from stillhouse.errors import Unavailable
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Reference
@@ -24,8 +27,20 @@ def directly(task: StageTask, store: Store, settings: Settings, inputs: Referenc
 
 
 def through_prefect(task: StageTask, store: Store, settings: Settings, inputs: References) -> Reference:
-    """Run a stage as a task run of the current flow run."""
-    return task(store, settings, inputs)
+    """Run a stage as a task run of the current flow run.
+
+    Prefect asks the server for a slot before a stage that needs an accelerator, and gives it back after it. Where the
+    server is away just then, the stage is run as soon as it is back, or found in the store.
+    """
+    while True:
+        try:
+            return task(store, settings, inputs)
+        except (ConcurrencySlotAcquisitionError, httpx.TransportError) as error:
+            if not server.was_away(error):
+                raise
+            logger.warning("%s waits for the Prefect server: %r", task.name, error)
+            if not server.wait_until_back():
+                raise
 
 
 class Planner(Store):

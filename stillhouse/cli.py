@@ -1,4 +1,4 @@
-"""The door: `stillhouse run | check | evaluate | export | ui | explain | verify | gc`.
+"""The door: `stillhouse run | check | evaluate | export | sweep | ui | explain | verify | gc`.
 
 Commands import what they need when they run, so that help answers at once and `verify` works without torch.
 Exit codes: 0 done, 1 a package that is not what it says, 2 wrong input, 3 blocked by a gate.
@@ -43,6 +43,8 @@ def command(arguments: list[str]) -> int:
                 return _evaluate(options)
             case "export":
                 return _export(options)
+            case "sweep":
+                return _sweep(options)
             case "ui":
                 return _ui(options)
             case "explain":
@@ -64,6 +66,12 @@ def command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stillhouse: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        # Prefect's own class; this module does not import Prefect.
+        if type(error).__name__ != "CancelledRun":
+            raise
+        print("stillhouse: cancelled; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--runs", type=Path, default=Path("runs"), help="holds all that runs make (default: runs)")
     _add_evaluate(commands.add_parser("evaluate", help="score a model, or each variant of a package, with lm-eval"))
     _add_export(commands.add_parser("export", help="variants and package of a model that exists (exit 3: blocked)"))
+    _add_sweep(
+        commands.add_parser("sweep", help="one recipe with several changes, and a comparison (exit 1: one failed)")
+    )
     ui = commands.add_parser("ui", help="a Prefect server on loopback, its deployments and a worker, until Ctrl-C")
     ui.add_argument("--port", type=int, default=4200, help="of the server (default: 4200)")
     ui.add_argument("--home", type=Path, default=Path(".prefect"), help="database, logs (default: .prefect)")
@@ -104,6 +115,15 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="documents of each benchmark (default: 100)")
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
     parser.add_argument("--device", default="auto", help="a torch device (default: auto)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, help="a YAML file, as for run")
+    parser.add_argument("--changes", type=Path, required=True, help="a YAML list, an entry a run, as `- {layers: 12}`")
+    parser.add_argument("--workers", type=int, default=1, help="runs at once (default: 1)")
+    parser.add_argument("--runner", choices=("local", "dask"), default="local", help="where they run (default: local)")
+    parser.add_argument("--scheduler", default="", help="of a Dask cluster, as tcp://host:8786")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
 
 
@@ -196,7 +216,7 @@ def _export(options: argparse.Namespace) -> int:
     with terminal.shown():
         asked = check_export(request, options.runs)
         if is_usable():
-            told: dict[str, Any] = asdict(request)
+            told = {name: value for name, value in asdict(request).items() if value is not None}
             verdict, path = export(**told, runs=str(options.runs)).values()
         else:
             folder = run_export(asked, request, directly)
@@ -205,6 +225,31 @@ def _export(options: argparse.Namespace) -> int:
     if verdict == "passed":
         print(f"copied to  {options.to}")
     return DONE if verdict == "passed" else BLOCKED
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from flows.server import is_usable
+    from flows.side_by_side import Places, in_threads
+    from flows.sweep import sweep
+    from flows.sweep_entries import Sweep, check_sweep, run_sweep, summary_of
+    from flows.work import directly
+    from stillhouse import terminal
+    from stillhouse.recipe.changes_file import load_changes
+
+    changes = load_changes(options.changes)
+    places = Places(options.runner, options.workers, options.scheduler)
+    asked = Sweep(options.recipe, changes, places, options.runs)
+    with terminal.shown():
+        entries = check_sweep(asked)
+        if is_usable():
+            where = {"recipe": str(options.recipe), "runs": str(options.runs), "scheduler": options.scheduler}
+            told = {"changes": changes, "runner": options.runner, "workers": options.workers}
+            folder, failed = Path(sweep(**where, **told)["run"]), False
+        else:
+            swept = run_sweep(asked, entries, in_threads, directly)
+            folder, failed = swept.folder, any(run.failed for run in swept.runs)
+    print(summary_of(folder))
+    return DIFFERS if failed else DONE
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 3.0
 """How long a call waits for the server while stages work."""
 _AWAY_SECONDS = 60.0
-"""How long a server that did not answer is left alone: this, then twice as long each time it does not answer again."""
-_MOST_AWAY_SECONDS = 600.0
+"""How long a server that did not answer is left alone, the first time."""
+_MOST_AWAY_SECONDS = 120.0
+"""The same from the second time on: a server that is back is told of the work within two minutes."""
 
 Found = TypeVar("Found")
 Opens = Callable[[], AbstractContextManager[SyncPrefectClient]]
@@ -31,13 +32,15 @@ class Run:
 
     flow_run_id: UUID | None
     task_run_id: UUID | None
+    name: str = ""
+    """Of the task run."""
 
 
 def current_run() -> Run | None:
     """The task run or flow run that this code works for; `None` outside of both."""
     task = TaskRunContext.get()
     if task is not None:
-        return Run(task.task_run.flow_run_id, task.task_run.id)
+        return Run(task.task_run.flow_run_id, task.task_run.id, task.task_run.name)
     flow = FlowRunContext.get()
     if flow is not None and flow.flow_run is not None:
         return Run(flow.flow_run.id, None)
@@ -64,10 +67,14 @@ class Board:
         self._failures = 0
         self._away_until = float("-inf")
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the server is tried at all just now; where it is left alone, there is no need to draw anything."""
+        return self._now() >= self._away_until
+
     def put(self, run: Run, artifact: ArtifactCreate) -> UUID | None:
         """Put an artifact on a run's page and give its id; `None` if the server did not take it."""
-        ids = {"flow_run_id": run.flow_run_id, "task_run_id": run.task_run_id}
-        owned = ArtifactCreate(**artifact.model_dump(exclude_unset=True), **ids)
+        owned = artifact.model_copy(update={"flow_run_id": run.flow_run_id, "task_run_id": run.task_run_id})
         return self._guarded(lambda client: client.create_artifact(owned).id)
 
     def change(self, artifact_id: UUID, change: ArtifactUpdate) -> bool:
@@ -79,7 +86,7 @@ class Board:
         return sent is not None
 
     def _guarded(self, send: Callable[[SyncPrefectClient], Found]) -> Found | None:
-        if self._now() < self._away_until:
+        if not self.is_read:
             return None
         try:
             with self._opens() as client:

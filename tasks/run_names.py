@@ -13,7 +13,7 @@ from stillhouse.recipe.source import Source
 from stillhouse.store.store import References, Stage, Store
 
 
-def naming(stage: Stage) -> Callable[[dict[str, Any]], str]:
+def naming(stage: Stage) -> Callable[..., str]:
     """A namer of a stage's task runs; without it Prefect puts three digits behind the task's name that say nothing."""
     words = STAGES[stage.__name__]
 

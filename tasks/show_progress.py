@@ -25,6 +25,8 @@ from stillhouse.progress import Progress
 from stillhouse.terminal import Pace, describe
 from tasks.artifacts import Board, Run, current_run
 
+logger = logging.getLogger(__name__)
+
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 15.0
 """Also how long a stage works before it has a bar at all."""
@@ -103,16 +105,26 @@ class ProgressInUi:
         self._now = now
         # Runs of a sweep work side by side, so each task run's stage is kept apart.
         self._stages: dict[tuple[Run, str], _Stage] = {}
+        self._is_broken = False
 
     def __call__(self, step: Progress) -> None:
         """Show a step, as far as it is time to."""
         run = current_run()
-        if run is None:
+        # What is no stage is a whole run in a process of its own, which shows its stages itself.
+        if run is None or self._is_broken or (step.stage and step.stage not in STAGES):
             return
+        try:
+            self._show(run, step)
+        except Exception:
+            # A stage calls this in the middle of its work, which a picture that cannot be drawn must not end.
+            self._is_broken = True
+            logger.warning("The progress of this run is not shown any more", exc_info=True)
+
+    def _show(self, run: Run, step: Progress) -> None:
         now = self._now()
         stage = self._stages.setdefault((run, step.stage), _Stage(now))
         new, seconds, first = stage.pace.since(step, now)
-        said = describe(step, seconds, first)
+        said = _told(run, step, describe(step, seconds, first))
         self._line(stage, step, new, said)
         self._bar(run, stage, step, said)
         self._curve(run, stage, step, said)
@@ -133,57 +145,63 @@ class ProgressInUi:
         now = self._now()
         if step.note in _ENDS:
             if stage.bar is not None:
-                self._board.change(stage.bar, ArtifactUpdate(data=100.0, description=_heading(step, said)))
+                self._board.change(stage.bar, ArtifactUpdate(data=100.0, description=said))
             return
         if step.total < 2 or now - stage.began < _BAR_SECONDS or now - stage.bar_at < _BAR_SECONDS:
             return
         stage.bar_at = now
         share = round(100 * min(1.0, step.done / step.total), 1)
         if stage.bar is not None:
-            self._board.change(stage.bar, ArtifactUpdate(data=share, description=_heading(step, said)))
+            self._board.change(stage.bar, ArtifactUpdate(data=share, description=said))
             return
-        key = f"progress-{_dashed(step.stage)}"
-        artifact = ArtifactCreate(key=key, type="progress", data=share, description=_heading(step, said))
-        stage.bar = self._board.put(run, artifact)
+        # Without a key: it is found on the page of its run, and is no entry of the list of all artifacts.
+        stage.bar = self._board.put(run, ArtifactCreate(type="progress", data=share, description=said))
 
     def _curve(self, run: Run, stage: _Stage, step: Progress, said: str) -> None:
         now = self._now()
-        if "loss" in step.figures:
-            stage.losses.train(step.done, step.figures["loss"])
+        if _note_losses(stage.losses, step):
+            stage.untold_losses = True
             stage.first_loss_at = now if stage.first_loss_at is None else stage.first_loss_at
-            stage.untold_losses = True
-        elif "validation loss" in step.figures:
-            stage.losses.validate(step.done, step.figures["validation loss"])
-            stage.untold_losses = True
         if stage.first_loss_at is None or not stage.untold_losses or not stage.losses.is_drawable:
             return
         due = now - stage.first_loss_at >= _FIRST_CURVE_SECONDS and now - stage.curve_at >= _CURVE_SECONDS
-        if not due and step.note not in _ENDS:
+        if not (due or step.note in _ENDS) or not self._board.is_read:
             return
         stage.curve_at, stage.untold_losses = now, False
-        page = {"data": _curve_page(stage.losses, step), "description": _heading(step, said)}
+        page, told = _curve_page(stage.losses, step, said), stage.losses.told()
+        told = f"{told[0].upper()}{told[1:]}."
         if stage.curve is not None:
-            self._board.change(stage.curve, ArtifactUpdate(**page))
+            self._board.change(stage.curve, ArtifactUpdate(data=page, description=told))
         else:
-            stage.curve = self._board.put(run, ArtifactCreate(key="loss-curve", type="markdown", **page))
+            artifact = ArtifactCreate(key="loss-curve", type="markdown", data=page, description=told)
+            stage.curve = self._board.put(run, artifact)
 
 
-def _curve_page(losses: TrainingCurve, step: Progress) -> str:
-    """The losses in a sentence and in a picture."""
-    told = losses.told()
+def _note_losses(losses: TrainingCurve, step: Progress) -> bool:
+    """Take a training's losses from its step, and say whether it has one."""
+    if "loss" in step.figures:
+        losses.train(step.done, step.figures["loss"])
+    elif "validation loss" in step.figures:
+        losses.validate(step.done, step.figures["validation loss"])
+    else:
+        return False
+    return True
+
+
+def _curve_page(losses: TrainingCurve, step: Progress, said: str) -> str:
+    """The losses in a picture, and how far the training is."""
     ends = "The training is over." if step.note in _ENDS else "It is drawn again every half minute."
     return (
-        f"**{told[0].upper()}{told[1:]}.**\n\n"
-        f"![Loss over optimizer steps: {told}]({data_uri(losses.png())})\n\n"
+        f"**{said}**\n\n"
+        f"![{losses.told()}]({data_uri(losses.png())})\n\n"
         "Validation text is text that no step learns from: its loss says how well the student predicts. Training loss "
         f"is what each step minimises, of which the teacher has a share. {ends}\n"
     )
 
 
-def _heading(step: Progress, said: str) -> str:
-    """A step in a line, as the head of an artifact."""
-    return f"{STAGES.get(step.stage, step.stage)}: {said.replace('  ', ', ')}"
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+def _told(run: Run, step: Progress, said: str) -> str:
+    """A step in a line that says whose it is, since a flow's log has the lines of all its tasks."""
+    words = STAGES.get(step.stage, "")
+    # The task run's name says the model or variant too.
+    whose = run.name if words and run.name.startswith(words) else words
+    return ": ".join(filter(None, (whose, said.replace("  ", ", "))))

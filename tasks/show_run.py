@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging import get_run_logger
 
-from evaluation.report import findings, lineage, markdown, tables, variant_tables, words
-from evaluation.report.lineage_diagram import mermaid
+from evaluation.report import findings, markdown, tables, words
+from evaluation.report.lineage_diagram import lineage_list, mermaid
 from evaluation.report.measure_words import measure
 from evaluation.report.pictures import with_pictures_inside
-from evaluation.results import Results, StageRecord
+from evaluation.results import Results, VariantFigures
 from stillhouse.store.artifact import Manifest, Reference
 from stillhouse.store.store import Store
 from tasks.artifacts import Board, current_run, one_try
@@ -63,42 +63,48 @@ def pages_of_run(folder: Path) -> Iterator[ArtifactCreate]:
 def _report(folder: Path, results: Results) -> ArtifactCreate:
     whole = folder.resolve() / "report.html"
     text = (folder / "report.md").read_text(encoding="utf-8")
-    note = f"\n*The same as one HTML page, with sharper plots, on the machine that ran this: `{whole}`*\n"
+    note = f"\n*The same as one HTML page, on the machine that ran this: `{whole}`*\n"
     heading, _, rest = text.partition("\n")
     room = _MOST_CHARACTERS - len(heading) - len(note) - 1
     page = f"{heading}\n{note}{with_pictures_inside(rest, folder, most_characters=room)}"
-    return _page(results, "report", "markdown", f"What was gained and lost, with plots. {_verdict(results)}", page)
+    told = f"{_name(results)} {_verdict(results)}: what was gained and lost, with plots."
+    return _page(results, "report", told, [page])
 
 
 def _gates(results: Results) -> ArtifactCreate:
-    table = tables.gates_table(results.gates)
-    rows = [
-        {
-            column: f"{cell.text} ({cell.note})" if cell.note else cell.text
-            for column, cell in zip(table.columns, row, strict=True)
-        }
-        for row in table.rows
+    """Every gate with its verdict, in words that fit a narrow page; the report's table has more of each."""
+    unmet = [gate for gate in results.gates if gate.verdict != "passed"]
+    page = [
+        f"# {_name(results)}: {_passed(results)}",
+        "\n".join(f"- Not passed ({gate.action}s): {markdown.escape(findings.why(gate))}." for gate in unmet),
+        markdown.as_markdown(_narrow_gates(results)),
+        tables.gates_table(()).note,
     ]
-    return _page(results, "gates", "table", f"{_verdict(results)} {table.note}", json.dumps(rows))
+    return _page(results, "gates", f"{_passed(results)}: {_name(results)} {_verdict(results)}", page)
+
+
+def _narrow_gates(results: Results) -> tables.Table:
+    rows = []
+    for gate, (figure, value, limit, *_) in zip(results.gates, tables.gates_table(results.gates).rows, strict=True):
+        # The spaces of the interval do not break in the report; here they have to.
+        value = tables.Cell(value.text, note=value.note.replace("\u00a0", " "))
+        rows.append((tables.Cell(figure.text), tables.Cell(gate.verdict), value, limit))
+    return tables.Table("Gates", ("gate", "verdict", "value", "limit"), tuple(rows))
 
 
 def _lineage(folder: Path, results: Results) -> ArtifactCreate:
     manifests = _manifests(folder)
-    records = [StageRecord(**{name: getattr(one, name) for name in StageRecord.model_fields}) for one in manifests]
-    page = "\n\n".join(
-        [
-            f"# {_name(results)}: where it comes from",
-            f"```mermaid\n{mermaid(manifests)}\n```",
-            "A box is a stage with the artifacts it made, each by what it is about and the first characters of its "
-            "key. An arrow is what a stage read; one that follows from others is left out. The table has them all.",
-            markdown.as_markdown(lineage.stages_table(records)),
-            f"`stillhouse explain {folder.resolve()}` says the same of data, code, machine and libraries.",
-        ]
-    )
-    told = (
-        f"{words.plural(len(manifests), 'artifact')} from teacher and data to the package, and what each was made of."
-    )
-    return _page(results, "lineage", "markdown", told, page)
+    page = [
+        f"# {_name(results)}: where it comes from",
+        f"```mermaid\n{mermaid(manifests)}\n```",
+        "A box is a stage with what it made: each artifact by what it is about and the first characters of its key. "
+        "An arrow is what a stage read; one that follows from others is left out. The list has them all.",
+        "## Every artifact and what it was made of",
+        "\n".join(lineage_list(manifests)),
+        f"`stillhouse explain {folder.resolve()}` tells of data, code, machine and libraries too.",
+    ]
+    told = f"{words.plural(len(manifests), 'artifact')}, from teacher and data on, and what each was made of."
+    return _page(results, "lineage", told, page)
 
 
 def _manifests(folder: Path) -> list[Manifest]:
@@ -110,28 +116,33 @@ def _manifests(folder: Path) -> list[Manifest]:
 
 def _package(folder: Path, results: Results) -> ArtifactCreate:
     found = findings.verdict(results)
-    lines = [f"# {_name(results)}: {found.word}", markdown.escape(f"{_name(results)} {found.sentence}")]
+    page = [f"# {_name(results)}: {found.word}", markdown.escape(f"{_name(results)} {found.sentence}")]
     if results.package is None:
-        lines.append("There is no package. The gates and the report say more.")
-        told = "No package: a gate blocked it, or there was nothing to ship."
-    else:
-        path = folder.resolve() / results.package.path
-        rows = {
-            "path": f"`{path}`",
-            "digest (SHA-256 over its files)": f"`{results.package.digest}`",
-            "key in the store": f"`{results.package.key}`",
-            "variants": ", ".join(results.package.variants),
-        }
-        lines.append("\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]))
-        lines.append(
-            f"Before it is served: `stillhouse verify {path}` checks every file against the digest, loads each variant "
-            "and answers the smoke prompts."
-        )
-        told = f"{path}, sha256 {results.package.digest}: {words.listed(results.package.variants)}."
-    if results.variants:
-        table = variant_tables.summary_table(results, found)
-        lines += ["## Variants", markdown.as_markdown(table), table.note]
-    return _page(results, "package", "markdown", told, "\n\n".join(map(str, lines)))
+        page.append("There is no package. The gates and the report say more.")
+        return _page(results, "package", f"None: {_name(results)} {_verdict(results)}", page)
+    path = folder.resolve() / results.package.path
+    page += [
+        # A block scrolls by itself, where a long word in a table would widen a narrow page.
+        f"```text\n{path}\n\nSHA-256 over its files:\n{results.package.digest}\n```",
+        f"Before it is served, `stillhouse verify {path}` checks every file "
+        "against it, loads each variant and answers the smoke prompts.",
+        "## Variants",
+        markdown.as_markdown(_narrow_summary(results)),
+    ]
+    number = words.plural(len(results.package.variants), "variant")
+    told = f"{number} in {path}, SHA-256 {words.short(results.package.digest)}"
+    return _page(results, "package", told, page)
+
+
+def _narrow_summary(results: Results) -> tables.Table:
+    """What each variant in the package costs and is worth, in few columns; the report has the rest."""
+    fields = ("size_bytes", "decode_tokens_per_second", "bits_per_byte")
+    rows = [
+        (tables.Cell(name), *(tables.measured(field, getattr(figures, field)) for field in fields))
+        for name, figures in results.variants.items()
+        if isinstance(figures, VariantFigures) and results.package and name in results.package.variants
+    ]
+    return tables.Table("Variants", ("variant", *map(words.label, fields)), tuple(rows))
 
 
 def scores_table(scores: dict[str, dict[str, Any]]) -> ArtifactCreate:
@@ -153,17 +164,24 @@ def _score_row(model: str, name: str, value: str, spread: str = "", n: int | Non
     return {"model": model, "measure": name, "value": value, "standard error": spread, "n": n}
 
 
-def _page(results: Results, about: str, kind: str, description: str, data: str) -> ArtifactCreate:
+def _page(results: Results, about: str, description: str, parts: Sequence[object]) -> ArtifactCreate:
     """An artifact whose key has the recipe's name before it, so that the page of all artifacts sorts them by recipe."""
     key = f"{re.sub('[^a-z0-9]+', '-', _name(results).lower()).strip('-')}-{about}"
-    return ArtifactCreate(key=key, type=kind, description=description, data=data)
+    text = "\n\n".join(str(part) for part in parts if str(part))
+    return ArtifactCreate(key=key, type="markdown", description=description, data=text)
 
 
 def _name(results: Results) -> str:
     return str(results.lineage.recipe["name"])
 
 
-def _verdict(results: Results) -> str:
+def _passed(results: Results) -> str:
+    """How many gates passed."""
     passed = sum(gate.verdict == "passed" for gate in results.gates)
-    gates = words.plural(len(results.gates), "gate")
-    return f"{_name(results)} {findings.verdict(results).word}; {passed} of {gates} passed."
+    return f"{passed} of {words.plural(len(results.gates), 'gate')} passed"
+
+
+def _verdict(results: Results) -> str:
+    """`ships in part`, `is blocked`: a verdict as the end of a sentence."""
+    word = findings.verdict(results).word
+    return word if word.startswith("ships") else f"is {word}" if word == "blocked" else f"was {word}"

@@ -2,6 +2,6 @@
 
 `words`, `gate_words` and `measure_words` spell numbers and names. `findings`, `differences`, `gains`, `methods` and
 `limits` say what they mean; `tables`, `score_tables`, `variant_tables`, `lineage` and `generations` set them out.
-`plots`, `variant_plots` and `margins` draw, `seen` says what is drawn, `drawings` chooses. `markdown` escapes, and
-`render` puts it all together.
+`plots`, `variant_plots` and `margins` draw, `seen` says what is drawn, `drawings` chooses. `page` and
+`markdown` hold the look of a page and escape what it prints, and `render` puts it all together.
 """

@@ -20,6 +20,10 @@ CAPTIONS = {
     "memory": "What each variant takes on disk, and in memory while it generates.",
     "latency": "Median times by length of the prompt. A line through a dot is its 95% interval.",
     "gates": "Room between each value and its limit, as a share of the limit. A bar is a 95% interval.",
+    "fronts": (
+        "Every variant of every run: quality against a cost; better is lower and further left. What no other variant "
+        "beats in both is joined by a line, and named by its run and variant."
+    ),
     "stages": "Wall time and peak memory of each stage when its artifact was made.",
 }
 

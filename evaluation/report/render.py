@@ -5,9 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from evaluation.report import (
     drawings,
     findings,
@@ -17,6 +14,7 @@ from evaluation.report import (
     lineage,
     markdown,
     methods,
+    page,
     score_tables,
     tables,
     variant_tables,
@@ -27,7 +25,7 @@ from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Inputs
 
 HERE = Path(__file__).parent
-HTML, MARKDOWN, STYLE = "report.html.jinja", "report.md.jinja", "style.css.jinja"
+HTML, MARKDOWN = "report.html.jinja", "report.md.jinja"
 
 
 class ReportSettings(Settings):
@@ -58,7 +56,7 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
         "layers": _layers(ranking),
         "plots": plots,
     }
-    for template, environment in ((HTML, _html()), (MARKDOWN, markdown.environment(HERE))):
+    for template, environment in ((HTML, page.environment(HERE)), (MARKDOWN, markdown.environment(HERE))):
         text = environment.get_template(template).render(shown)
         (folder / template.removesuffix(".jinja")).write_text(text, encoding="utf-8")
 
@@ -67,14 +65,6 @@ def _read(inputs: Inputs, name: str, file: str) -> Any:
     """Content of a JSON file beside the results; None where there is none."""
     path = inputs[name] / file if name in inputs else None
     return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else None
-
-
-def _html() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["style"] = Markup((HERE / STYLE).read_text(encoding="utf-8"))
-    return environment
 
 
 def _view(name: str, results: Results) -> dict[str, Any]:

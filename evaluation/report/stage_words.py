@@ -28,6 +28,7 @@ STAGES = {
     "assemble_results": "Judge the gates",
     "write_report": "Write the report",
     "build_package": "Build the package",
+    "compare_runs": "Compare the runs",
 }
 """By the name of the stage. Its task in `tasks/` has the same words."""
 _MADE = {

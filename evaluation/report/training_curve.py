@@ -62,14 +62,14 @@ class TrainingCurve:
     def told(self) -> str:
         """The latest losses in a sentence."""
         said = []
-        if "training" in self._last:
-            step, loss = self._last["training"]
-            said.append(f"training loss {words.fixed(loss)} at step {words.number(step)}")
         if "validation" in self._last and self._lowest is not None:
             step, loss = self._last["validation"]
             low, lowest = self._lowest
             best = "its lowest" if lowest == step else f"lowest {words.fixed(low)} at step {words.number(lowest)}"
             said.append(f"validation loss {words.fixed(loss)} at step {words.number(step)} ({best})")
+        if "training" in self._last:
+            step, loss = self._last["training"]
+            said.append(f"training loss {words.fixed(loss)} at step {words.number(step)}")
         return ", ".join(said) + ", in nats per token" if said else "no step is done yet"
 
     def png(self) -> bytes:
@@ -78,7 +78,7 @@ class TrainingCurve:
 
     def _figure(self, theme: plots.Theme) -> Figure:
         figure = Figure(figsize=(plots.WIDTH_INCHES, 3.8), layout="constrained")
-        drawn = [("training loss\n(nats per token)", self.training, theme.second)]
+        drawn = [("training loss\n(nats per token)", self.training, theme.muted)]
         if self.validation.points:
             drawn.insert(0, ("validation loss\n(nats per token)", self.validation, theme.main))
         rows = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)

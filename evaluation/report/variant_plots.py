@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.transforms import ScaledTranslation
 
 from evaluation.report import words
 from evaluation.report.plots import LABEL_POINTS, WIDTH_INCHES, Theme
@@ -15,8 +16,10 @@ Variants = Mapping[str, VariantFigures]
 ROW_INCHES = 0.3
 PANEL_POINTS = 245
 DOT_POINTS = 3.5
-RISES = (-9, 9, -20, 20, -31, 31)
-"""Heights above a point at which its name may stand, the nearest first."""
+PLACES = tuple((aside, rise) for rise in (-9, 9, -20, 20, -31, 31) for aside in (6, -6))
+"""Where a name may stand beside its point, in points to the right and up, the best place first."""
+FAR_POINTS = 9
+"""From further away a line leads to the point."""
 
 
 def quality_against_cost(variants: Variants, theme: Theme) -> Figure:
@@ -40,24 +43,31 @@ def _scatter(axes: Axes, cost: Mapping[str, float], variants: Variants, theme: T
     axes.set_ylim(low - 0.35 * room, high + 0.35 * room)
     axes.set_xlim(0, 1.15 * max(cost.values()))
     axes.grid()
-    _name_points(axes, cost, quality)
+    name_points(axes, cost, quality, named=list(cost))
 
 
-def _name_points(axes: Axes, cost: Mapping[str, float], quality: Mapping[str, float]) -> None:
-    """Write each variant's name beside its point, where it lies on no other name."""
-    low, high = axes.get_ylim()
+def name_points(
+    axes: Axes,
+    cost: Mapping[str, float],
+    quality: Mapping[str, float],
+    *,
+    named: Sequence[str],
+    places: Sequence[tuple[int, int]] = PLACES,
+) -> None:
+    """Write the names of some points beside them, where they lie on no other name and no point."""
     # In points, as a panel of this width and height comes out.
-    points = {
-        name: (230 * cost[name] / axes.get_xlim()[1], 125 * (quality[name] - low) / (high - low)) for name in cost
-    }
+    share = axes.transData + axes.transAxes.inverted()
+    points = {name: tuple(share.transform((cost[name], quality[name])) * (230, 125)) for name in cost}
     taken = [(x - DOT_POINTS, x + DOT_POINTS, y - DOT_POINTS, y + DOT_POINTS) for x, y in points.values()]
-    for name in sorted(cost, key=lambda name: cost[name]):
+    for name in sorted(named, key=lambda name: cost[name]):
         x, y = points[name]
         width = 0.57 * LABEL_POINTS * len(name)
-        places = [(sign * 6, rise) for rise in RISES for sign in (1, -1) if 0 <= x + sign * 6 - (sign < 0) * width]
         boxes = {place: _box(x + place[0], y + place[1], width, place[0] > 0) for place in places}
-        place = next((one for one in places if _is_free(boxes[one], taken)), places[0])
+        inside = [place for place in places if boxes[place][0] >= 0]
+        place = next((one for one in inside if _is_free(boxes[one], taken)), inside[0])
         taken.append(boxes[place])
+        if abs(place[1]) > FAR_POINTS:
+            _lead(axes, (cost[name], quality[name]), place)
         axes.annotate(
             name,
             (cost[name], quality[name]),
@@ -67,6 +77,15 @@ def _name_points(axes: Axes, cost: Mapping[str, float], quality: Mapping[str, fl
             horizontalalignment="left" if place[0] > 0 else "right",
             fontsize=LABEL_POINTS,
         )
+
+
+def _lead(axes: Axes, point: tuple[float, float], place: tuple[int, int]) -> None:
+    """Draw a thin line from a point to its name, which stands nearer to another one."""
+    # matplotlib's types name less than it takes: what scales the point may be a logarithm too.
+    moved = ScaledTranslation(*point, axes.transData)  # type: ignore[arg-type]
+    inches = axes.figure.dpi_scale_trans + moved
+    ends = [[0, one / 72] for one in place]
+    axes.plot(*ends, transform=inches, color=axes.xaxis.label.get_color(), linewidth=0.6, zorder=1)
 
 
 def _box(x: float, y: float, width: float, is_right: bool) -> tuple[float, float, float, float]:
@@ -126,10 +145,7 @@ def latency_by_prompt(variants: Variants, theme: Theme) -> Figure:
         for place, length in enumerate(lengths):
             _dots(axes, variants, (field, place, length), theme)
         _name_rows(axes, list(variants), theme)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.minorticks_off()
+        scale_by_factors(axes)
         axes.grid(axis="x")
         axes.set_title(f"{title} (ms, log scale)", loc="left", fontsize=10, color=theme.ink)
     panels[1].set_xlabel("median; less is better")
@@ -138,6 +154,14 @@ def latency_by_prompt(variants: Variants, theme: Theme) -> Figure:
         columnspacing=1.0, title_fontsize=LABEL_POINTS, alignment="left",
     )  # fmt: skip
     return figure
+
+
+def scale_by_factors(axes: Axes, marks: Sequence[float] = (1, 2, 5)) -> None:
+    """Make the horizontal axis logarithmic, with marks at these numbers, their tenfold and so on."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=marks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.minorticks_off()
 
 
 def prompt_lengths(variants: Variants) -> list[int]:

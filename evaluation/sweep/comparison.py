@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evaluation.benchmark_files import POOLED
-from evaluation.report import findings
+from evaluation.report import findings, words
+from evaluation.report.gains import ABOVE
 from evaluation.results import Interval, ModelFigures, Part, Results, Score, VariantAbsent, VariantFigures
 from evaluation.sweep.front import front
 from stillhouse.recipe.changes import Changes
@@ -31,8 +32,8 @@ class ComparedRun(Settings):
 
     @property
     def name(self) -> str:
-        """What tables and plots call it: `2`, or `1, 3`."""
-        return ", ".join(map(str, self.numbers))
+        """What tables and plots call it."""
+        return str(self.numbers[0])
 
 
 class VariantRow(Part):
@@ -64,7 +65,9 @@ class RunRow(Part):
     """One run of a sweep, and what came of it."""
 
     name: str
-    """Its place in the list of changes; `1, 3` where two entries ask for the same."""
+    """Its place in the list of changes, from 1."""
+    equal: list[int] = []
+    """Other places in the list that ask for the same."""
     changed: str
     """What it did otherwise than the recipe says, in words."""
     changes: dict[str, Any]
@@ -118,6 +121,32 @@ def changed(changes: Changes) -> str:
     return ", ".join(told) or "as the recipe says"
 
 
+_SHORT: dict[Cost, str] = {
+    "size_bytes": "size",
+    "inter_token_latency_ms": "speed",
+    "peak_memory_bytes": "memory",
+}
+
+
+def summary(found: Comparison) -> str:
+    """The comparison in a few lines, the first of which is enough to know how it went."""
+    failed = sum(row.failed is not None for row in found.runs)
+    lines = [f"COMPARED: {words.plural(len(found.runs), 'run')} of {found.name}" + f", {failed} failed" * bool(failed)]
+    for row in found.runs:
+        lines.append(f"run {row.name:<7} {row.changed}: {_told(row)}")
+    for cost, names in found.fronts.items():
+        if names:
+            lines.append(f"{_SHORT[cost]:<11} nothing beats {words.listed(names)}")
+    return "\n".join(lines)
+
+
+def _told(row: RunRow) -> str:
+    if row.student is None:
+        return f"FAILED: {row.failed}"
+    above = row.student.held_out_loss_above_teacher_nats_per_token
+    return f"{row.verdict}, held out {words.figure(ABOVE, above)} nats per token above the teacher"
+
+
 def compare(name: str, runs: tuple[ComparedRun, ...], results: Mapping[str, Results]) -> Comparison:
     """Set runs beside each other.
 
@@ -160,8 +189,9 @@ def label(row: RunRow, variant: str) -> str:
 
 
 def _row(run: ComparedRun, results: Results | None) -> RunRow:
-    told = {
+    told: dict[str, Any] = {
         "name": run.name,
+        "equal": list(run.numbers[1:]),
         "changed": changed(run.changes),
         "changes": run.changes.model_dump(mode="json", exclude_defaults=True),
         "run": run.run,

@@ -70,6 +70,7 @@ def _view(found: Comparison) -> dict[str, Any]:
         "verdict": _verdict(found),
         "tiles": list(_tiles(found)),
         "runs": run_tables.runs_table(found),
+        "cheapest": run_tables.cheapest_table(found) if variants(found.runs) else None,
         "variants": run_tables.variants_table(found) if variants(found.runs) else None,
         "limits": list(_limits(found)),
     }
@@ -78,8 +79,11 @@ def _view(found: Comparison) -> dict[str, Any]:
 def _verdict(found: Comparison) -> Verdict:
     """How many runs there were and what became of them, and the failures one by one."""
     failed = [row for row in found.runs if row.failed is not None]
-    shipping = [row for row in found.runs if any(isinstance(one, VariantRow) and one.ships for one in row.variants.values())]
-    told = [f"Of {words.plural(len(found.runs), 'run')}, {len(shipping)} may ship and {len(failed)} failed."]
+    shipping = [
+        row for row in found.runs if any(isinstance(one, VariantRow) and one.ships for one in row.variants.values())
+    ]
+    ships = "all" if len(shipping) == len(found.runs) else len(shipping) or "none"
+    told = [f"Of {words.plural(len(found.runs), 'run')}, {ships} may ship and {len(failed) or 'none'} failed."]
     told += [f"Run {row.name} ({row.changed}) failed: {row.failed}" for row in failed]
     tone = "good" if len(shipping) == len(found.runs) else "unsure" if shipping else "bad"
     return Verdict(tone, tuple(told))
@@ -97,7 +101,7 @@ def _tiles(found: Comparison) -> Iterator[Tile]:
         if names:
             # A front begins with what is cheapest.
             value = words.figure(cost, getattr(made[names[0]], cost))
-            yield Tile(f"Least {run_tables.COST_WORDS[cost]}", value, names[0])
+            yield Tile(f"Least {words.label(cost)}", value, names[0])
 
 
 def _limits(found: Comparison) -> Iterator[str]:

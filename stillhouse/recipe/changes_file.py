@@ -27,9 +27,17 @@ def load_changes(path: Path) -> tuple[Changes, ...]:
         raise InputError(f"{path} holds {seen}, not a list of changes; an entry a run, as `- {{layers: 4}}`")
     entries, problems = [], []
     for number, entry in enumerate(content, start=1):
+        origin = f"entry {number} of {path}"
+        # An entry without a value runs the recipe as it is.
+        changes = {} if entry is None else entry
+        if not isinstance(changes, dict):
+            problems.append(f"{origin} is {changes!r}, not a mapping as `{{layers: 4}}`")
+            continue
+        if unknown := [str(key) for key in changes if key not in Changes.model_fields]:
+            problems.append(f"{origin} has {', '.join(unknown)}; a run can change {', '.join(Changes.model_fields)}")
+            continue
         try:
-            # An entry without a value runs the recipe as it is.
-            entries.append(validated(Changes, {} if entry is None else entry, f"entry {number} of {path}"))
+            entries.append(validated(Changes, changes, origin))
         except InputError as error:
             problems.append(str(error))
     if problems:

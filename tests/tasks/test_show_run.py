@@ -117,27 +117,31 @@ def test_few_colours_make_a_plot_small(tmp_path: Path):
     assert len(data_uri(small_png(drawn))) < 0.6 * len(drawn)
 
 
-def test_the_gates_are_a_table_with_a_row_each(folder: Path):
-    rows = json.loads(pages(folder)["gates"].data)
+def test_the_gates_are_a_table_with_a_row_each_that_fits_a_narrow_page(folder: Path):
+    page = pages(folder)["gates"]
     gates = json.loads(RESULTS.read_text())["gates"]
-    assert len(rows) == len(gates) and [row["limit"] for row in rows] == [gate["limit"] for gate in gates]
-    assert list(rows[0]) == ["figure", "value", "limit", "if missed", "verdict"]
+    rows = [line for line in page.data.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == len(gates)
+    assert all(gate["limit"] in row and gate["verdict"] in row for gate, row in zip(gates, rows, strict=True))
+    # What is long and has no spaces makes a table wider than its page.
+    assert not any(gate["figure"] in page.data for gate in gates)
+    assert re.match(r"\d+ of \d+ gates passed: ", page.description)
 
 
 def test_the_lineage_is_a_diagram_with_a_box_a_stage_and_the_arrows_that_say_something():
     lines = mermaid(chain()).splitlines()
-    assert lines[0] == "flowchart TD"
-    assert lines[1:8] == [
-        '  load_teacher["Fetch the teacher<br/>teacher load_tea"]',
-        '  encode_documents["Turn documents into tokens<br/>encode_d"]',
-        '  distill["Distil the student<br/>student distill-"]',
-        '  copy_student["Keep the student as it is<br/>torch-fp32 copy_stu"]',
-        '  quantize_bnb["Quantize with bitsandbytes<br/>bnb-nf4 quantize"]',
-        '  measure_parity["Compare with torch-fp32<br/>torch-fp32 measure_<br/>bnb-nf4 measure_"]',
-        '  assemble_results["Judge the gates<br/>assemble"]',
+    assert lines[0].startswith("%%{init:") and lines[1] == "flowchart TD"
+    assert lines[2:9] == [
+        '  load_teacher["<b>Fetch the<br/>teacher</b><br/>teacher<br/>load_tea"]',
+        '  encode_documents["<b>Turn<br/>documents<br/>into tokens</b><br/>encode_d"]',
+        '  distill["<b>Distil the<br/>student</b><br/>student<br/>distill-"]',
+        '  copy_student["<b>Keep the<br/>student as it<br/>is</b><br/>torch-fp32<br/>copy_stu"]',
+        '  quantize_bnb["<b>Quantize with<br/>bitsandbytes</b><br/>bnb-nf4<br/>quantize"]',
+        '  measure_parity["<b>Compare with<br/>torch-fp32</b><br/>torch-fp32<br/>measure_<br/>bnb-nf4<br/>measure_"]',
+        '  assemble_results["<b>Judge the<br/>gates</b><br/>assemble"]',
     ]
     # teacher -> distill follows from teacher -> encode -> distill, and so do dataset and teacher of what is measured.
-    assert lines[8:] == [
+    assert lines[9:] == [
         "  load_teacher --> encode_documents",
         "  encode_documents --> distill",
         "  distill --> copy_student",
@@ -150,20 +154,27 @@ def test_the_lineage_is_a_diagram_with_a_box_a_stage_and_the_arrows_that_say_som
 
 def test_a_models_name_cannot_end_its_label():
     hostile = manifest("load_student")
-    hostile.facts["source"] = 'x"]; click a "javascript:0" <b>'
-    (_, box) = mermaid([hostile]).splitlines()
-    assert box.count('"') == 2 and "<b>" not in box
+    hostile.facts["source"] = 'x"]; click a "javascript:0" <i>'
+    box = mermaid([hostile]).splitlines()[-1]
+    assert box.count('"') == 2 and "<i>" not in box
 
 
 def test_the_lineage_page_has_the_diagram_and_every_input(folder: Path):
     text = pages(folder)["lineage"].data
-    assert "```mermaid\nflowchart TD\n" in text
-    assert text.count("| measure\\_parity |") + text.count("| measure_parity |") == 2
+    assert "```mermaid\n%%{init" in text
+    lines = [line for line in text.splitlines() if line.startswith("- **Compare with torch-fp32: ")]
+    assert [line.split("** ")[0] for line in lines] == [
+        "- **Compare with torch-fp32: torch-fp32",
+        "- **Compare with torch-fp32: bnb-nf4",
+    ]
+    assert "(1.5\u00a0s, 2.00\u00a0MB), made of " in lines[1]
+    for source in ("quantize_bnb/quantize", "copy_student/copy_stu", "encode_documents/encode_d"):
+        assert f"`{source}`" in lines[1]
 
 
 def test_the_package_page_has_path_and_whole_digest(folder: Path):
     page = pages(folder)["package"]
-    assert str(folder / "package") in page.data and "9" * 64 in page.data and "9" * 64 in page.description
+    assert str(folder / "package") in page.data and "9" * 64 in page.data
     assert f"stillhouse verify {folder / 'package'}" in page.data
 
 
