@@ -1,0 +1,15 @@
+"""The training loss in chunks: from hidden states and head, without ever the whole of the logits."""
+
+from stillhouse.losses.chunked.loss import ChunkedLoss, Chunking, chunked_loss
+from stillhouse.losses.chunked.targets import DenseTarget, FactoredLogits, SampledTarget, Target, TopKTarget
+
+__all__ = [
+    "ChunkedLoss",
+    "Chunking",
+    "DenseTarget",
+    "FactoredLogits",
+    "SampledTarget",
+    "Target",
+    "TopKTarget",
+    "chunked_loss",
+]

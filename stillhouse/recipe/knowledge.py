@@ -1,0 +1,136 @@
+"""The `knowledge` section: how the teacher is asked what it knows of a text."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from stillhouse.recipe.settings import Settings
+from stillhouse.recipe.teacher import Teacher
+
+
+class FullTargets(Settings):
+    """The whole distribution at every target: a hundred kilobytes a token, and every loss can use it."""
+
+    kind: Literal["full"] = "full"
+    dtype: Literal["fp16", "bf16"] = "fp16"
+    """Log-probabilities in 16 bits. fp16 keeps likely tokens eight times as exactly as bf16 does."""
+
+
+class TopKTargets(Settings):
+    """The likeliest tokens, and how much probability all others have together."""
+
+    kind: Literal["top_k"] = "top_k"
+    k: PositiveInt = 50
+    """Tokens kept; 2 to 4 bytes for each id and 2 for its log-probability."""
+
+
+class SampledTargets(Settings):
+    """Tokens drawn from the teacher's distribution: a few dozen bytes a token, and right on average."""
+
+    kind: Literal["sampled"] = "sampled"
+    draws: PositiveInt = 50
+    """Independent draws at every target. Fewer take less room and add noise to the gradient."""
+    seed: NonNegativeInt = 0
+    """Decides the draws, together with the text; another seed of training keeps the cache."""
+
+
+StoredTargets = Annotated[FullTargets | TopKTargets | SampledTargets, Field(discriminator="kind")]
+
+
+class Online(Settings):
+    """The teacher reads every batch beside the student."""
+
+    kind: Literal["online"] = "online"
+
+
+class Cached(Settings):
+    """The teacher reads every text once, before training, and what it says is looked up by text."""
+
+    kind: Literal["cached"] = "cached"
+    targets: StoredTargets = SampledTargets()
+    """How much of what it says is kept."""
+    batch_rows: PositiveInt = 8
+    """Packed rows that the teacher reads at a time; part of the key, because it decides low bits."""
+    shard_tokens: PositiveInt = 262_144
+    """Training tokens in a shard, about. A killed capture repeats no more than one shard."""
+
+
+class Member(Settings):
+    """One teacher of an ensemble."""
+
+    teacher: Teacher
+    """The model, with the tokenizer of the first."""
+    weight: PositiveFloat = 1.0
+    """Its share of the mixture is this over the sum of all weights."""
+    knowledge: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
+    """Online, or cached with `full` targets."""
+
+
+class Ensemble(Settings):
+    """Several teachers of one vocabulary, whose probabilities are mixed."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    weight: PositiveFloat = 1.0
+    """Of the recipe's own teacher."""
+    own: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
+    """How the recipe's own teacher is asked."""
+    members: tuple[Member, ...] = Field(min_length=1)
+    """The others."""
+
+
+class Endpoint(Settings):
+    """A server with OpenAI's completions protocol that tells the log-probabilities of a prompt."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    url: str = Field(exclude=True, pattern=r"^https?://")
+    """Where it is, up to and with `/v1`; not part of the key, so name the model well."""
+    model: str
+    """The model's name there. It must be the recipe's teacher, whose tokenizer is used."""
+    k: PositiveInt = 20
+    """Likeliest tokens asked for. vLLM gives 20 unless it is started with a larger `--max-logprobs`."""
+    ask_by: Literal["prompt_logprobs", "echo"] = "prompt_logprobs"
+    """`prompt_logprobs` is vLLM's own way; `echo` is OpenAI's, for servers that name tokens by id in it."""
+    batch_samples: PositiveInt = Field(default=8, exclude=True)
+    """Texts in one request."""
+    timeout_seconds: PositiveFloat = Field(default=120.0, exclude=True)
+    """Longest wait for one answer."""
+    retries: NonNegativeInt = Field(default=5, exclude=True)
+    """Times that a request is repeated when the network or the server fails."""
+    retry_seconds: PositiveFloat = Field(default=1.0, exclude=True)
+    """Wait before the first repetition; it doubles each time, up to a minute."""
+    api_key_variable: str | None = Field(default=None, exclude=True)
+    """Environment variable that holds the server's key."""
+
+
+Knowledge = Annotated[Online | Cached | Ensemble | Endpoint, Field(discriminator="kind")]
+
+
+def check_knowledge(knowledge: Knowledge, temperature: float) -> None:
+    """Refuse what no loss could use, before anything is captured.
+
+    Args:
+        knowledge: The section.
+        temperature: Of the training loss.
+
+    Raises:
+        ValueError: If targets are asked for at a temperature they cannot have, or an ensemble of ones that cannot be
+            mixed.
+    """
+    match knowledge:
+        case Cached(targets=SampledTargets()) if temperature != 1:
+            raise ValueError(
+                f"sampled targets are drawn at temperature 1 and cannot be softened afterwards, but the loss has "
+                f"temperature {temperature}; set it to 1, or knowledge.targets.kind to top_k or full"
+            )
+        case Endpoint() if temperature != 1:
+            raise ValueError(
+                f"an endpoint gives log-probabilities at temperature 1 whatever it is asked, but the loss has "
+                f"temperature {temperature}; set it to 1, or take a local teacher"
+            )
+        case Ensemble(own=own, members=members):
+            for each in (own, *(member.knowledge for member in members)):
+                if isinstance(each, Cached) and not isinstance(each.targets, FullTargets):
+                    raise ValueError(
+                        f"an ensemble mixes whole distributions, and a cache of {each.targets.kind} targets does not "
+                        "hold them; set targets.kind to full, or kind to online"
+                    )
