@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny ui test browser check setup lock schemas
+.PHONY: demo tiny ui test browser soak check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 20 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -26,6 +26,9 @@ browser:  ## Chromium, for the tests that use the UI; where it cannot be install
 	test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	(apt-get install -y chromium || (apt-get update && apt-get install -y chromium)) >/dev/null 2>&1 || \
 	echo 'no Chromium, so the tests in a browser are skipped; on Debian: apt-get install chromium'
+
+soak: setup  ## faults done to real servers and workers, about half an hour; what came of each goes into docs/soak.md
+	SOAK_RESULT=docs $(BIN)/python -m pytest -q -m soak tests/faults
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

@@ -110,10 +110,11 @@ def _timed(workers: int, runs: Path, options: argparse.Namespace) -> dict[str, A
 
 def _busy_elsewhere_seconds() -> float:
     """Processor time that went to anything but this process and what it started, since the machine was."""
-    user, nice, system = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
+    # The second number is left out: processes that are `nice` give way to those that are not.
+    user, _, system = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
     own = os.times()
     # Workers and their processes have ended, and been waited for, by the time that this is asked.
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
+    return (user + system) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
 
 
 def _wait_until_quiet(seconds: float = 15.0) -> None:
@@ -198,7 +199,7 @@ trained, all ended again. At most {AT_MOST} was asked for.
 {chr(10).join(lines)}
 
 {machine["processor"]}, {machine["cores"]} cores. Busy elsewhere: what other processes took of them meanwhile, on
-average, Prefect's server among them. Made by `python -m benchmarks.sweep_on_dask`.
+average, Prefect's server among them, those not that give way (`nice`). Made by `python -m benchmarks.sweep_on_dask`.
 """
 
 

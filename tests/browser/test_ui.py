@@ -1,7 +1,7 @@
 """What people do in Prefect's UI, done in a browser: fill in a form, read a report, see a schedule, cancel a run.
 
-Where something takes its time, the server is asked for it and the page loaded again: by itself a page asks only every
-half minute.
+Where something takes its time, the server is asked for it and the page opened again: by itself a page asks only every
+half minute, and meanwhile draws a run's stages with what processor there is.
 """
 
 import re
@@ -40,8 +40,7 @@ def test_a_form_filled_in_wrongly_is_refused_and_rightly_ends_in_a_report_with_p
     # In Prefect 3.8 the first press after a refusal only takes the refusal away (docs/operate.md).
     refusal.wait_for(state="hidden")
     submit(page)
-    open_run(page)
-    wait_for_state(page, "Packaged")
+    see_it_end(page, "Packaged")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("heading", name="tiny-report").click()
     page.wait_for_url("**/artifacts/key/tiny-report")
@@ -58,8 +57,7 @@ def test_what_only_preflight_knows_fails_with_the_words_of_check(page, finished:
     page.get_by_label("recipe").fill(str(asked))
     page.get_by_label("runs").fill(str(finished))
     submit(page)
-    open_run(page)
-    wait_for_state(page, "Failed")
+    see_it_end(page, "Failed")
     # The first red line of its log, which holds no more than there is room for.
     page.get_by_role("combobox", name="log level filter").click()
     page.get_by_role("option", name="Error and above").click()
@@ -91,14 +89,15 @@ def test_a_run_cancelled_while_it_trains_leaves_no_process(page, ui, finished: P
     page.get_by_label("recipe").fill(str(tiny_but(tmp_path, "endless", "distillation", steps=100_000)))
     page.get_by_label("runs").fill(str(finished))
     submit(page)
-    open_run(page)
+    run = open_run(page)
+    page.goto("about:blank")
     wait_until(lambda: "Distil the student" in runs_with(page, "task_runs", "RUNNING"))
     assert ui.processes().keys() - before.keys()
-    page.reload()
+    page.goto(run)
     page.get_by_role("button", name="Open menu").click()
     page.get_by_role("menuitem", name="Cancel").click()
     page.get_by_role("alertdialog").get_by_role("button", name="Cancel Flow Run").click()
-    wait_for_state(page, "Cancelled")
+    wait_for_state(page, run, "Cancelled")
     assert ui.processes() == ui.resting
 
 
@@ -125,22 +124,29 @@ def submit(page) -> None:
     page.get_by_role("button", name="Submit").click()
 
 
-def open_run(page) -> None:
+def open_run(page) -> str:
+    """See the run that was started, and give its address."""
     page.get_by_role("button", name="View run").click()
     page.wait_for_url("**/flow-run/**")
+    return page.url
 
 
-def wait_for_state(page, name: str) -> None:
-    """See the run of this page reach a state."""
-    run = re.search(r"flow-run/([0-9a-f-]{36})", page.url)[1]
+def see_it_end(page, state: str) -> None:
+    wait_for_state(page, open_run(page), state)
+
+
+def wait_for_state(page, run: str, name: str) -> None:
+    """See a run reach a state."""
+    key = re.search(r"flow-run/([0-9a-f-]{36})", run)[1]
 
     def is_there() -> bool:
-        state = page.request.get(f"/api/flow_runs/{run}").json()["state"]
+        state = page.request.get(f"/api/flow_runs/{key}").json()["state"]
         assert state["name"] == name or state["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), state
         return state["name"] == name
 
+    page.goto("about:blank")
     wait_until(is_there)
-    page.reload()
+    page.goto(run)
     page.get_by_text(name, exact=True).first.wait_for()
 
 
