@@ -10,6 +10,19 @@ from typing import Any
 
 from stillhouse import machine
 
+_LIMITS = (
+    "A worker reports a killed flow twice, 2 to 10 seconds apart, and its second report undoes a Retry that was "
+    "pressed between the two: the run is `Crashed` again. Press once more.",
+    "A worker that is told to end (SIGTERM) kills its flow and says nothing of it. `stillhouse ui` says it instead; "
+    "elsewhere the run is known as crashed by its missing heartbeats.",
+    "While the server is away, Prefect drops what task runs tell of themselves. Their run's state becomes true again; "
+    "theirs may stay `Running`. The next attempt has task runs of its own.",
+    "Not done here, but so by Prefect's code: a server that is away for more than a minute takes an accelerator's slot "
+    "back from who holds it, and may give it to another run before the first has ended. `redistill` also holds a lease "
+    "for being the only one of its kind, and is ended if it cannot renew that for some minutes; it goes on from its "
+    "checkpoint when it is started again.",
+    "`prefect deployment run` with parameters that are too large prints what is wrong, and the parameters with it.",
+)
 _LIBRARIES = ("prefect", "fastapi", "httpx", "torch")
 
 
@@ -77,6 +90,10 @@ class Results:
             "| what was done | it ended as | known after | left | went on |",
             "| --- | --- | --- | --- | --- |",
             *map(_row, self.cases.values()),
+            "",
+            "## What a person should know besides",
+            "",
+            *(f"- {limit}" for limit in _LIMITS),
         ]
 
 
