@@ -110,11 +110,10 @@ def _timed(workers: int, runs: Path, options: argparse.Namespace) -> dict[str, A
 
 def _busy_elsewhere_seconds() -> float:
     """Processor time that went to anything but this process and what it started, since the machine was."""
-    # The second number is left out: processes that are `nice` give way to those that are not.
-    user, _, system = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
+    user, nice, system = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
     own = os.times()
     # Workers and their processes have ended, and been waited for, by the time that this is asked.
-    return (user + system) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
 
 
 def _wait_until_quiet(seconds: float = 15.0) -> None:
@@ -183,23 +182,26 @@ def page(found: dict[str, Any]) -> str:
         f"{', '.join(f'{seconds:.1f}' for seconds in row['training_seconds'])} | {row['cores_busy_elsewhere']:.1f} |"
         for row in found["rows"]
     ]
-    ratio = "not known yet" if found["ratio"] is None else f"{found['ratio']:.2f}"
+    pairs = ", ".join(f"{pair:.2f}" for pair in found["ratios"]) or "none"
+    if found["ratio"] is None:
+        told = "**What two workers take of the time of one is not known yet**: no pair ran on a quiet machine."
+    else:
+        told = f"**Two workers take {found['ratio']:.2f} of the time of one** (medians; repeat by repeat {pairs})."
     return f"""# Two Dask workers against one, on a sweep's training
 
 {len(ENTRIES)} entries ({"; ".join(map(changed, ENTRIES))}) of `{found["recipe"]}` with {found["steps"]} steps and one
 thread each; what they share was made before. Seconds are of the whole: cluster and processes started, students
 trained, all ended again. At most {AT_MOST} was asked for.
 
-**Two workers take {ratio} of the time of one** (medians; repeat by repeat
-{", ".join(f"{pair:.2f}" for pair in found["ratios"]) or "none"}). Where other processes took more than
-{QUIET_CORES} cores on average, the time is shown and does not count.
+{told}
+Where other processes took more than {QUIET_CORES} cores on average, the time is shown and does not count.
 
 | repeat | workers | seconds | of these, each student's training | cores busy elsewhere |
 |--:|--:|--:|---|--:|
 {chr(10).join(lines)}
 
 {machine["processor"]}, {machine["cores"]} cores. Busy elsewhere: what other processes took of them meanwhile, on
-average, Prefect's server among them, those not that give way (`nice`). Made by `python -m benchmarks.sweep_on_dask`.
+average, Prefect's server among them. Made by `python -m benchmarks.sweep_on_dask`.
 """
 
 
