@@ -15,6 +15,8 @@ _GRACE_SECONDS = 45.0
 
 def main() -> None:
     """Run `prefect` with this command's arguments."""
+    # A worker that is told to end sends itself this signal, which a shell that starts us in the background has ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_starter, name="tether", daemon=True).start()
     from prefect.cli import app
 

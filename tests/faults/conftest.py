@@ -39,12 +39,10 @@ def deployed(server: House) -> House:
 
 @pytest.fixture
 def house(server: House) -> Iterator[House]:
-    """A server that is there, with one worker that lives."""
+    """A server that is there, with one worker."""
     if not server.is_there():
         server.start_server()
-    server.workers = [worker for worker in server.workers if worker.poll() is None]
-    if not server.workers:
-        server.start_worker()
+    server.keep_one_worker()
     yield server
 
 

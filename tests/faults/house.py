@@ -72,6 +72,9 @@ class House:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # A shell that starts the tests in the background makes all that they start deaf to Ctrl-C, and with
+                # it a worker to SIGTERM, which it turns into the same.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def call(self, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -84,6 +87,16 @@ class House:
 
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text(errors="replace")
+
+    def keep_one_worker(self) -> None:
+        """See to it that exactly one works, so that a test knows which one takes its run."""
+        living = [worker for worker in self.workers if worker.poll() is None]
+        for worker in living[1:]:
+            worker.terminate()
+            worker.wait(60)
+        self.workers = living[:1]
+        if not self.workers:
+            self.start_worker()
 
     def kill_server(self) -> None:
         assert self.server is not None

@@ -21,6 +21,8 @@ _LIMITS = (
     "back from who holds it, and may give it to another run before the first has ended. `redistill` also holds a lease "
     "for being the only one of its kind, and is ended if it cannot renew that for some minutes; it goes on from its "
     "checkpoint when it is started again.",
+    "A worker that a script starts with `&` is deaf to SIGTERM: Prefect turns that into SIGINT, which such a shell has "
+    "ignored. `stillhouse ui` and systemd start it otherwise.",
     "`prefect deployment run` with parameters that are too large prints what is wrong, and the parameters with it.",
 )
 _LIBRARIES = ("prefect", "fastapi", "httpx", "torch")
@@ -56,7 +58,7 @@ class Results:
 
     def end(self, test: str, passed: bool, seconds: float) -> None:
         case = self.cases[test]
-        case.passed = passed if case.passed is None else case.passed and passed
+        case.passed = passed and case.passed is not False
         case.test_seconds = round(case.test_seconds + seconds, 1)
 
     def write(self, folder: Path) -> None:

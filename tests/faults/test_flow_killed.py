@@ -44,7 +44,7 @@ def test_kill_9_under_a_worker(house: House, case: Case, runs, journal: Journal,
     earlier = [name for name in ("alone", "in_child") if name != stage][: list(STRIKES).index(stage)]
     assert len(begun) == 2 and all(len(journal.lines(f"{name} begins")) == 1 for name in earlier)
     pressed = " (pressed twice)" if presses == 2 else ""
-    case.went_on = f"{again}{pressed}: {len(earlier)} finished stages found"
+    case.went_on = f"{again}{pressed}: {len(earlier) or 'no'} finished stage{'s' * (len(earlier) != 1)} found"
     if stage == "train":
         assert begun[1]["first"] > 0
         case.went_on += f", from checkpoint {begun[1]['first']}"

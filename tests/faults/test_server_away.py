@@ -120,7 +120,7 @@ def test_absent_when_a_terminal_starts_a_run(case: Case, tmp_path):
         try:
             made = wait_until(lambda: list(tmp_path.glob("runs/store/prune_layers/*/manifest.json")), 180)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(60)
     told = (tmp_path / "log").read_text()
     assert made, told

@@ -53,8 +53,7 @@ SHARES = (("one", 25.0), ("two", 24.8))
 
 def test_two_workers_take_turns(house: House, case: Case, runs, journal: Journal):
     case.fault = "two workers, one accelerator: three runs"
-    if len(house.workers) < 2:
-        house.start_worker("another")
+    house.start_worker("another")
     three = [house.run("sweep/toy", runs=str(runs), seconds=3, seed=f"turn {number}") for number in range(3)]
     assert {house.end(run, 240)["name"] for run in three} == {"Packaged"}
     began, ended = (sorted(line["at"] for line in journal.lines(f"train {what}")) for what in ("begins", "done"))
