@@ -33,7 +33,7 @@ def chromium() -> str:
     pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ui(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server, its deployments and a worker; ended as by Ctrl-C, after which none of their processes may live."""
     folder = tmp_path_factory.mktemp("ui")
@@ -74,8 +74,9 @@ def processes(home: Path) -> dict[int, str]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator:
+    """Chromium. While it lives, so does Playwright's event loop, under which Prefect gives other tests coroutines."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
