@@ -14,16 +14,17 @@ from stillhouse.errors import Unavailable
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.attempts import taken
 
 logger = logging.getLogger(__name__)
 
-StageTask = Task[[Store, Any, References], Reference]
+StageTask = Task[[Store, Any, References], Any]
 Call = Callable[[StageTask, Store, Settings, References], Reference]
 
 
 def directly(task: StageTask, store: Store, settings: Settings, inputs: References) -> Reference:
     """Run a stage in this process, without Prefect's engine."""
-    return task.fn(store, settings, inputs)
+    return taken(task.fn(store, settings, inputs))
 
 
 def through_prefect(task: StageTask, store: Store, settings: Settings, inputs: References) -> Reference:
@@ -34,7 +35,7 @@ def through_prefect(task: StageTask, store: Store, settings: Settings, inputs: R
     """
     while True:
         try:
-            return task(store, settings, inputs)
+            return taken(task(store, settings, inputs))
         except (ConcurrencySlotAcquisitionError, httpx.TransportError) as error:
             if not server.was_away(error):
                 raise

@@ -15,6 +15,8 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 logger = logging.getLogger(__name__)
 
+MOST_CHARACTERS = 450_000
+"""Of one page. The server's database keeps it, and its UI reads it whole."""
 _PATIENCE_SECONDS = 3.0
 """How long a call waits for the server while stages work."""
 _AWAY_SECONDS = 60.0

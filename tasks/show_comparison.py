@@ -8,11 +8,9 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging import get_run_logger
 
 from evaluation.report.pictures import with_pictures_inside
-from tasks.artifacts import Board, current_run, one_try
+from tasks.artifacts import MOST_CHARACTERS, Board, current_run, one_try
 
 _PATIENCE_SECONDS = 20.0
-_MOST_CHARACTERS = 450_000
-"""Of the page: the server's database keeps it, and its UI reads it whole."""
 
 
 def show_comparison(folder: Path) -> None:
@@ -22,8 +20,8 @@ def show_comparison(folder: Path) -> None:
         return
     whole = folder.resolve() / "comparison.html"
     heading, _, rest = (folder / "comparison.md").read_text(encoding="utf-8").partition("\n")
-    note = f"\n*The same as one HTML page, with sharper plots, on the machine that ran this: `{whole}`*\n"
-    room = _MOST_CHARACTERS - len(heading) - len(note)
+    note = f"\n*The same as one HTML page, on the machine that ran this: `{whole}`*\n"
+    room = MOST_CHARACTERS - len(heading) - len(note)
     page = ArtifactCreate(
         key=re.sub("[^a-z0-9]+", "-", f"{folder.parent.name}-comparison"),
         type="markdown",

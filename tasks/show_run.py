@@ -17,12 +17,10 @@ from evaluation.report.pictures import with_pictures_inside
 from evaluation.results import Results, VariantFigures
 from stillhouse.store.artifact import Manifest, Reference
 from stillhouse.store.store import Store
-from tasks.artifacts import Board, current_run, one_try
+from tasks.artifacts import MOST_CHARACTERS, Board, current_run, one_try
 
 _PATIENCE_SECONDS = 20.0
 """The work is done: a slow server may take its time over a page."""
-_MOST_CHARACTERS = 450_000
-"""Of one page. The server's database keeps it, and its UI reads it whole."""
 
 
 def show_run(folder: Path) -> None:
@@ -65,7 +63,7 @@ def _report(folder: Path, results: Results) -> ArtifactCreate:
     text = (folder / "report.md").read_text(encoding="utf-8")
     note = f"\n*The same as one HTML page, on the machine that ran this: `{whole}`*\n"
     heading, _, rest = text.partition("\n")
-    room = _MOST_CHARACTERS - len(heading) - len(note) - 1
+    room = MOST_CHARACTERS - len(heading) - len(note) - 1
     page = f"{heading}\n{note}{with_pictures_inside(rest, folder, most_characters=room)}"
     told = f"{_name(results)} {_verdict(results)}: what was gained and lost, with plots."
     return _page(results, "report", told, [page])

@@ -5,8 +5,10 @@ from prefect.cache_policies import NO_CACHE
 
 from evaluation.efficiency import EfficiencySettings
 from evaluation.efficiency import measure_efficiency as stage
+from stillhouse.errors import Unavailable
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
+from tasks.attempts import made_or_refused
 from tasks.run_names import naming
 
 
@@ -17,6 +19,6 @@ from tasks.run_names import naming
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def measure_efficiency(store: Store, settings: EfficiencySettings, inputs: References) -> Reference:
+def measure_efficiency(store: Store, settings: EfficiencySettings, inputs: References) -> Reference | Unavailable:
     """Measure a variant's speed and memory in a process of its own."""
-    return store.make(stage, settings, inputs)
+    return made_or_refused(store, stage, settings, inputs)

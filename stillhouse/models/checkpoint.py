@@ -36,6 +36,8 @@ SMALL_FILES = (
     "chat_template.json",
 )
 """What is read besides weights, where it exists."""
+_WORTH_TELLING_BYTES = 2**27
+"""A smaller file is hashed before anybody has read that it is."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -104,7 +106,8 @@ def digest_of_checkpoint(folder: Path, name: str, *, trust_remote_code: bool) ->
     files += sorted(folder.glob("*.py")) if trust_remote_code else []
     digest = hashlib.sha256(licence_of_checkpoint(folder).encode())
     for number, path in enumerate(sorted(files)):
-        progress.step(f"hashing {path.name}", number, len(files))
+        if path.stat().st_size >= _WORTH_TELLING_BYTES:
+            progress.step(f"hashing {path.name}", number, len(files))
         with path.open("rb") as content:
             digest.update(f"\0{path.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}".encode())
     return digest.hexdigest()
