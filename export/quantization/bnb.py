@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
+from export.quantization import bnb_child
 from export.variants import copy_companions
 from stillhouse import child, progress
 from stillhouse.errors import Unavailable
@@ -50,9 +51,6 @@ def quantize_bnb(settings: QuantizeBnbSettings, inputs: Inputs, folder: Path) ->
         Unavailable: If bitsandbytes is missing, or cannot quantize or run this model on this device.
         RuntimeError: If the folder does not hold what was in memory.
     """
-    # Not at the top: torch and transformers would then be imported by whatever only plans or starts a run.
-    from export.quantization import bnb_child
-
     if find_spec("bitsandbytes") is None:
         raise Unavailable("bitsandbytes is not installed here")
     work = folder / WORK
