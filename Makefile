@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny ui test browser soak check setup lock schemas
+.PHONY: demo tiny ui test browser soak bench check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 20 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -16,7 +16,7 @@ tiny: setup  ## the same stages on a one-megabyte model (under 3 minutes)
 
 PORT ?= 4200
 ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; Ctrl-C ends it
-	$(BIN)/stillhouse ui --port $(PORT)
+	$(BIN)/stillhouse ui --port $(PORT) $(if $(ACCELERATORS),--accelerators $(ACCELERATORS))
 
 test: setup browser  ## what CI runs
 	$(BIN)/python -m pytest -q
@@ -29,6 +29,14 @@ browser:  ## Chromium, for the tests that use the UI; where it cannot be install
 
 soak: setup  ## faults done to real servers and workers, about half an hour; what came of each goes into docs/soak.md
 	SOAK_RESULT=docs $(BIN)/python -m pytest -q -m soak tests/faults
+
+bench: setup  ## our speed and memory beside our peers', about two hours with nothing else running; into docs/benchmarks
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.distillation_step --out docs/benchmarks/distillation_step.json
+	$(BIN)/python -m benchmarks.distillation_step --rows 16 --repeats 2 --out docs/benchmarks/distillation_step_16.json
+	$(BIN)/python -m benchmarks.stored_targets recipes/demo.yaml --out docs/benchmarks/stored_targets.json
+	$(BIN)/python -m benchmarks.loss_memory --tokens 1024 2048 4096 --vocabularies 49152 128256 \
+		--out docs/benchmarks/loss_memory.json
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

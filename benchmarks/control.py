@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+from benchmarks.figures import SPLITS, cells, measure
 from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.environment import code_version, environment
@@ -23,11 +23,10 @@ from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.recipe import load_recipe
-from stillhouse.store.artifact import Reference, read_manifest
+from stillhouse.store.artifact import read_manifest
 from stillhouse.store.store import Store
 from tasks.distill import distill
 from tasks.fetch import load_teacher
-from tasks.score_held_out import measure_held_out
 
 ARMS: dict[str, dict[str, float]] = {
     "cross-entropy": {"alpha": 0.0},
@@ -35,12 +34,6 @@ ARMS: dict[str, dict[str, float]] = {
     "distillation": {},
     "teacher only": {"alpha": 1.0, "temperature": 1.0},
 }
-SPLITS = ("validation", "held_out")
-FIGURES = (
-    "held_out_loss_above_teacher_nats_per_token",
-    "kl_to_teacher_nats_per_token",
-    "top1_agreement_with_teacher",
-)
 
 
 def main() -> None:
@@ -54,7 +47,7 @@ def main() -> None:
         teacher = work.make(load_teacher, settings.teacher, {})
         read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
         start = make_start(settings, work, read)
-        found: dict[str, Any] = {"start": _measure(settings, work, start, read), "runs": _earlier(options.out)}
+        found: dict[str, Any] = {"start": measure(settings, work, start, read), "runs": _earlier(options.out)}
         for seed, arm in product(options.seeds, options.arms):
             changed = settings.recipe.distillation.model_copy(update=ARMS[arm] | _rate(options.learning_rate))
             student = work.make(distill, _distill(settings, changed, seed), {"start": start, **read})
@@ -62,7 +55,7 @@ def main() -> None:
             found["runs"] = [one for one in found["runs"] if one | row != one]
             made = read_manifest(store.folder(student))
             cost = {"seconds": made.seconds, "peak_memory_bytes": made.peak_memory_bytes, **made.facts}
-            found["runs"].append(row | cost | _measure(settings, work, student, read))
+            found["runs"].append(row | cost | measure(settings, work, student, read))
             _write(options.out, settings, found)
 
 
@@ -91,19 +84,6 @@ def _rate(learning_rate: float | None) -> dict[str, float]:
 def _distill(settings: SettingsOfStages, changed: Any, seed: int) -> Any:
     compute = settings.compute.model_copy(update={"seed": seed})
     return settings.distill.model_copy(update={"distillation": changed, "compute": compute})
-
-
-def _measure(
-    settings: SettingsOfStages, work: Work, model: Reference, read: Mapping[str, Reference]
-) -> dict[str, dict[str, Any]]:
-    """Figures on validation and on held-out text, with their intervals over documents."""
-    found = {}
-    for split in SPLITS:
-        asked = settings.held_out.model_copy(update={"split": split})
-        facts = work.facts(work.make(measure_held_out, asked, {"model": model, **read}))
-        intervals = {name: facts["intervals"][name] for name in FIGURES}
-        found[split] = {name: facts[name] for name in (*FIGURES, "tokens", "documents")} | {"intervals": intervals}
-    return found
 
 
 def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
@@ -144,23 +124,17 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
     heads = [f"{split.replace('_', '-')}: {what}" for split in SPLITS for what in ("loss above", "KL", "top-1")]
     yield f"| arm | seed | {' | '.join(heads)} | minutes |"
     yield "|---|--:|" + "--:|" * (len(heads) + 1)
-    yield f"| start | | {' | '.join(_cells([found['start']]))} | |"
+    yield f"| start | | {' | '.join(cells([found['start']]))} | |"
     for told in dict.fromkeys(map(_told, found["runs"])):
         rows = sorted((row for row in found["runs"] if _told(row) == told), key=lambda row: row["seed"])
         for row in rows:
-            yield f"| {told} | {row['seed']} | {' | '.join(_cells([row]))} | {row['seconds'] / 60:.1f} |"
-        yield f"| **{told}** | mean of {len(rows)} | {' | '.join(_cells(rows))} | |"
+            yield f"| {told} | {row['seed']} | {' | '.join(cells([row]))} | {row['seconds'] / 60:.1f} |"
+        yield f"| **{told}** | mean of {len(rows)} | {' | '.join(cells(rows))} | |"
 
 
 def _told(row: Mapping[str, Any]) -> str:
     softened = f", T {row['temperature']:g}" if row["alpha"] else ""
     return f"{row['arm']}: alpha {row['alpha']:g}{softened}, rate {row['learning_rate']:g}"
-
-
-def _cells(rows: list[dict[str, Any]]) -> Iterator[str]:
-    for split, name in product(SPLITS, FIGURES):
-        value = mean(row[split][name] for row in rows)
-        yield f"{100 * value:.1f}%" if name.startswith("top1") else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -102,7 +102,9 @@ def front_matter(results: Results) -> dict[str, Any]:
     if datasets:
         found["datasets"] = datasets
     tags = ["knowledge-distillation", "stillhouse"] if _is_distilled(results) else ["stillhouse"]
-    tags += ["depth-pruning"] if results.lineage.recipe.get("student", {}).get("kind") == "depth" else []
+    start = results.lineage.recipe.get("student", {}).get("kind")
+    tags += ["depth-pruning"] if start in ("depth", "depth_and_width") else []
+    tags += ["width-pruning"] if start in ("width", "depth_and_width") else []
     tags += ["onnx"] if any(name.startswith("onnx") for name in results.variants) else []
     return found | {"pipeline_tag": "text-generation", "library_name": "transformers", "tags": tags}
 

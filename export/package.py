@@ -78,11 +78,23 @@ def _facts(name: str, ships: dict[str, Path], left_out: dict[str, str]) -> dict[
     return {
         "name": name,
         "variants": {
-            variant: {"folder": f"{VARIANTS}/{variant}", "loaders": _LOADERS[_family(variant)]} for variant in ships
+            variant: {"folder": f"{VARIANTS}/{variant}", "loaders": _loaders(variant, folder)}
+            for variant, folder in ships.items()
         },
         "left_out": left_out,
         "runtime_versions": {runtime: found for runtime in _RUNTIMES if (found := _version(runtime))},
     }
+
+
+def _loaders(variant: str, folder: Path) -> dict[str, str]:
+    """What opens a variant, by the name of the library."""
+    loaders = _LOADERS[_family(variant)]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    hidden, heads, head_size = (config.get(key) for key in ("hidden_size", "num_attention_heads", "head_dim"))
+    if hidden and heads and head_size and head_size != hidden // heads:
+        # optimum lays out its key-value cache for hidden_size / num_attention_heads channels a head.
+        return {library: name for library, name in loaders.items() if library != "optimum"}
+    return loaders
 
 
 def _family(variant: str) -> str:

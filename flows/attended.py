@@ -1,6 +1,5 @@
 """What every flow run has in common: it is watched while it works, and says how it ended."""
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,11 +14,17 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import server
 from flows.run_folder import RunFolder, summary
 from flows.watch import Watch, watched
+from stillhouse.child import ChildError
 from stillhouse.errors import InputError
+from stillhouse.failures import KEPT, advice
 from tasks.show_progress import shown_in_ui
 from tasks.show_run import show_run
 
 Found = TypeVar("Found")
+
+
+class Told(RuntimeError):
+    """What went wrong in a flow's own words, which say what to do."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ def _end_of(work: Callable[[], Outcome]) -> State[Any]:
         with shown_in_ui():
             outcome = work()
     except Exception as error:
-        if not isinstance(error, InputError):
-            get_run_logger().exception("The run stopped")
+        if not isinstance(error, InputError | Told):
+            # Prefect has told of the task by now, in red and with a traceback: these words come last.
+            get_run_logger().error(first_line(error), exc_info=True)
         return Failed(message=first_line(error), data=error)
     return Completed(name=outcome.name, message=outcome.message, data=outcome.data)
 
@@ -89,18 +95,12 @@ def outcome_of(folder: RunFolder) -> Outcome:
 def first_line(error: Exception) -> str:
     """What happened and what to do, for a person who sees only this."""
     said = str(error) or type(error).__name__
-    match error:
-        case InputError():
-            return said
-        case OSError(errno=errno.ENOSPC):
-            where = error.filename or "while a stage wrote"
-            return f"The disk is full ({where}). Free some space (`stillhouse gc` helps) and retry: {_KEPT}."
-        case MemoryError():
-            return f"Out of memory. Lower distillation.batch_rows or take a smaller student, and start again: {_KEPT}."
-    # torch's own class; this module does not import torch.
-    if type(error).__name__ == "OutOfMemoryError":
-        return f"{said.splitlines()[0]} Lower distillation.batch_rows and start again: {_KEPT}."
-    return f"{type(error).__name__}: {said} Mend this and retry: {_KEPT}."
-
-
-_KEPT = "what is finished is kept"
+    if isinstance(error, InputError | Told):
+        return said
+    advised = advice(error)
+    if advised is not None:
+        return advised
+    # What a process of its own says goes on with its traceback.
+    first = said.strip().splitlines()[0].partition("; it last said")[0].rstrip(".:")
+    told = first if isinstance(error, ChildError) else f"{type(error).__name__}: {first}"
+    return f"{told}. Mend this and retry: {KEPT}."

@@ -8,6 +8,16 @@ from evaluation.parity import GREEDY_PROMPTS
 from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
+from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.student import (
+    DepthAndWidthPruned,
+    DepthPruned,
+    ExistingModel,
+    Fresh,
+    Ranking,
+    Student,
+    WidthPruned,
+)
 
 _TRAINING_SHARE = 0.4
 """Of the probe's speed on one big matrix, what a whole training step reaches: attention, norms, softmax over the
@@ -59,17 +69,31 @@ def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops
         student: Shape of the student.
         gigaflops_per_second: What the probe measured in the precision of the run.
     """
-    logits_bytes = recipe.distillation.batch_rows * recipe.data.sequence_length * teacher.vocabulary_size * 4
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
     return Estimate(
         training_tokens=_training_tokens(recipe),
         seconds=_OTHER_SECONDS + _flops(recipe, teacher, student) / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
-        # Student, its gradient and two moments in fp32; the teacher beside it; half a dozen copies of the logits.
-        memory_bytes=16 * student.parameters + 4 * teacher.parameters + 6 * logits_bytes + _LIBRARIES_BYTES,
+        memory_bytes=_training_bytes(recipe, teacher, student),
         disk_bytes=4 * teacher.parameters + 18 * student.parameters + scratch_bytes,
     )
+
+
+def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> int:
+    """Memory of the device that trains, where all processes of a training share it.
+
+    Student, its gradient and two moments in fp32, and the teacher beside it; some 40 numbers a layer, token and feature
+    that are kept for the way back (Korthikanti et al., 2022, without attention's matrix); logits of a chunk, twice, and
+    the head's gradient.
+    """
+    asked, processes = recipe.compute, recipe.compute.processes
+    tokens = recipe.distillation.batch_rows * recipe.data.sequence_length
+    kept = 40 * tokens * student.hidden_size * (2 if asked.gradient_checkpointing else student.layers)
+    logits = 2 * min(tokens, asked.loss_rows) * teacher.vocabulary_size
+    head = teacher.vocabulary_size * student.hidden_size
+    weights = 16 * student.parameters // (processes if asked.sharding == "full" else 1)
+    return processes * (weights + 4 * (teacher.parameters + kept + logits + head) + _LIBRARIES_BYTES)
 
 
 def room_for_export(model: ModelShape) -> Room:
@@ -102,15 +126,40 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     training = tokens * (2 * teacher.parameters + 6 * student.parameters)
     validation = validations * data.validation_tokens * 2 * student.parameters
-    ranking = 0
-    if recipe.student.kind == "depth":
-        ranking = recipe.student.ranking_tokens * teacher.layers * 2 * teacher.parameters
+    start = _flops_of_start(recipe.student, teacher, student)
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * 200
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
-    return training + validation + ranking + evaluation + held_out + _flops_of_variants(recipe, student)
+    return training + validation + start + evaluation + held_out + _flops_of_variants(recipe, student)
+
+
+def _flops_of_start(asked: Student, teacher: ModelShape, student: ModelShape) -> float:
+    """What is read to choose layers and channels."""
+    token = 2 * teacher.parameters
+    match asked:
+        case DepthPruned():
+            return asked.ranking_tokens * _models_ranked(asked.ranking, teacher.layers, student.layers) * token
+        case WidthPruned():
+            # Once for activations, once for the norms.
+            return 2 * asked.statistics_tokens * token
+        case DepthAndWidthPruned():
+            ranked = asked.ranking_tokens * _models_ranked(asked.ranking, teacher.layers, student.layers) * token
+            return ranked + 2 * asked.statistics_tokens * token * student.layers / teacher.layers
+        case LowRank():
+            # What each layer is shown, twice, and the steps, which are those of one layer at a time.
+            shown = asked.train_tokens + asked.validation_tokens
+            return (4 * shown + 3 * asked.steps * asked.batch_tokens) * token
+        case Fresh() | ExistingModel():
+            return 0
+
+
+def _models_ranked(ranking: Ranking, layers: int, kept: int) -> float:
+    """Models read to rank layers, in whole teachers; greedily, a round for each layer that goes, each one smaller."""
+    if ranking == "drop_one":
+        return layers
+    return sum(left * left for left in range(kept + 1, layers + 1)) / layers
 
 
 def _flops_of_variants(recipe: Recipe, student: ModelShape) -> float:

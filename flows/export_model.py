@@ -1,6 +1,7 @@
 """A student or model that exists in, package out: what a serving team asks for."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from flows.settings import SettingsOfDelivery, SettingsOfExport
 from flows.work import Call, Made, Work, through_prefect
 from stillhouse import progress
 from stillhouse.errors import InputError
+from stillhouse.failures import is_disk_full
 from stillhouse.recipe import load_export_recipe
 from stillhouse.recipe.changes import gates_on
 from stillhouse.recipe.export import VariantName
 from stillhouse.recipe.recipe import Kind, validated
-from stillhouse.store.artifact import Reference
+from stillhouse.store.artifact import MANIFEST, Reference
 from stillhouse.store.fingerprint import PROJECT_ROOT
 from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
@@ -78,8 +80,20 @@ def check_export(request: ExportRequest, runs: Path) -> Asked:
     Raises:
         InputError: If the request or what it names is wrong.
     """
+    target = Path(request.to).resolve()
+    if not (target / MANIFEST).is_file():
+        _refuse_target(target)
+        return _find(request, runs)
+    # Perhaps this very package, which an attempt of before put there.
+    asked = _find(request, runs)
+    planned = asked.planned().package
+    if planned is None or not _holds(target, asked.store.folder(planned)):
+        _refuse_target(target)
+    return asked
+
+
+def _find(request: ExportRequest, runs: Path) -> Asked:
     source = Path(request.source)
-    _refuse_target(Path(request.to).resolve())
     if is_run(source):
         if request.recipe is not None:
             raise InputError(f"--recipe {request.recipe} is for a model: the run in {source} has its own; leave it out")
@@ -115,13 +129,25 @@ def _hand_over(package: Path, target: Path) -> None:
     Raises:
         InputError: If something came to lie there while the package was made.
     """
-    unfinished = target.with_name(f"{target.name}.unfinished-{os.getpid()}")
-    link_tree(package, unfinished)
+    if _holds(target, package):
+        # An earlier attempt of this run came so far.
+        return
+    unfinished = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     try:
+        link_tree(package, unfinished)
         unfinished.rename(target)
     except OSError as error:
-        shutil.rmtree(unfinished)
+        if is_disk_full(error):
+            raise
         raise InputError(f"{target} cannot be written ({error.strerror}); the package lies in {package}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _holds(target: Path, package: Path) -> bool:
+    """Whether a folder holds this very package: its manifest has the digest of every file."""
+    found, own = target / MANIFEST, package / MANIFEST
+    return found.is_file() and own.is_file() and found.read_bytes() == own.read_bytes()
 
 
 def order_of_run(settings: SettingsOfDelivery, found: Mapping[str, Reference], work: Work) -> Made:

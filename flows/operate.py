@@ -23,6 +23,8 @@ from stillhouse.store.fingerprint import PROJECT_ROOT
 
 _START_SECONDS = 120.0
 """How long a server may take to answer; a new database on a busy machine takes a quarter of it."""
+START_SECONDS = 90
+"""How long a run's process may take to start: here it fetches no image."""
 _END_SECONDS = 45.0
 """How long a process may take to end before it is killed; a worker grants its flows 30 of them."""
 _GREETING = """
@@ -37,13 +39,13 @@ _NOT_OVER = FlowRunFilter(
 Process = subprocess.Popen[bytes]
 
 
-def operate(port: int, home: Path, accelerators: int) -> int:
+def operate(port: int, home: Path, accelerators: int | None) -> int:
     """Serve until Ctrl-C or SIGTERM, and leave no process behind.
 
     Args:
         port: Of the server, on loopback.
         home: Folder with the server's database and logs.
-        accelerators: How many stages that train or measure may work at once.
+        accelerators: How many stages that train or measure may work at once; left out, as many as last time, or one.
 
     Returns:
         The exit code: 0 after Ctrl-C, 1 where the server or the worker ended by itself.
@@ -58,7 +60,8 @@ def operate(port: int, home: Path, accelerators: int) -> int:
     with _stopped_by_signal(), _running(home, environment, "server", "server", "start", "--port", str(port)) as served:
         _wait_for(served, f"{address}/api", home)
         _settle(f"{address}/api")
-        _call(environment, sys.executable, "-m", "flows.set_up_server", "--accelerators", str(accelerators))
+        slots = () if accelerators is None else ("--accelerators", str(accelerators))
+        _call(environment, sys.executable, "-m", "flows.set_up_server", "--start", str(START_SECONDS), *slots)
         _call(environment, sys.executable, "-m", "prefect", "deploy", "--all")
         worker = ("worker", "start", "--pool", "stillhouse", "--name", f"worker-{socket.gethostname()}")
         try:
@@ -165,9 +168,9 @@ def _lives(pid: str) -> bool:
 
 def _wait_for(served: Process, api: str, home: Path) -> None:
     ends = time.monotonic() + _START_SECONDS
-    while not server.answers(api):
+    while (reason := server.why_unusable(api)) is not None:
         if served.poll() is not None or time.monotonic() > ends:
-            raise InputError(f"the server did not start; {home}/server.log says why")
+            raise InputError(f"the server did not start ({reason}); {home}/server.log says more")
         time.sleep(0.5)
 
 

@@ -15,19 +15,18 @@ from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
+from flows.starts import examine_start, refuse_other_tokenizer
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import describe, resolve_model, tokenizer_of
-from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
-from stillhouse.recipe.changes import Changes
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
+from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import DepthPruned, ExistingModel
 from stillhouse.recipe.teacher import Teacher
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -35,19 +34,9 @@ from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
 
 
-def prepare(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> SettingsOfStages:
-    """Refuse what cannot work, and give the settings of every stage.
-
-    Args:
-        recipe: A recipe that fits the schema.
-        base: Folder that its relative paths start from.
-        store: Where the answer of the precision probe is remembered.
-        at_once: Runs like this one that need their memory and disk at once.
-
-    Raises:
-        InputError: Naming what was seen, what is allowed and what to do.
-    """
-    return _examine(recipe, base, store, at_once).settings
+def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
+    """Refuse what cannot work, and give the settings of every stage; all else as `examine`."""
+    return examine(recipe, base, store).settings
 
 
 def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOfExport:
@@ -99,10 +88,10 @@ def check(recipe_path: Path, runs: Path) -> str:
     """Do all of preflight, and say in words what the recipe will do and cost.
 
     Raises:
-        InputError: As `prepare`.
+        InputError: As `examine`.
     """
     recipe = load_recipe(recipe_path)
-    found = _examine(recipe, recipe_path.resolve().parent, Store(runs.resolve() / "store"))
+    found = examine(recipe, recipe_path.resolve().parent, Store(runs.resolve() / "store"))
     compute, cost, there = found.settings.compute, found.cost, found.there
     return "\n".join(
         [
@@ -117,17 +106,8 @@ def check(recipe_path: Path, runs: Path) -> str:
     )
 
 
-def cost(recipe_path: Path, changes: Changes, store: Store) -> Estimate:
-    """What a recipe costs, roughly.
-
-    Raises:
-        InputError: As `prepare`.
-    """
-    return _examine(load_recipe(recipe_path, changes), recipe_path.resolve().parent, store).cost
-
-
 @dataclass(frozen=True)
-class _Examined:
+class Examined:
     """What preflight found of a recipe that can run."""
 
     settings: SettingsOfStages
@@ -137,7 +117,18 @@ class _Examined:
     there: Room
 
 
-def _examine(recipe: Recipe, base: Path, store: Store, at_once: int = 1) -> _Examined:
+def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Examined:
+    """Refuse what cannot work, and give what was found of what can.
+
+    Args:
+        recipe: A recipe that fits the schema.
+        base: Folder that its relative paths start from.
+        store: Where the answer of the precision probe is remembered.
+        at_once: Runs like this one that need their memory and disk at once.
+
+    Raises:
+        InputError: Naming what was seen, what is allowed and what to do.
+    """
     _check_measures(recipe)
     teacher = resolve_model(
         recipe.teacher.source,
@@ -146,12 +137,14 @@ def _examine(recipe: Recipe, base: Path, store: Store, at_once: int = 1) -> _Exa
         trust_remote_code=recipe.teacher.trust_remote_code,
     )
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
-    student, student_shape = _student(recipe, base, teacher, shape)
+    start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
+    recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
     compute, probe = decide_compute(recipe, store)
-    settings = SettingsOfStages(recipe, compute, data, probe, teacher, student)
+    members = _members(recipe, base, teacher)
+    settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
     cost = estimate(recipe, shape, student_shape, speed)
     there = room(compute.device, store.root)
@@ -159,7 +152,7 @@ def _examine(recipe: Recipe, base: Path, store: Store, at_once: int = 1) -> _Exa
     if at_once > 1:
         advice = f"let fewer than {at_once} runs work at once"
     _refuse_too_little(Room(at_once * cost.memory_bytes, at_once * cost.disk_bytes), there, advice)
-    return _Examined(settings, shape, student_shape, cost, there)
+    return Examined(settings, shape, student_shape, cost, there)
 
 
 def _check_measures(recipe: Delivery) -> None:
@@ -194,42 +187,18 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _student(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> tuple[Source | None, ModelShape]:
-    """The student's source, `None` where it is cut from the teacher, and its shape."""
-    match recipe.student:
-        case DepthPruned(layers=layers):
-            if layers > shape.layers:
-                raise InputError(
-                    f"student.layers is {layers}, but {teacher.name} has {shape.layers} layers; "
-                    f"keep between 1 and {shape.layers}"
-                )
-            return None, shape.with_layers(layers)
-        case ExistingModel() as student:
-            found = resolve_model(
-                student.source,
-                base=base,
-                revision=student.revision,
-                trust_remote_code=student.trust_remote_code,
-                role="student",
-            )
-            _refuse_other_tokenizer(teacher, found)
-            own = describe(found, trust_remote_code=student.trust_remote_code)
-            if own.vocabulary_size != shape.vocabulary_size:
-                raise InputError(
-                    f"{teacher.name} predicts {shape.vocabulary_size} tokens and {found.name} {own.vocabulary_size}, "
-                    "padding included, and their distributions are compared place by place; resize one embedding"
-                )
-            return found, own
-
-
-def _refuse_other_tokenizer(teacher: Source, student: Source) -> None:
-    """Compare token by token: a student whose ids mean other words would learn noise, with a falling loss."""
-    one, other = tokenizer_of(teacher), tokenizer_of(student)
-    if tokenizer_digest(one) != tokenizer_digest(other):
-        raise InputError(
-            f"the tokenizers differ: {teacher.name} has {len(one)} tokens and {student.name} has {len(other)}, "
-            "and not the same ones in the same places; take a student with the teacher's tokenizer"
-        )
+def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
+    """The other teachers of an ensemble; none where a single one is asked."""
+    if not isinstance(recipe.knowledge, Ensemble):
+        return ()
+    found = []
+    for member in recipe.knowledge.members:
+        asked = member.teacher
+        trusted = asked.trust_remote_code
+        source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
+        refuse_other_tokenizer(teacher, source)
+        found.append(source)
+    return tuple(found)
 
 
 def _check_context(recipe: Delivery, context_tokens: int) -> None:

@@ -11,11 +11,14 @@ from pydantic import Field
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
 from flows.compress import check_recipe
-from flows.preflight import cost
 from flows.run_folder import Asked, carry_out
 from flows.work import through_prefect
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+
+
+class _OutOfTime(TimeoutError):
+    """The run took as long as it may; a stage may meet timeouts of its own."""
 
 
 @flow(name="redistill", flow_run_name=name_of_run, persist_result=False)
@@ -47,9 +50,9 @@ def _in_flow(recipe: Path, changes: Changes, at_most_hours: float, at_most_token
     if reason is not None:
         return Outcome("Skipped", reason, {"verdict": "skipped", "reason": reason})
     try:
-        with timeout(seconds=at_most_hours * 3600):
+        with timeout(seconds=at_most_hours * 3600, timeout_exc_type=_OutOfTime):
             return outcome_of(carry_out(asked, through_prefect))
-    except TimeoutError:
+    except _OutOfTime:
         raise InputError(
             f"stopped after {at_most_hours:g} hours, as at_most_hours says; what is finished is kept, and the next "
             "run goes on from the last checkpoint. Raise at_most_hours, or train on fewer tokens"
@@ -63,7 +66,7 @@ def check_affordable(recipe: Path, changes: Changes, at_most_tokens: int, runs: 
         InputError: If the recipe is wrong, or trains on too many tokens.
     """
     asked = check_recipe(recipe, changes, runs)
-    tokens = cost(recipe, changes, asked.store).training_tokens
+    tokens = asked.training_tokens
     if tokens > at_most_tokens:
         raise InputError(
             f"{recipe} trains on up to {tokens:,} tokens, and at_most_tokens allows {at_most_tokens:,}; "

@@ -1,7 +1,7 @@
 """What a run leaves: `runs/<recipe>/<run id>/` with results, report, plots and package."""
 
 import json
-import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +48,8 @@ class Asked:
     """Of the runs beside which this one lies, in the folder that holds the store."""
     store: Store
     """Makes and remembers."""
+    training_tokens: int = 0
+    """Tokens that pass through training, at most; 0 where nothing is trained."""
 
     def planned(self) -> Made:
         """Name every artifact; nothing is made."""
@@ -64,8 +66,8 @@ def carry_out(asked: Asked, call: Call) -> RunFolder:
 def new_folder(runs: Path, name: str, planned: Sequence[Reference]) -> Path:
     """Make `runs/<name>/<when it started>`, and note in it what the run is going to need, so that `gc` keeps it."""
     started = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    # The process id tells two runs of one second apart.
-    folder = runs / name / f"{started}-{os.getpid()}"
+    # Tells two runs of one second apart; the process id would not, for in every container it is the same.
+    folder = runs / name / f"{started}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
     _note_references(folder, planned)
     return folder

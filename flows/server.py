@@ -2,15 +2,22 @@
 
 import os
 import time
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import httpx
 from prefect import State
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.logging import get_logger
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 from prefect.states import Cancelled, Crashed, Running
 
 from stillhouse import progress
@@ -18,6 +25,11 @@ from stillhouse import progress
 _PATIENCE_SECONDS = 1800.0
 """How long work waits for its server."""
 _ASK_SECONDS = 3.0
+_ANSWER_SECONDS = 5.0
+"""How long a server may take to answer before it counts as away."""
+_REFUSED = (401, 403)
+_BUSY = 429
+"""Status of an answer that says to ask later."""
 CANCELLED = "Cancelled; retry, or a new run, goes on from what is finished"
 """What a cancelled run says."""
 
@@ -29,11 +41,11 @@ def is_usable() -> bool:
     api = address()
     if api is None:
         return False
-    if not answers(api):
+    reason = why_unusable(api)
+    if reason is not None:
         with progress.of_stage("server"):
-            progress.step(f"no Prefect server answers at {api}: this goes on without one, unseen in a UI")
-        return False
-    return True
+            progress.step(f"{reason}: this goes on without one, unseen in a UI")
+    return reason is None
 
 
 def address() -> str | None:
@@ -41,44 +53,85 @@ def address() -> str | None:
     return os.environ.get("PREFECT_API_URL") or get_current_settings().api.url
 
 
-def answers(api: str) -> bool:
-    """Whether a server answers there now."""
+def why_unusable(api: str) -> str | None:
+    """Why there is no working with a server now; `None` where it answers.
+
+    It is asked as Prefect asks it, with the same certificates, headers and password, and for what needs them.
+    """
+    silent = f"no Prefect server answers at {api}"
     try:
-        return httpx.get(f"{api.rstrip('/')}/health", timeout=5).is_success
-    except httpx.HTTPError:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), _client(api) as client:
+            client.api_version()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in _REFUSED:
+            return f"the Prefect server at {api} refused: check PREFECT_API_AUTH_STRING"
+        return f"{silent} ({error.response.status_code})"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError):
+        # What is there may be something else, or speak TLS with a certificate that nobody here knows.
+        return silent
+    return None
+
+
+def _client(api: str) -> SyncPrefectClient:
+    """Prefect's own, for a server that may be another than the configured one."""
+    return SyncPrefectClient(
+        api,
+        auth_string=PREFECT_API_AUTH_STRING.value(),
+        api_key=PREFECT_API_KEY.value(),
+        httpx_settings={"timeout": _ANSWER_SECONDS},
+    )
+
+
+def all_taken(limit: str) -> bool:
+    """Whether nothing is free under a limit of the server just now; false where that cannot be told."""
+    api = address()
+    if api is None:
         return False
+    with suppress(Exception), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), _client(api) as client:
+        found = client.read_global_concurrency_limit_by_name(limit)
+        return found.active and found.active_slots >= found.limit
+    return False
 
 
-def was_away(error: ConcurrencySlotAcquisitionError | httpx.TransportError) -> bool:
-    """Whether an error says that the server could not be reached: a stage may have a network of its own."""
+def was_away(error: BaseException | None) -> bool:
+    """Whether an error says that the server could not be reached: a stage may have a network of its own.
+
+    What stands before a server answers in its stead while it is away, and one that is too busy says so.
+    """
     if isinstance(error, ConcurrencySlotAcquisitionError):
-        return isinstance(error.__cause__, httpx.TransportError)
+        # Prefect asked nobody else.
+        return _is_passing(error.__cause__)
     api = address()
     try:
-        return api is not None and str(error.request.url).startswith(api)
+        return _is_passing(error) and api is not None and str(error.request.url).startswith(api)
     except RuntimeError:
         # It does not know what was asked.
         return False
 
 
-def is_there() -> bool:
-    """Whether the configured server answers; true where none is configured."""
-    api = address()
-    return api is None or answers(api)
+def _is_passing(error: BaseException | None) -> TypeGuard[httpx.TransportError | httpx.HTTPStatusError]:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code == _BUSY or error.response.status_code >= 500
+    return isinstance(error, httpx.TransportError)
 
 
 def wait_until_back() -> bool:
     """Return true when the server answers, at once where none is configured; false after half an hour without it."""
     ends = time.monotonic() + _PATIENCE_SECONDS
     told = False
-    while not is_there():
+    while (api := address()) is not None and (reason := why_unusable(api)) is not None:
         if time.monotonic() > ends:
             return False
         if not told:
-            logger.warning("waits for the server at %s, up to half an hour; what is done is kept", address())
+            logger.warning("%s: waits for it, up to half an hour; what is done is kept", reason)
             told = True
-        time.sleep(_ASK_SECONDS)
+        pause()
     return True
+
+
+def pause() -> None:
+    """Let a server be for a moment before it is asked again."""
+    time.sleep(_ASK_SECONDS)
 
 
 def state_of(flow_run_id: str) -> State | None:

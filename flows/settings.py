@@ -18,15 +18,30 @@ from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
+from stillhouse.models.fresh import FreshStudentSettings
+from stillhouse.models.low_rank import LowRankSettings
+from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.knowledge import Ensemble
+from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import DepthPruned, ExistingModel
+from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
 from stillhouse.training.distill import DistillSettings
+
+SettingsOfStart = (
+    PruneSettings
+    | PruneWidthsSettings
+    | PruneLayersAndWidthsSettings
+    | LowRankSettings
+    | FreshStudentSettings
+    | LoadTeacherSettings
+)
+"""Of the stages that make a student before it is trained."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +176,8 @@ class SettingsOfStages(SettingsOfDelivery):
     teacher_source: Source
     student_source: Source | None
     """`None` where the student is cut from the teacher."""
+    member_sources: tuple[Source, ...] = ()
+    """The other teachers of an ensemble."""
 
     @property
     def teacher(self) -> LoadTeacherSettings:
@@ -169,23 +186,44 @@ class SettingsOfStages(SettingsOfDelivery):
         return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
 
     @property
-    def start(self) -> PruneSettings | LoadTeacherSettings:
-        """Of `prune_layers`, or of `load_student` where the start is a model that exists."""
+    def start(self) -> SettingsOfStart:
+        """Of the stage that makes what the student starts from."""
+        length = self.recipe.data.sequence_length
         match self.recipe.student:
             case DepthPruned() as student:
-                length = self.recipe.data.sequence_length
                 return PruneSettings(student=student, sequence_length=length, compute=self.compute)
+            case WidthPruned() as student:
+                return PruneWidthsSettings(student=student, sequence_length=length, compute=self.compute)
+            case DepthAndWidthPruned() as student:
+                return PruneLayersAndWidthsSettings(student=student, sequence_length=length, compute=self.compute)
+            case LowRank() as student:
+                return LowRankSettings(student=student, sequence_length=length, compute=self.compute)
+            case Fresh() as student:
+                return FreshStudentSettings(student=student, seed=self.compute.seed)
             case ExistingModel(trust_remote_code=trusted):
                 assert self.student_source is not None
                 return LoadTeacherSettings(source=self.student_source, trust_remote_code=trusted)
+
+    @property
+    def members(self) -> tuple[LoadTeacherSettings, ...]:
+        """Of `load_teacher`, for the other teachers of an ensemble."""
+        if not isinstance(self.recipe.knowledge, Ensemble):
+            return ()
+        asked = zip(self.recipe.knowledge.members, self.member_sources, strict=True)
+        return tuple(
+            LoadTeacherSettings(source=source, trust_remote_code=member.teacher.trust_remote_code)
+            for member, source in asked
+        )
 
     @property
     def distill(self) -> DistillSettings:
         """Of `distill`."""
         return DistillSettings(
             distillation=self.recipe.distillation,
+            knowledge=self.recipe.knowledge,
             sequence_length=self.recipe.data.sequence_length,
             compute=self.compute,
+            training=self.recipe.compute,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from flows import server
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked
 from flows.side_by_side import Places, Runner, through_runner
@@ -44,6 +45,8 @@ def sweep(
 def _in_flow(asked: Sweep) -> Outcome:
     entries = checked(partial(check_sweep, asked))
     swept = run_sweep(asked, entries, through_runner, through_prefect)
+    # The comparison is worth waiting for: a server that is away just now would never show it.
+    server.wait_until_back()
     show_comparison(swept.folder)
     swept.refuse_failures()
     message = f"{summary_of(swept.folder).splitlines()[0]}. Comparison in {swept.folder}"

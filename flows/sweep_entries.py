@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.sweep.comparison import ComparedRun, Comparison, changed, summary
 from evaluation.sweep.render import CompareRunsSettings
-from flows.attended import first_line
+from flows.attended import Told, first_line
 from flows.compress import check_recipe
 from flows.run_folder import carry_out, new_folder, read_references
 from flows.side_by_side import Ended, Piece, Places, Together, of_task_run
@@ -73,6 +73,15 @@ class Entry:
         return Piece(f"Run {numbers}: {changed(self.changes)}", f"run-{self.numbers[0]}", payload)
 
 
+class RunsFailed(Told):
+    """Runs of a sweep failed; the others are compared."""
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
+        """With the comparison."""
+
+
 @dataclass(frozen=True)
 class Swept:
     """A sweep whose runs have all ended."""
@@ -85,13 +94,14 @@ class Swept:
         """Say so where a run failed, now that the others are over.
 
         Raises:
-            InputError: Naming each with its reason.
+            RunsFailed: Naming each with its reason.
         """
         failed = [f"run {run.name} ({changed(run.changes)}): {run.failed}" for run in self.runs if run.failed]
         if failed:
-            raise InputError(
+            raise RunsFailed(
                 f"{len(failed)} of {len(self.runs)} runs failed: {'; '.join(failed)}. The others are compared in "
-                f"{self.folder}; a new sweep finds them finished"
+                f"{self.folder}; a new sweep finds them finished",
+                self.folder,
             )
 
 

@@ -10,6 +10,7 @@ from prefect import Task
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flows import server
+from stillhouse import progress
 from stillhouse.errors import Unavailable
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Reference
@@ -17,6 +18,9 @@ from stillhouse.store.store import References, Store
 from tasks.attempts import taken
 
 logger = logging.getLogger(__name__)
+
+_MOST_TRIES = 50
+"""How often a stage is called again for a server's sake."""
 
 StageTask = Task[[Store, Any, References], Any]
 Call = Callable[[StageTask, Store, Settings, References], Reference]
@@ -33,15 +37,41 @@ def through_prefect(task: StageTask, store: Store, settings: Settings, inputs: R
     Prefect asks the server for a slot before a stage that needs an accelerator, and gives it back after it. Where the
     server is away just then, the stage is run as soon as it is back, or found in the store.
     """
+    tries = 0
     while True:
+        tries += 1
         try:
-            return taken(task(store, settings, inputs))
-        except (ConcurrencySlotAcquisitionError, httpx.TransportError) as error:
-            if not server.was_away(error):
+            return taken(_asking_for_slot(task, store, settings, inputs)(store, settings, inputs))
+        except (ConcurrencySlotAcquisitionError, httpx.TransportError, httpx.HTTPStatusError) as error:
+            # One that answers, and fails at this every time, is not away.
+            if tries == _MOST_TRIES or not server.was_away(error):
                 raise
             logger.warning("%s waits for the Prefect server: %r", task.name, error)
             if not server.wait_until_back():
                 raise
+            server.pause()
+
+
+def _asking_for_slot(task: StageTask, store: Store, settings: Settings, inputs: References) -> StageTask:
+    """The task, without its tags where the store has what it makes: it would wait for a slot only to find it."""
+    if not task.tags:
+        return task
+    if not _is_made(task, store, settings, inputs):
+        if any(server.all_taken(f"tag:{tag}") for tag in task.tags):
+            with progress.of_stage(task.fn.__name__):
+                progress.step("waits for an accelerator: none is free")
+        return task
+    found = task.with_options()
+    # Not an option of the call: Prefect takes an empty set for none given.
+    found.tags = set()
+    return found
+
+
+def _is_made(task: StageTask, store: Store, settings: Settings, inputs: References) -> bool:
+    try:
+        return store.has(directly(task, Planner(store.root), settings, inputs))
+    except Unavailable:
+        return False
 
 
 class Planner(Store):

@@ -10,11 +10,13 @@ Run by `run`, as `python -m stillhouse.child package.module:function`.
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -31,17 +33,56 @@ class ChildError(RuntimeError):
     """The work in the child failed; the message holds what it said."""
 
 
-def run(function: str, payload: dict[str, Any], *, threads: int | None = None) -> dict[str, Any]:
+class ChildKilled(ChildError):
+    """The child was killed before it could say anything; by the system, most often for its memory."""
+
+
+class Together:
+    """Processes of which none goes on without the others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._ended = False
+
+    def add(self, process: subprocess.Popen[str]) -> None:
+        """Take one in; it is ended at once where another has failed already."""
+        with self._lock:
+            self._processes.append(process)
+            if self._ended:
+                process.kill()
+
+    def end(self) -> None:
+        """End all of them, and those that are still to come."""
+        with self._lock:
+            self._ended = True
+            for process in self._processes:
+                process.kill()
+
+
+def run(
+    function: str,
+    payload: dict[str, Any],
+    *,
+    threads: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    together: Together | None = None,
+) -> dict[str, Any]:
     """Run `package.module:function` in a fresh process and give its result.
 
     Args:
         function: A function of one JSON object that returns a JSON object.
         payload: What it is given; folders and files go as strings.
         threads: Size of the numeric libraries' thread pools in the child.
+        environment: Variables that the child has besides this process's.
+        together: Processes that are ended if this one fails.
 
     Raises:
         InputError, Unavailable: If the function raised it.
-        ChildError: If it raised anything else, or the process died.
+        OSError: If the system refused it something, as space on a disk; with the number and file of the child's.
+        MemoryError: If memory ran out, on the processor's side or the accelerator's.
+        ChildKilled: If the process was killed.
+        ChildError: If it raised anything else, or the process ended otherwise.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -50,21 +91,28 @@ def run(function: str, payload: dict[str, Any], *, threads: int | None = None) -
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=_environment(threads),
+            env={**_environment(threads), **(environment or {})},
         )
         _running.add(process)
+        if together is not None:
+            together.add(process)
         try:
             assert process.stdin is not None and process.stdout is not None
             answer = _talk(process.stdin, process.stdout, payload)
             if answer is None:
                 process.wait()
                 errors.seek(0)
-                raise ChildError(_obituary(function, process.returncode, errors.read()))
+                kind = ChildKilled if process.returncode == -signal.SIGKILL else ChildError
+                raise kind(_obituary(function, process.returncode, errors.read()))
+            return _result(function, answer)
+        except BaseException:
+            if together is not None:
+                together.end()
+            raise
         finally:
             process.kill()
             process.wait()
             _running.discard(process)
-    return _result(function, answer)
 
 
 def end_all() -> None:
@@ -106,7 +154,12 @@ def _result(function: str, answer: dict[str, Any]) -> dict[str, Any]:
         raise InputError(answer["message"])
     if answer["error"] == "Unavailable":
         raise Unavailable(answer["message"])
-    raise ChildError(f"{function} failed in its own process: {answer['message']}\n{answer['traceback']}")
+    whole = ChildError(f"{function} failed in its own process: {answer['message']}\n{answer['traceback']}")
+    if answer["errno"] is not None:
+        raise OSError(answer["errno"], os.strerror(answer["errno"]), answer["filename"]) from whole
+    if answer["of_memory"]:
+        raise MemoryError(answer["message"]) from whole
+    raise whole
 
 
 def _obituary(function: str, code: int, errors: str) -> str:
@@ -127,12 +180,24 @@ def main() -> None:
         try:
             answer = {"result": getattr(importlib.import_module(module), name)(payload)}
         except BaseException as error:
-            answer = {
-                "error": type(error).__name__,
-                "message": str(error) or type(error).__name__,
-                "traceback": "".join(traceback.format_exception(error)[-4:]),
-            }
+            answer = _told(error)
     _send(channel, answer | {"peak_memory_bytes": machine.peak_memory_bytes()})
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    """An error as the parent is told of it: words, and what it takes to raise one that says the same."""
+    number = error.errno if isinstance(error, OSError) else None
+    filename = error.filename if number is not None and isinstance(error, OSError) else None
+    return {
+        "error": type(error).__name__,
+        "message": str(error) or type(error).__name__,
+        "traceback": "".join(traceback.format_exception(error)[-4:]),
+        # Libraries put things of their own into both.
+        "errno": number if isinstance(number, int) else None,
+        "filename": None if filename is None else str(filename),
+        # torch has a class of its own for accelerators; this module does not import torch.
+        "of_memory": isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError",
+    }
 
 
 def _send(channel: IO[str], message: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
 """The door: `stillhouse run | check | evaluate | export | sweep | ui | explain | verify | gc`.
 
 Commands import what they need when they run, so that help answers at once and `verify` works without torch.
-Exit codes: 0 done, 1 a package that is not what it says, 2 wrong input, 3 blocked by a gate.
+Exit codes: 0 done, 1 a package that is not what it says, a sweep with a run that failed, or a machine without room,
+2 wrong input, 3 blocked by a gate.
 """
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.errors import InputError
+from stillhouse.failures import advice
 
 DONE, DIFFERS, WRONG_INPUT, BLOCKED = 0, 1, 2, 3
 
@@ -56,22 +57,19 @@ def command(arguments: list[str]) -> int:
     except InputError as error:
         print(f"stillhouse: {error}", file=sys.stderr)
         return WRONG_INPUT
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        where = error.filename or "while a stage wrote"
-        print(f"stillhouse: the disk is full ({where}); what is finished is kept", file=sys.stderr)
-        print("free some space (`stillhouse gc` helps) and run the same command again", file=sys.stderr)
-        return DIFFERS
     except KeyboardInterrupt:
         print("stillhouse: stopped; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
         # Prefect's own class; this module does not import Prefect.
-        if type(error).__name__ != "CancelledRun":
+        if type(error).__name__ == "CancelledRun":
+            print("stillhouse: cancelled; the same command goes on from here", file=sys.stderr)
+            return 130
+        advised = advice(error)
+        if advised is None:
             raise
-        print("stillhouse: cancelled; the same command goes on from here", file=sys.stderr)
-        return 130
+        print(f"stillhouse: {advised}", file=sys.stderr)
+        return DIFFERS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="a Prefect server on loopback, its deployments and a worker, until Ctrl-C")
     ui.add_argument("--port", type=int, default=4200, help="of the server (default: 4200)")
     ui.add_argument("--home", type=Path, default=Path(".prefect"), help="database, logs (default: .prefect)")
-    ui.add_argument("--accelerators", type=int, default=1, help="stages that train or measure at once (default: 1)")
+    ui.add_argument(
+        "--accelerators", type=int, help="stages that train or measure at once (default: as last time, or 1)"
+    )
     explain = commands.add_parser("explain", help="say where a package or run comes from")
     explain.add_argument("folder", type=Path, help="a package or a run's folder")
     verify = commands.add_parser(
@@ -231,7 +231,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from flows.server import is_usable
     from flows.side_by_side import Places, in_threads
     from flows.sweep import sweep
-    from flows.sweep_entries import Sweep, check_sweep, run_sweep, summary_of
+    from flows.sweep_entries import RunsFailed, Sweep, check_sweep, run_sweep, summary_of
     from flows.work import directly
     from stillhouse import terminal
     from stillhouse.recipe.changes_file import load_changes
@@ -244,12 +244,15 @@ def _sweep(options: argparse.Namespace) -> int:
         if is_usable():
             where = {"recipe": str(options.recipe), "runs": str(options.runs), "scheduler": options.scheduler}
             told = {"changes": changes, "runner": options.runner, "workers": options.workers}
-            folder, failed = Path(sweep(**where, **told)["run"]), False
+            try:
+                folder, code = Path(sweep(**where, **told)["run"]), DONE
+            except RunsFailed as failure:
+                folder, code = failure.folder, DIFFERS
         else:
             swept = run_sweep(asked, entries, in_threads, directly)
-            folder, failed = swept.folder, any(run.failed for run in swept.runs)
+            folder, code = swept.folder, DIFFERS if any(run.failed for run in swept.runs) else DONE
     print(summary_of(folder))
-    return DIFFERS if failed else DONE
+    return code
 
 
 def _ui(options: argparse.Namespace) -> int:

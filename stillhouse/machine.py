@@ -15,6 +15,8 @@ from typing import Any
 from stillhouse import progress
 from stillhouse.store import lock
 
+LOCK_FOLDER = "STILLHOUSE_LOCK_FOLDER"
+"""Environment variable that names the folder of the lock that keeps measurements alone."""
 _STATUS = Path("/proc/self/status")
 
 
@@ -126,7 +128,12 @@ def note_child_memory(peak_bytes: int) -> None:
 
 
 def _lock_file() -> Path:
-    return Path(tempfile.gettempdir()) / f"stillhouse-{os.getuid()}.lock"
+    """Whose lock a measurement holds alone: one file for all that works on this machine.
+
+    Containers have temporary folders of their own, so they are told of a folder of their machine that they share.
+    """
+    folder = os.environ.get(LOCK_FOLDER) or tempfile.gettempdir()
+    return Path(folder) / f"stillhouse-{os.getuid()}.lock"
 
 
 def _tell() -> None:

@@ -1,6 +1,7 @@
 """Artifacts on the page of the current run, written so that a server that is away neither stops nor slows the run."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -36,17 +37,29 @@ class Run:
     task_run_id: UUID | None
     name: str = ""
     """Of the task run."""
+    subject: str = ""
+    """What the flow works on, as its run's name says; most often a recipe."""
 
 
 def current_run() -> Run | None:
     """The task run or flow run that this code works for; `None` outside of both."""
-    task = TaskRunContext.get()
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
     if task is not None:
-        return Run(task.task_run.flow_run_id, task.task_run.id, task.task_run.name)
-    flow = FlowRunContext.get()
+        return Run(task.task_run.flow_run_id, task.task_run.id, task.task_run.name, _subject(flow))
     if flow is not None and flow.flow_run is not None:
         return Run(flow.flow_run.id, None)
     return None
+
+
+def _subject(flow: FlowRunContext | None) -> str:
+    if flow is None or flow.flow_run is None or flow.flow is None:
+        return ""
+    return flow.flow_run.name.removeprefix(f"{flow.flow.name}-")
+
+
+def key_of(*words: str) -> str:
+    """The key of an artifact, for which Prefect takes small letters, digits and dashes."""
+    return "-".join(filter(None, (re.sub("[^a-z0-9]+", "-", word.lower()).strip("-") for word in words)))
 
 
 @contextmanager

@@ -12,7 +12,13 @@ from tasks.attempts import made_or_refused
 from tasks.run_names import naming
 
 
-@task(name="Compare with torch-fp32", task_run_name=naming(stage), cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="Compare with torch-fp32",
+    task_run_name=naming(stage),
+    tags=["accelerator"],
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def measure_parity(store: Store, settings: ParitySettings, inputs: References) -> Reference | Unavailable:
     """Measure a variant's quality from its saved bytes."""
     return made_or_refused(store, stage, settings, inputs)

@@ -12,7 +12,13 @@ from tasks.attempts import made_or_refused
 from tasks.run_names import naming
 
 
-@task(name="Quantize with bitsandbytes", task_run_name=naming(stage), cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="Quantize with bitsandbytes",
+    task_run_name=naming(stage),
+    tags=["accelerator"],
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 def quantize_bnb(store: Store, settings: QuantizeBnbSettings, inputs: References) -> Reference | Unavailable:
     """Write the student with the weights that bitsandbytes makes of it."""
     return made_or_refused(store, stage, settings, inputs)

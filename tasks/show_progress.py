@@ -23,7 +23,7 @@ from evaluation.report.training_curve import TrainingCurve
 from stillhouse import progress
 from stillhouse.progress import Progress
 from stillhouse.terminal import Pace, describe
-from tasks.artifacts import Board, Run, current_run
+from tasks.artifacts import Board, Run, current_run, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,8 @@ class ProgressInUi:
         if stage.curve is not None:
             self._board.change(stage.curve, ArtifactUpdate(data=page, description=told))
         else:
-            artifact = ArtifactCreate(key="loss-curve", type="markdown", data=page, description=told)
+            key = key_of(run.subject, "loss-curve")
+            artifact = ArtifactCreate(key=key, type="markdown", data=page, description=told)
             stage.curve = self._board.put(run, artifact)
 
 

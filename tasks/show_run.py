@@ -1,7 +1,6 @@
 """The results of a finished run in Prefect's UI."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from evaluation.report.pictures import with_pictures_inside
 from evaluation.results import Results, VariantFigures
 from stillhouse.store.artifact import Manifest, Reference
 from stillhouse.store.store import Store
-from tasks.artifacts import MOST_CHARACTERS, Board, current_run, one_try
+from tasks.artifacts import MOST_CHARACTERS, Board, current_run, key_of, one_try
 
 _PATIENCE_SECONDS = 20.0
 """The work is done: a slow server may take its time over a page."""
@@ -164,7 +163,7 @@ def _score_row(model: str, name: str, value: str, spread: str = "", n: int | Non
 
 def _page(results: Results, about: str, description: str, parts: Sequence[object]) -> ArtifactCreate:
     """An artifact whose key has the recipe's name before it, so that the page of all artifacts sorts them by recipe."""
-    key = f"{re.sub('[^a-z0-9]+', '-', _name(results).lower()).strip('-')}-{about}"
+    key = key_of(_name(results), about)
     text = "\n\n".join(str(part) for part in parts if str(part))
     return ArtifactCreate(key=key, type="markdown", description=description, data=text)
 

@@ -13,7 +13,7 @@ from evaluation.results import Results, VariantFigures
 CAPTIONS = {
     "loss": (
         "Above: loss on training text, and on validation text, which no step learned from. Below: the loss that "
-        "training minimises, and its KL part as the recipe's temperature scales it."
+        "training minimises, and the teacher's part of it as the recipe's temperature scales it."
     ),
     "layers": "How much worse the whole teacher predicts training text without each of its layers.",
     "variants": "Quality of every variant against what it costs: better is lower, and left above, right below.",

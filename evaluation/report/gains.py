@@ -22,12 +22,16 @@ def gained(results: Results) -> Iterator[str]:
         fewer = words.percent(1 - student.parameters / teacher.parameters)
         yield (
             f"{words.number(student.parameters)} parameters instead of the teacher's "
-            f"{words.number(teacher.parameters)}: {fewer} fewer, {student.layers} layers instead of {teacher.layers}."
+            f"{words.number(teacher.parameters)}: {fewer} fewer, {_depth(student.layers, teacher.layers)}."
         )
     reference = results.variants.get(REFERENCE)
     for name, figures in results.variants.items():
         if isinstance(figures, VariantFigures):
             yield _variant_gain(name, figures, reference if name != REFERENCE else None)
+
+
+def _depth(student: int, teacher: int) -> str:
+    return f"{student} layers instead of {teacher}" if student != teacher else f"in as many layers ({student})"
 
 
 def _variant_gain(name: str, figures: VariantFigures, reference: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evaluation.report import words
+from evaluation.report import distillation_words, start_words, words
 from evaluation.results import Results, VariantFigures
 from evaluation.statistics import NORMAL
 
@@ -26,7 +26,7 @@ def methods(results: Results, told: Mapping[str, Mapping[str, Any]] | None = Non
     recipe = results.lineage.recipe
     found = (
         ("Data", _data(results, recipe.get("data", {}))),
-        ("Start", _start(recipe.get("student", {}))),
+        ("Start", start_words.start(recipe.get("student", {}))),
         ("Distillation", _distillation(results, recipe.get("distillation", {}))),
         ("Held-out text", _held_out(results)),
         ("Capability", _capability(results, recipe.get("evaluation", {}))),
@@ -55,26 +55,11 @@ def _data(results: Results, data: Mapping[str, Any]) -> Iterator[str]:
         yield "Prompts that come without an answer are answered greedily, by the teacher where there is one."
 
 
-def _start(student: Mapping[str, Any]) -> Iterator[str]:
-    if student.get("kind") == "depth":
-        yield (
-            f"The student starts as the teacher with {student.get('layers')} of its layers: each layer was left out in "
-            f"turn on {words.number(student.get('ranking_tokens'))} training tokens, and those stay whose absence "
-            "raises the loss most."
-        )
-    elif student.get("source"):
-        yield f"The student starts as {student['source']}, a model that shares the teacher's tokenizer."
-
-
 def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
     if not settings or "teacher" not in results.models:
         return
-    alpha, temperature = float(settings.get("alpha", 0)), float(settings.get("temperature", 1))
-    teacher = f"the teacher's distribution with weight {alpha:g} (KL(teacher || student) at temperature {temperature:g}"
-    yield (
-        f"The loss is {teacher}, times its square) and the text itself with weight {1 - alpha:g} (cross-entropy), a "
-        "mean over the tokens that count."
-    )
+    yield distillation_words.loss(settings)
+    yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"
     rows = settings.get("batch_rows", 1) * settings.get("accumulation", 1)

@@ -86,9 +86,11 @@ def styled(theme: Theme) -> Iterator[None]:
 
 def loss_curves(history: Mapping[str, Any], theme: Theme) -> Figure:
     """Cross-entropy on training and validation text over steps, and below it what the teacher term does."""
-    figure = Figure(figsize=(WIDTH_INCHES, 4.4), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     training, validation = history["training"], history["validation"]
+    moving = _moving(training)
+    figure = Figure(figsize=(WIDTH_INCHES, 4.4 + 1.2 * len(moving)), layout="constrained")
+    heights = (3, 2, *(1 for _ in moving))
+    upper, lower, *others = figure.subplots(2 + len(moving), 1, sharex=True, height_ratios=heights)
     steps = [row["step"] for row in training]
     entropies = [row["cross_entropy"] for row in training]
     upper.plot(steps, entropies, color=theme.second, linewidth=1, label="training text")
@@ -104,15 +106,27 @@ def loss_curves(history: Mapping[str, Any], theme: Theme) -> Figure:
         teacher = history["teacher_validation_loss"]
         upper.axhline(teacher, color=theme.ink, linestyle=(0, (4, 3)), linewidth=1, label="teacher, validation text")
     upper.set_ylabel("cross-entropy\n(nats per token)")
-    lower.plot(steps, [row["kl"] for row in training], color=theme.main, linewidth=1, label="KL to the teacher")
+    teacher_losses = [row["teacher_loss"] for row in training]
+    lower.plot(steps, teacher_losses, color=theme.main, linewidth=1, label="loss with the teacher")
     lower.plot(steps, [row["loss"] for row in training], color=theme.second, linewidth=1, label="loss, minimised")
     lower.set_ylabel("training loss\n(nats per token)")
-    lower.set_xlabel("optimizer step")
     for axes in (upper, lower):
-        axes.grid(axis="y")
         axes.legend()
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes, (name, label) in zip(others, moving.items(), strict=True):
+        axes.plot(steps, [row[name] for row in training], color=theme.third, linewidth=1)
+        axes.set_ylabel(label)
+    for axes in (upper, lower, *others):
+        axes.grid(axis="y")
+    last = others[-1] if others else lower
+    last.set_xlabel("optimizer step")
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _moving(training: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """The coefficients of the loss that were not the same at every step, with what they are called."""
+    names = {"alpha": "teacher's\nshare", "temperature": "temperature", "taid_t": "TAID's t"}
+    return {name: label for name, label in names.items() if len({row[name] for row in training if name in row}) > 1}
 
 
 def layer_ranking(ranking: Mapping[str, Any], theme: Theme) -> Figure:

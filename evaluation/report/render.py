@@ -16,6 +16,7 @@ from evaluation.report import (
     methods,
     page,
     score_tables,
+    start_words,
     tables,
     variant_tables,
     words,
@@ -38,8 +39,9 @@ class ReportSettings(Settings):
 def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None:
     """Write `report.html`, `report.md`, and in `plots/` the PNGs that the latter shows.
 
-    Inputs are `results` (`results.json`) and, as far as there are any, `pruned` (`ranking.json`, where the student
-    was pruned by depth), `student` (`history.json`), and `behaviour_<model>` (`generations.json`, `behaviour.json`).
+    Inputs are `results` (`results.json`) and, as far as there are any, `pruned` (`ranking.json` of a student pruned by
+    depth, `widths.json` of one pruned by width), `student` (`history.json`), and `behaviour_<model>`
+    (`generations.json`, `behaviour.json`).
     What there is no file for is left out.
     """
     results = Results.model_validate_json((inputs["results"] / "results.json").read_text(encoding="utf-8"))
@@ -54,6 +56,7 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
         "readings": generations.readings({model: rows for model, rows in written.items() if rows}),
         "ranking": ranking,
         "layers": _layers(ranking),
+        "narrowed": start_words.narrowed(_read(inputs, "pruned", "widths.json")),
         "plots": plots,
     }
     for template, environment in ((HTML, page.environment(HERE)), (MARKDOWN, markdown.environment(HERE))):
@@ -120,7 +123,11 @@ def _layers(ranking: dict[str, Any] | None) -> dict[str, str]:
         return {}
     kept = ranking["kept"]
     dropped = [layer for layer in range(len(ranking["loss_without_layer"])) if layer not in kept]
-    return {"kept": words.listed(map(str, kept)), "dropped": words.listed(map(str, dropped))}
+    return {
+        "kept": words.listed(map(str, kept)),
+        "dropped": words.listed(map(str, dropped)),
+        "why": start_words.dropped(ranking.get("method", "drop_one")),
+    }
 
 
 def _cost(stages: Sequence[StageRecord]) -> Iterator[str]:

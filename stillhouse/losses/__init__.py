@@ -2,6 +2,7 @@
 
 from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.losses.forward_kl import forward_kl
+from stillhouse.losses.hidden_states import hidden_l1_and_cosine, hidden_mean_squared_error
 from stillhouse.losses.jensen_shannon import jensen_shannon
 from stillhouse.losses.mixture import Mixture, mixture
 from stillhouse.losses.reverse_kl import reverse_kl
@@ -17,6 +18,8 @@ __all__ = [
     "Mixture",
     "cross_entropy",
     "forward_kl",
+    "hidden_l1_and_cosine",
+    "hidden_mean_squared_error",
     "jensen_shannon",
     "mixture",
     "reverse_kl",

@@ -136,10 +136,18 @@ def shape_of_checkpoint(folder: Path, name: str, *, trust_remote_code: bool) -> 
     Raises:
         InputError: If transformers knows no causal language model of that type.
     """
+    return shape_of_config(read_config(folder, name, trust_remote_code), name, trust_remote_code=trust_remote_code)
+
+
+def shape_of_config(config: "PretrainedConfig", name: str, *, trust_remote_code: bool = False) -> ModelShape:
+    """Size of the model that a config describes.
+
+    Raises:
+        InputError: If transformers knows no causal language model of that type, or the config does not fit it.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = _config(folder, name, trust_remote_code)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -162,7 +170,12 @@ def shape_of_checkpoint(folder: Path, name: str, *, trust_remote_code: bool) -> 
         raise InputError(f"the config.json of {name} does not state the model's size: {error}") from None
 
 
-def _config(folder: Path, name: str, trust_remote_code: bool) -> "PretrainedConfig":
+def read_config(folder: Path, name: str, trust_remote_code: bool) -> "PretrainedConfig":
+    """The config of a directory.
+
+    Raises:
+        InputError: If transformers cannot read it, or would run Python that is not trusted.
+    """
     from transformers import AutoConfig
 
     stated = _read_json(folder / "config.json", name)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.settings import Settings
-from stillhouse.recipe.student import DepthPruned
+from stillhouse.recipe.student import DepthPruned, Ranking
 from stillhouse.store.artifact import FACTS, Inputs
 from stillhouse.training.batches import Batch, make_batch, rows_for_step
 
@@ -43,26 +44,90 @@ def prune_layers(settings: PruneSettings, inputs: Inputs, folder: Path) -> None:
 
     Inputs are `teacher` and `dataset`. Writes a model folder and `ranking.json`.
     """
-    compute = settings.compute
+    compute, asked = settings.compute, settings.student
     torch.set_num_threads(compute.threads)
     model = load_model(inputs["teacher"], device=compute.device, dtype=compute.precision)
     tokenizer = load_tokenizer(inputs["teacher"])
-    batches = _ranking_batches(settings, inputs["dataset"], tokenizer.pad_token_id)
-    layers = transformer_layers(model)
-    baseline = _loss(model, batches)
-    without = []
-    for index in range(len(layers)):
-        with _without_layer(layers, index):
-            without.append(_loss(model, batches))
-        progress.step("ranks layers", index + 1, len(layers), {"loss without it": without[-1]})
-    kept = choose_layers(without, settings.student.layers)
-    ranking = {"kept": kept, "baseline_loss": baseline, "loss_without_layer": without}
-    (folder / RANKING).write_text(json.dumps(ranking), encoding="utf-8")
+    batches = training_batches(
+        inputs["dataset"], asked.ranking_tokens, settings.sequence_length, tokenizer.pad_token_id, compute
+    )
+    ranking = rank_layers(model, batches, asked.ranking, asked.layers)
+    (folder / RANKING).write_text(json.dumps(ranking.record()), encoding="utf-8")
+    before = count_parameters(model)
     del model
-    pruned = keep_layers(load_model(inputs["teacher"], device="cpu", dtype="fp32"), kept)
+    pruned = keep_layers(load_model(inputs["teacher"], device="cpu", dtype="fp32"), ranking.kept)
     save_model(pruned, tokenizer, folder)
-    facts = {"parameters": count_parameters(pruned), "layers": len(kept), "kept_layers": kept}
+    facts = {
+        "parameters": count_parameters(pruned),
+        "teacher_parameters": before,
+        "layers": len(ranking.kept),
+        "kept_layers": ranking.kept,
+    }
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class LayerRanking:
+    """Which layers stay, and what was measured to choose them."""
+
+    method: Ranking
+    kept: list[int]
+    """Numbers of the layers that stay, in their order of depth."""
+    baseline_loss: float
+    """Of the whole teacher, in nats per counted token."""
+    loss_without_layer: list[float]
+    """Of the whole teacher without each layer."""
+    removed: list[tuple[int, float]]
+    """For `greedy`: each layer that went, in that order, and the loss without it and those before it."""
+
+    def record(self) -> dict[str, Any]:
+        """What `ranking.json` says."""
+        found = {"kept": self.kept, "baseline_loss": self.baseline_loss, "loss_without_layer": self.loss_without_layer}
+        rounds = {"removed": [{"layer": layer, "loss": loss} for layer, loss in self.removed]}
+        return found | {"method": self.method} | (rounds if self.method == "greedy" else {})
+
+
+def rank_layers(model: PreTrainedModel, batches: Sequence[Batch], method: Ranking, num_kept: int) -> LayerRanking:
+    """Measure which layers the model can do without.
+
+    Args:
+        model: The teacher, whole; it is whole again afterwards.
+        batches: Tokens to measure on.
+        method: `drop_one` measures each layer once, beside all others. `greedy` measures again after each layer that
+            goes: two layers that can each be spared may not be spared together.
+        num_kept: Layers that stay.
+    """
+    layers = transformer_layers(model)
+    every = list(range(len(layers)))
+    baseline = _loss(model, batches)
+    rounds = len(every) - num_kept if method == "greedy" else 1
+    total = sum(len(every) - number for number in range(max(rounds, 1)))
+    without = _losses_without(model, batches, every, "ranks layers", 0, total)
+    if method == "drop_one":
+        return LayerRanking(method, choose_layers(without, num_kept), baseline, without, [])
+    left, losses, removed, done = every, without, list[tuple[int, float]](), len(every)
+    while len(left) > num_kept:
+        if removed:
+            losses = _losses_without(model, batches, left, "ranks layers that are left", done, total)
+            done += len(left)
+        stay = choose_layers(losses, len(left) - 1)
+        place = next(index for index in range(len(left)) if index not in stay)
+        removed.append((left[place], losses[place]))
+        left = [left[index] for index in stay]
+    return LayerRanking(method, left, baseline, without, removed)
+
+
+def _losses_without(
+    model: PreTrainedModel, batches: Sequence[Batch], left: Sequence[int], what: str, done: int, total: int
+) -> list[float]:
+    """Loss of a model of the layers `left` without each of them."""
+    layers = transformer_layers(model)
+    losses = []
+    for number, index in enumerate(left):
+        with _only_layers(layers, [each for each in left if each != index]):
+            losses.append(_loss(model, batches))
+        progress.step(what, done + number + 1, total, {"loss without it": losses[-1]})
+    return losses
 
 
 def choose_layers(loss_without_layer: Sequence[float], num_kept: int) -> list[int]:
@@ -110,29 +175,39 @@ def _replace(layers: nn.ModuleList, modules: Sequence[nn.Module]) -> None:
 
 
 @contextmanager
-def _without_layer(layers: nn.ModuleList, index: int) -> Iterator[None]:
+def _only_layers(layers: nn.ModuleList, kept: Sequence[int]) -> Iterator[None]:
     every = list(layers)
-    _replace(layers, every[:index] + every[index + 1 :])
+    _replace(layers, [every[index] for index in kept])
     try:
         yield
     finally:
         _replace(layers, every)
 
 
-def _ranking_batches(settings: PruneSettings, dataset: Path, pad_id: int) -> list[Batch]:
-    """The training rows that seed and step 0 would give, up to the ranking's tokens."""
+def training_batches(
+    dataset: Path, num_tokens: int, sequence_length: int, pad_id: int, compute: Compute
+) -> list[Batch]:
+    """The training rows that seed and step 0 would give, up to a number of tokens, and at least one row.
+
+    Args:
+        dataset: Folder of the data set.
+        num_tokens: Tokens to take.
+        sequence_length: Tokens in a packed row.
+        pad_id: Token of the padding.
+        compute: Device and seed.
+    """
     split = read_split(dataset, "train")
-    rows = pack(split.starts, settings.sequence_length)
-    num_rows = min(len(rows), max(1, settings.student.ranking_tokens // settings.sequence_length))
-    chosen = rows_for_step(len(rows), 0, num_rows, settings.compute.seed)
+    rows = pack(split.starts, sequence_length)
+    num_rows = min(len(rows), max(1, num_tokens // sequence_length))
+    chosen = rows_for_step(len(rows), 0, num_rows, compute.seed)
     groups = [chosen[start : start + 4] for start in range(0, num_rows, 4)]
     return [
         make_batch(
             split,
             [rows[index] for index in group],
-            sequence_length=settings.sequence_length,
+            sequence_length=sequence_length,
             pad_id=pad_id,
-            device=settings.compute.device,
+            device=compute.device,
         )
         for group in groups
     ]

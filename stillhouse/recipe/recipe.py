@@ -1,18 +1,20 @@
 """The two kinds of recipe, and how they are read from YAML."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
+from stillhouse.recipe.knowledge import Knowledge, Online, check_features, check_knowledge
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
+from stillhouse.recipe.training_compute import TrainingCompute
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -24,8 +26,20 @@ class Recipe(Delivery):
     """The model whose knowledge is distilled."""
     student: Student
     """What the student starts from."""
+    knowledge: Knowledge = Online()
+    """How the teacher is asked what it knows of a text."""
     distillation: Distillation = Distillation()
     """How the student is trained."""
+    compute: TrainingCompute = TrainingCompute()
+    """What the training is spread over, and what it saves."""
+
+    @model_validator(mode="after")
+    def _knowledge_suits_the_loss(self) -> Self:
+        if self.distillation.asks_teacher:
+            check_knowledge(self.knowledge, self.distillation.loss, self.distillation.temperature)
+        if self.distillation.features is not None:
+            check_features(self.knowledge, self.distillation.features)
+        return self
 
 
 class ExportRecipe(Delivery):
@@ -102,7 +116,7 @@ _SHIPPED = Path(__file__).parents[2] / "recipes"
 def _lines(error: ValidationError) -> str:
     """One line a mistake: the key as it stands in the file, what is allowed, what was seen."""
     return "\n".join(
-        f"  {'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg']}"
+        f"  {'.'.join(str(part) for part in item['loc'] if part != 'number') or 'recipe'}: {item['msg']}"
         + ("" if item["type"] in ("missing", "value_error") else f" (got {str(item['input'])[:80]!r})")
         + ("; see docs/recipe.md for the allowed keys" if item["type"] == "extra_forbidden" else "")
         for item in error.errors()

@@ -67,7 +67,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     outcome = yield
     report = outcome.get_result()
     if "case" in getattr(item, "fixturenames", ()) and (report.when == "call" or report.failed):
-        _results.end(item.name, report.passed, report.duration)
+        why = call.excinfo.exconly() if call.excinfo else ""
+        _results.end(item.name, report.passed, report.duration, why)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -25,6 +25,8 @@ _LIMITS = (
     "ignored. `stillhouse ui` and systemd start it otherwise.",
     "`prefect deployment run` with parameters that are too large prints what is wrong, and the parameters with it.",
 )
+_MOST_CHARACTERS = 200
+"""Of what was found instead of what should be."""
 _LIBRARIES = ("prefect", "fastapi", "httpx", "torch")
 
 
@@ -44,6 +46,8 @@ class Case:
     went_on: str = ""
     """What Retry or a new run found."""
     passed: bool | None = None
+    why: str = ""
+    """First line of what was found instead, where it did not end as it should."""
     test_seconds: float = 0.0
 
 
@@ -56,9 +60,10 @@ class Results:
     def begin(self, test: str) -> Case:
         return self.cases.setdefault(test, Case(test))
 
-    def end(self, test: str, passed: bool, seconds: float) -> None:
+    def end(self, test: str, passed: bool, seconds: float, why: str = "") -> None:
         case = self.cases[test]
         case.passed = passed and case.passed is not False
+        case.why = case.why or why.strip().partition("\n")[0]
         case.test_seconds = round(case.test_seconds + seconds, 1)
 
     def write(self, folder: Path) -> None:
@@ -101,5 +106,11 @@ class Results:
 
 def _row(case: Case) -> str:
     known = "" if case.known_after_seconds is None else f"{case.known_after_seconds:.0f} s"
-    ended = case.ended if case.passed else f"**not as it should** {case.ended}"
+    ended = case.ended if case.passed else f"**not as it should** {' '.join(filter(None, (case.ended, _why(case))))}"
     return f"| {case.fault or case.test} | {ended} | {known} | {case.left} | {case.went_on} |"
+
+
+def _why(case: Case) -> str:
+    """What was found instead, short enough for a table and without its marks."""
+    why = case.why.replace("|", "/").replace("`", "'")
+    return f"`{why[:_MOST_CHARACTERS]}`" if why else ""

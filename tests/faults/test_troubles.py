@@ -14,14 +14,18 @@ from soak_results import Case
 pytestmark = pytest.mark.soak
 
 SAYS = {
-    "memory": "Out of memory. Lower distillation.batch_rows or take a smaller student, and start again",
-    "gate": "RuntimeError: a gate failed Mend this and retry: what is finished is kept",
+    "memory": "Out of memory: memory ran out on cpu: lower distillation.batch_rows from 2 to 1. What is finished",
+    "memory of a child": "Out of memory: memory ran out on cpu: lower distillation.batch_rows from 2 to 1",
+    "killed child": "(9 is most often the system out of memory). Free some memory, or lower distillation.batch_rows",
+    "diverged": "TrainingDiverged: the loss is not a number at step 3. Mend this and retry: what is finished is kept",
     "input": "this cannot be; do something else",
 }
+"""What stages fail with. A gate that fails is no failure: its run ends as `Blocked`."""
 
 
 def test_a_stage_that_fails(house: House, case: Case, runs: Path, journal: Journal):
-    case.fault = "a stage runs out of memory, fails a gate, or reads a wrong input"
+    """Its task has retries, as those have that read from a network: they are for what can help."""
+    case.fault = "a stage that may be retried runs out of memory, dies for it, diverges, or reads a wrong input"
     asked = {name: house.run("sweep/toy", runs=str(runs / name), seconds=0.2, seed=name) for name in SAYS}
     for name, run in asked.items():
         ended = house.end(run, 180)
@@ -46,9 +50,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_disk_that_is_full(house: House, case: Case, runs: Path, small_disk: Path | None):
-    case.fault = "the disk is full in a stage" + ("" if small_disk else " (the error raised by hand)")
-    folder, seed = (small_disk / "runs", "disk") if small_disk else (runs, "disk by hand")
+@pytest.mark.parametrize("where", ["disk", "disk in a child"])
+def test_a_disk_that_is_full(house: House, case: Case, runs: Path, small_disk: Path | None, where: str):
+    place = "a stage" if where == "disk" else "a stage's own process"
+    case.fault = f"the disk is full in {place}" + ("" if small_disk else " (the error raised by hand)")
+    folder, seed = (small_disk / "runs", where) if small_disk else (runs, f"{where} by hand")
     run = house.run("sweep/toy", runs=str(folder), seconds=0.2, seed=seed)
     ended = house.end(run, 180)
     assert ended["type"] == "FAILED"

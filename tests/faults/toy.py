@@ -16,19 +16,25 @@ from flows.attended import Outcome, attended, checked
 from flows.work import Work, through_prefect
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Stage, Store
+from tasks.retries import can_help
 
-TROUBLES = ("memory", "gate", "input", "disk", "disk by hand")
+TROUBLES = (
+    *("memory", "memory of a child", "killed child", "diverged", "input"),
+    *("disk", "disk by hand", "disk in a child", "disk in a child by hand"),
+)
 
 
-def _task(stage: Stage, *tags: str) -> Any:
+def _task(stage: Stage, *tags: str, retries: int = 0) -> Any:
     def body(store: Store, settings: ToySettings, inputs: References) -> Reference:
         return store.make(stage, settings, inputs)
 
-    return task(name=stage.__name__, tags=list(tags), cache_policy=NO_CACHE, persist_result=False)(body)
+    # As the real stages that read from a network have it.
+    again = {"retries": retries, "retry_condition_fn": can_help} if retries else {}
+    return task(name=stage.__name__, tags=list(tags), cache_policy=NO_CACHE, persist_result=False, **again)(body)
 
 
 ALONE, IN_CHILD = _task(toy_stages.alone), _task(toy_stages.in_child)
-TRAIN, TROUBLE = _task(toy_stages.train, "accelerator"), _task(toy_stages.trouble)
+TRAIN, TROUBLE = _task(toy_stages.train, "accelerator"), _task(toy_stages.trouble, retries=2)
 
 
 # By a name of those whose heartbeats the server watches.

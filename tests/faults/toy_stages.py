@@ -7,6 +7,7 @@ that a test knows when to strike, what was done twice and what was not.
 import errno
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from stillhouse.errors import InputError
 from stillhouse.recipe.settings import Settings
 
 STEP_SECONDS = 0.2
+TOO_LITTLE = "memory ran out on cpu: lower distillation.batch_rows from 2 to 1"
 
 
 class ToySettings(Settings):
@@ -70,15 +72,39 @@ def trouble(settings: ToySettings, inputs: Any, folder: Path) -> None:
     with told(settings, "trouble"):
         match settings.seed:
             case "memory":
-                raise MemoryError
-            case "gate":
-                raise RuntimeError("a gate failed")
+                # As a stage raises it; torch is imported only where it is needed.
+                from stillhouse.training.loop import NoMemoryLeft
+
+                raise NoMemoryLeft(TOO_LITTLE)
+            case "memory of a child" | "killed child":
+                child.run("toy_stages:fail_as_asked", {"seed": settings.seed})
+            case "diverged":
+                from stillhouse.training.step import TrainingDiverged
+
+                raise TrainingDiverged("the loss is not a number at step 3")
             case "input":
                 raise InputError("this cannot be; do something else")
             case "disk":
                 (folder / "big").write_bytes(bytes(4_000_000))
             case "disk by hand":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "big")
+            case "disk in a child" | "disk in a child by hand":
+                child.run("toy_stages:fill_disk", {"folder": str(folder), "by_hand": settings.seed.endswith("by hand")})
+
+
+def fill_disk(payload: dict[str, Any]) -> dict[str, Any]:
+    """Be a process that writes more than there is room for."""
+    if payload["by_hand"]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "big")
+    (Path(payload["folder"]) / "big").write_bytes(bytes(4_000_000))
+    return {}
+
+
+def fail_as_asked(payload: dict[str, Any]) -> dict[str, Any]:
+    """Be a process whose training fails."""
+    if payload["seed"] == "killed child":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise MemoryError(TOO_LITTLE)
 
 
 def _count(seconds: float) -> int:

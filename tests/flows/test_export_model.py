@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows import export_model
 from stillhouse.cli import command
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,28 @@ def test_a_finished_run_is_exported_without_making_anything_anew(stillhouse, run
     variants = {name: digest for name, digest in one.items() if name.startswith("variants/")}
     assert variants and variants == {name: digest for name, digest in other.items() if name.startswith("variants/")}
     assert stillhouse("verify", str(target)).returncode == 0
+
+
+def test_an_export_that_was_handed_over_can_be_tried_again(stillhouse, run: Path, tmp_path: Path):
+    """As by Retry, after the server or the process went away between that and the end."""
+    export = ("export", str(run), "--to", str(tmp_path / "package"))
+    assert stillhouse(*export).returncode == 0
+    again = stillhouse(*export)
+    assert again.returncode == 0 and "copied to" in again.stdout, again.stderr[-3000:]
+    other = stillhouse(*export, "--variants", "onnx-int4")
+    assert other.returncode == 2 and "is there already and not empty" in other.stderr
+
+
+def test_a_copy_that_was_not_finished_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def half(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "half").write_text("a")
+        raise OSError(28, "No space left on device", "model.onnx")
+
+    monkeypatch.setattr(export_model, "link_tree", half)
+    with pytest.raises(OSError, match="No space left"):
+        export_model._hand_over(tmp_path / "made", tmp_path / "package")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_exported_with_other_variants_and_that_one_again(stillhouse, runs: Path, run: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 import yaml
 
 from evaluation.sweep.comparison import Comparison
-from flows import preflight, side_by_side, sweep_entries
+from flows import preflight, server, side_by_side, sweep_entries
 from flows.estimate import Room
 from flows.run_folder import references_of_runs
 from flows.side_by_side import Piece, Places, in_threads
-from flows.sweep_entries import Entry, Sweep, check_sweep, run_sweep, summary_of
+from flows.sweep_entries import Entry, RunsFailed, Sweep, check_sweep, run_sweep, summary_of
 from flows.work import directly
 from stillhouse import machine
+from stillhouse.cli import command
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import Changes
 from stillhouse.store.collect import collect
@@ -136,10 +138,10 @@ def test_a_sweep_compares_its_runs_and_names_those_that_failed(tmp_path: Path):
     failure = found.runs[2].failed
     assert "train_tokens" in failure
 
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(RunsFailed) as refused:
         swept.refuse_failures()
     assert f"1 of 3 runs failed: run 3 (training tokens 1): {failure}" in str(refused.value)
-    assert str(swept.folder) in str(refused.value)
+    assert str(swept.folder) in str(refused.value) and refused.value.folder == swept.folder
 
     # What the entries share was made once, though they asked for it at the same time.
     made = Counter(
@@ -162,7 +164,7 @@ def test_an_entry_that_dies_is_a_row_that_says_what_to_do(tmp_path: Path, monkey
     swept = run_sweep(sweep, check_sweep(sweep), in_threads, directly)
     assert [run.failed for run in swept.runs] == ["the process was killed by signal 9"] * 2
     assert summary_of(swept.folder).splitlines()[0] == "COMPARED: 2 runs of tiny, 2 failed"
-    with pytest.raises(InputError, match="2 of 2 runs failed"):
+    with pytest.raises(RunsFailed, match="2 of 2 runs failed"):
         swept.refuse_failures()
 
 
@@ -194,3 +196,23 @@ def test_the_form_asks_in_a_sensible_order_and_wants_an_entry():
     assert schema.properties["runner"]["enum"] == ["local", "dask"]
     assert schema.properties["workers"]["minimum"] == 1
     assert all(schema.properties[name].get("description") for name in in_order)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_command_ends_alike_with_a_server_and_without(shown: bool, tmp_path: Path, monkeypatch, capsys):
+    """A run that failed is a failure, and no wrong input: the others are compared, and the summary says where."""
+    monkeypatch.setattr(side_by_side.child, "run", dies)
+    # The module, and not the flow of its name.
+    flow = import_module("flows.sweep")
+    monkeypatch.setattr(server, "is_usable", lambda: shown)
+
+    def swept_in_flow(recipe: str, runs: str, scheduler: str, changes: tuple[Changes, ...], runner: str, workers: int):
+        sweep = Sweep(Path(recipe), changes, Places(runner, workers, scheduler), Path(runs))
+        run_sweep(sweep, check_sweep(sweep), in_threads, directly).refuse_failures()
+
+    monkeypatch.setattr(flow, "sweep", swept_in_flow)
+    (tmp_path / "changes.yaml").write_text("-\n- {layers: 3}\n")
+    told = ["--changes", str(tmp_path / "changes.yaml"), "--runs", str(tmp_path / "runs")]
+    assert command(["sweep", str(write_recipe(tmp_path)), *told]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("COMPARED: 2 runs of tiny, 2 failed") and "comparison.html" in said

@@ -88,7 +88,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A server that answers what the list says, and is there when the list is empty."""
     answers: list[bool] = []
     monkeypatch.setenv("PREFECT_API_URL", API)
-    monkeypatch.setattr(server, "answers", lambda api: answers.pop(0) if answers else True)
+    monkeypatch.setattr(server, "why_unusable", lambda api: None if not answers or answers.pop(0) else "away")
     monkeypatch.setattr(server, "_ASK_SECONDS", 0.0)
     return answers
 
@@ -97,6 +97,7 @@ class Stage:
     """A task that fails as often as it is told to."""
 
     name = "train"
+    tags: frozenset[str] = frozenset()
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -119,8 +120,21 @@ def slot_error(cause: Exception) -> Exception:
     return error
 
 
+def answered(status: int, url: str = f"{API}/v2/concurrency_limits") -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", url)
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+
 @pytest.mark.parametrize(
-    "error", [slot_error(unreachable(f"{API}/v2/concurrency_limits")), unreachable(f"{API}/v2/concurrency_limits")]
+    "error",
+    [
+        slot_error(unreachable(f"{API}/v2/concurrency_limits")),
+        unreachable(f"{API}/v2/concurrency_limits"),
+        # A proxy answers for a server that is away, and a busy server for itself.
+        slot_error(answered(502)),
+        answered(502),
+        answered(429),
+    ],
 )
 def test_a_stage_waits_for_a_server_that_is_away(away: list[bool], error: Exception):
     away += [False, False]
@@ -135,6 +149,9 @@ def test_a_stage_waits_for_a_server_that_is_away(away: list[bool], error: Except
         unreachable("https://teacher.example/v1/completions"),
         httpx.ConnectError("of no request"),
         slot_error(ValueError("no such limit")),
+        slot_error(answered(404)),
+        answered(422),
+        answered(503, "https://teacher.example/v1/completions"),
         MemoryError(),
     ],
 )
@@ -143,6 +160,13 @@ def test_any_other_failure_of_a_stage_is_its_own(away: list[bool], error: Except
     with pytest.raises(type(error)):
         through_prefect(stage, None, None, {})
     assert stage.calls == 1
+
+
+def test_a_server_that_is_there_and_fails_every_time_is_given_up(away: list[bool]):
+    stage = Stage(*[answered(500) for _ in range(100)])
+    with pytest.raises(httpx.HTTPStatusError):
+        through_prefect(stage, None, None, {})
+    assert stage.calls == 50
 
 
 def test_the_server_is_not_waited_for_without_end(away: list[bool], monkeypatch: pytest.MonkeyPatch):

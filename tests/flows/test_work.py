@@ -5,11 +5,12 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
-from prefect import task
+from prefect import Task, task
 from pydantic import BaseModel
 
-from flows import delivery
-from flows.work import Planner, Work, directly
+from flows import delivery, server
+from flows.work import Planner, Work, directly, through_prefect
+from stillhouse import progress
 from stillhouse.errors import Unavailable
 from stillhouse.recipe.export import VariantName
 from stillhouse.store.artifact import Reference
@@ -88,6 +89,34 @@ def test_a_plan_names_what_a_run_will_name_where_a_variant_cannot_be_made(tmp_pa
 
 class Nothing(BaseModel):
     pass
+
+
+def fill(settings: Nothing, inputs, folder: Path) -> None:
+    (folder / "result.txt").write_text("done")
+
+
+def test_a_stage_that_was_made_does_not_wait_for_an_accelerator(tmp_path, monkeypatch):
+    """It would wait hours for another run's training, only to find itself in the store."""
+    store, asked, said = Store(tmp_path), [], []
+
+    @task(tags=["accelerator"])
+    def train(store: Store, settings: Nothing, inputs) -> Reference:
+        return store.make(fill, settings, inputs)
+
+    def noted(task, *arguments) -> Reference:
+        asked.append(set(task.tags))
+        return task.fn(*arguments)
+
+    monkeypatch.setattr(Task, "__call__", noted)
+    monkeypatch.setattr(server, "all_taken", lambda limit: limit == "tag:accelerator")
+    with progress.listening(lambda step: said.append(step.note)):
+        made = through_prefect(train, store, Nothing(), {})
+        assert through_prefect(train, store, Nothing(), {}) == made
+    assert asked == [{"accelerator"}, set()] and train.tags == {"accelerator"}
+    assert said.count("waits for an accelerator: none is free") == 1
+    store.remove(made)
+    through_prefect(train, store, Nothing(), {})
+    assert asked[-1] == {"accelerator"}
 
 
 def refuse(settings: Nothing, inputs, folder: Path) -> None:

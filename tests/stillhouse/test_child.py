@@ -31,6 +31,20 @@ def lack(payload):
 def fail(payload):
     raise RuntimeError("it broke")
 
+def fill_the_disk(payload):
+    raise OSError(28, "No space left on device", "model.safetensors")
+
+def miss_a_file(payload):
+    open("nowhere/at/all")
+
+def need_too_much(payload):
+    raise MemoryError(payload["says"])
+
+def need_too_much_of_an_accelerator(payload):
+    class OutOfMemoryError(RuntimeError):
+        pass
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
 def die(payload):
     os.kill(os.getpid(), 9)
 
@@ -73,8 +87,23 @@ def test_a_failure_brings_its_message():
         child.run("toy_functions:fail", {})
 
 
+def test_what_the_system_refuses_stays_an_error_of_the_system():
+    with pytest.raises(OSError) as full:
+        child.run("toy_functions:fill_the_disk", {})
+    assert (full.value.errno, full.value.filename) == (28, "model.safetensors")
+    assert "in fill_the_disk" in str(full.value.__cause__), "where it happened is kept"
+    with pytest.raises(FileNotFoundError, match="nowhere/at/all"):
+        child.run("toy_functions:miss_a_file", {})
+
+
+@pytest.mark.parametrize("function", ["need_too_much", "need_too_much_of_an_accelerator"])
+def test_a_lack_of_memory_stays_one(function: str):
+    with pytest.raises(MemoryError, match="out of memory"):
+        child.run(f"toy_functions:{function}", {"says": "out of memory"})
+
+
 def test_a_death_is_named():
-    with pytest.raises(child.ChildError, match="signal 9"):
+    with pytest.raises(child.ChildKilled, match="signal 9"):
         child.run("toy_functions:die", {})
 
 

@@ -35,7 +35,19 @@ def test_a_full_disk_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(cli, "_run", full)
     assert cli.command(["run", "recipes/tiny.yaml"]) == 1
     said = capsys.readouterr().err
-    assert "the disk is full (model.safetensors); what is finished is kept" in said
+    assert said == (
+        "stillhouse: The disk is full (model.safetensors). Free some space (`stillhouse gc` helps) and retry: "
+        "what is finished is kept.\n"
+    )
+
+
+def test_a_failure_of_its_own_kind_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    def broken(recipe: Path, runs: Path) -> int:
+        raise RuntimeError("who knows")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    with pytest.raises(RuntimeError, match="who knows"):
+        cli.command(["run", "recipes/tiny.yaml"])
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,7 +1,9 @@
 """The lock that keeps a measurement alone, and memory as the system counts it."""
 
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from stillhouse import machine
 
@@ -33,6 +35,16 @@ def test_two_workers_do_not_wait_for_each_other(monkeypatch, tmp_path):
         thread.start()
         thread.join(timeout=2)
         assert not thread.is_alive()
+
+
+def test_containers_of_one_machine_are_told_where_their_common_lock_lies(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    monkeypatch.setenv(machine.LOCK_FOLDER, str(tmp_path / "shared"))
+    with machine.in_use():
+        (lock,) = (tmp_path / "shared").iterdir()
+    assert lock.name.endswith(".lock")
+    monkeypatch.setenv(machine.LOCK_FOLDER, "")
+    assert machine._lock_file().parent == Path(tempfile.gettempdir())
 
 
 def test_peak_memory_follows_what_was_touched():

@@ -14,7 +14,7 @@ from tasks import show_progress
 from tasks.artifacts import Board, Run
 from tasks.show_progress import ProgressInUi
 
-RUN = Run(uuid4(), uuid4(), "Distil the student")
+RUN = Run(uuid4(), uuid4(), "Distil the student", "My_own")
 
 
 class Clock:
@@ -102,7 +102,7 @@ def test_an_hour_of_training_is_two_artifacts_and_a_bounded_number_of_calls(list
     train(listener, clock, range(1, 7201), 0.5, 7200)
     clock.now += 1
     listener(Progress("distill", "done", 1, 1, {"seconds": clock() - began}))
-    assert kinds(server) == ["markdown loss-curve", "progress None"]
+    assert kinds(server) == ["markdown my-own-loss-curve", "progress None"]
     pictures = [at for at, change in server.changes if isinstance(change["data"], str)]
     bars = [at for at, change in server.changes if not isinstance(change["data"], str)]
     assert 3600 / 30 - 2 <= len(pictures) <= 3600 / 30 + 1
@@ -138,7 +138,7 @@ def test_a_bar_says_what_is_done_how_fast_and_how_much_is_left(listener, server,
 
 def test_the_loss_is_drawn_while_the_student_trains_and_once_more_at_its_end(listener, server, clock):
     train(listener, clock, range(1, 61), 1.0, 60)
-    page = next(artifact for artifact in server.made if artifact.key == "loss-curve")
+    page = next(artifact for artifact in server.made if artifact.key == "my-own-loss-curve")
     assert "training loss 1.667 at step 6" in page.data and "data:image/png;base64," in page.data
     listener(Progress("distill", "done", 1, 1, {"seconds": 60.0}))
     last = [change["data"] for _, change in server.changes if isinstance(change["data"], str)][-1]
@@ -178,7 +178,7 @@ def test_a_server_that_is_away_is_left_alone_and_tried_again(listener, server, c
     assert waits == pytest.approx([60.0, *[120.0] * (len(waits) - 1)], abs=16)
     server.is_away = False
     train(listener, clock, range(3601, 3760), 1.0, 100_000)
-    assert sorted(kinds(server)) == ["markdown loss-curve", "progress None"]
+    assert sorted(kinds(server)) == ["markdown my-own-loss-curve", "progress None"]
     assert len(said) > 370
 
 

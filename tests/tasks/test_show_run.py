@@ -111,7 +111,9 @@ def test_few_colours_make_a_plot_small(tmp_path: Path):
     from evaluation.report import plots
     from evaluation.report.pictures import small_png
 
-    losses = [{"step": step, "loss": 9 / step, "cross_entropy": 8 / step, "kl": 1 / step} for step in range(1, 200)]
+    losses = [
+        {"step": step, "loss": 9 / step, "cross_entropy": 8 / step, "teacher_loss": 1 / step} for step in range(1, 200)
+    ]
     history = {"training": losses, "validation": [{"step": 0, "loss": 9.0}, {"step": 199, "loss": 3.0}]}
     drawn = plots.png(lambda theme: plots.loss_curves(history, theme), plots.LIGHT)
     assert len(data_uri(small_png(drawn))) < 0.6 * len(drawn)

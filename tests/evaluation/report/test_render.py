@@ -14,9 +14,13 @@ from evaluation.report.render import ReportSettings, write_report
 
 HOSTILE = "<script>alert(1)</script> | `x` $a$ & *b*"
 RANKING = {"kept": [0, 1, 4], "baseline_loss": 3.25, "loss_without_layer": [9.5, 4.75, 3.26, 3.24, 3.5]}
+WIDTHS = {
+    "teacher": {"layers": 5, "hidden_size": 576, "key_value_heads": 3},
+    "student": {"layers": 3, "hidden_size": 384, "key_value_heads": 3},
+}
 HISTORY = {
     "training": [
-        {"step": step, "loss": 4 / step, "cross_entropy": 5 / step, "kl": 3 / step, "learning_rate": 1e-4}
+        {"step": step, "loss": 4 / step, "cross_entropy": 5 / step, "teacher_loss": 3 / step, "learning_rate": 1e-4}
         | {"tokens": 1024, "seconds": 2.5}
         for step in range(1, 9)
     ],
@@ -128,6 +132,7 @@ def write(folder: Path, results: dict[str, Any], *, name: str = "demo", side_fil
     (inputs["results"] / "results.json").write_text(json.dumps(results), encoding="utf-8")
     if side_files:
         (inputs["pruned"] / "ranking.json").write_text(json.dumps(RANKING), encoding="utf-8")
+        (inputs["pruned"] / "widths.json").write_text(json.dumps(WIDTHS), encoding="utf-8")
         (inputs["student"] / "history.json").write_text(json.dumps(HISTORY), encoding="utf-8")
         for model in models:
             (inputs[f"behaviour_{model}"] / "generations.json").write_text(json.dumps(GENERATIONS), encoding="utf-8")
@@ -257,6 +262,10 @@ def test_methods_are_those_of_the_run(shown: Page):
         "After 2 untimed repeats, 20 repeats"
     )
     assert shown.says("onnx-int8 was made as weight-only and dynamic")
+
+
+def test_widths_are_named_where_a_student_is_narrower(shown: Page):
+    assert shown.says("What is left of the teacher's widths: hidden channels 384 of 576 and key/value heads a layer 3.")
 
 
 def test_layers_are_named_as_kept_or_dropped(shown: Page):

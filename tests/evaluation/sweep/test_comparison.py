@@ -144,7 +144,14 @@ def test_changes_are_told_in_words(changes: Changes, words: str):
 
 def test_every_change_that_a_person_can_ask_is_told():
     every = Changes(
-        teacher="t", layers=3, train_tokens=7, alpha=0.3, temperature=2.0, variants=("onnx-int4",), gates="warn"
+        teacher="t",
+        layers=3,
+        train_tokens=7,
+        loss="taid",
+        alpha=0.3,
+        temperature=2.0,
+        variants=("onnx-int4",),
+        gates="warn",
     )
     assert len(changed(every).split(", ")) == len(Changes.model_fields)
 

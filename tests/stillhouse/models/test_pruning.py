@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from stillhouse.data.dataset import Split, write_split
+from stillhouse.models import pruning
 from stillhouse.models.load import load_model
 from stillhouse.models.pruning import PruneSettings, choose_layers, keep_layers, prune_layers, transformer_layers
 from stillhouse.recipe.compute import Compute
@@ -69,3 +71,48 @@ def test_the_useless_layer_goes(tiny_model: Path, tmp_path: Path):
     assert ranking["kept"] == [1]
     assert ranking["loss_without_layer"][0] == pytest.approx(ranking["baseline_loss"], rel=1e-5)
     assert load_model(student, device="cpu", dtype="fp32").config.num_hidden_layers == 1
+
+
+@pytest.fixture
+def four_layers():
+    config = LlamaConfig(
+        vocab_size=120, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config).eval()
+
+
+LOSSES = {
+    (0, 1, 2, 3): 1.0,
+    # Alone, 1 and 2 hurt least; together they hurt most.
+    (1, 2, 3): 3.0,
+    (0, 2, 3): 1.1,
+    (0, 1, 3): 1.2,
+    (0, 1, 2): 1.5,
+    (2, 3): 4.0,
+    (0, 3): 9.0,
+    (0, 2): 1.6,
+}
+
+
+@pytest.mark.parametrize(("method", "kept"), [("drop_one", [0, 3]), ("greedy", [0, 2])])
+def test_greedy_ranking_measures_again_what_is_left(method, kept, four_layers, monkeypatch):
+    numbers = {id(layer): index for index, layer in enumerate(transformer_layers(four_layers))}
+
+    def loss(model, batches):
+        return LOSSES[tuple(numbers[id(layer)] for layer in model.model.layers)]
+
+    monkeypatch.setattr(pruning, "_loss", loss)
+    found = pruning.rank_layers(four_layers, [], method, 2)
+    assert found.kept == kept
+    assert found.loss_without_layer == [3.0, 1.1, 1.2, 1.5]
+    assert found.removed == ([(1, 1.1), (3, 1.6)] if method == "greedy" else [])
+    # The teacher is whole again.
+    assert len(transformer_layers(four_layers)) == 4
+
+
+def test_greedily_keeping_all_layers_measures_each_once(four_layers, monkeypatch):
+    monkeypatch.setattr(pruning, "_loss", lambda model, batches: 1.0)
+    found = pruning.rank_layers(four_layers, [], "greedy", 4)
+    assert found.kept == [0, 1, 2, 3] and found.removed == [] and len(found.loss_without_layer) == 4

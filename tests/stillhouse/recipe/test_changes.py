@@ -8,17 +8,19 @@ import yaml
 from stillhouse.errors import InputError
 from stillhouse.recipe import load_recipe
 from stillhouse.recipe.changes import Changes
+from stillhouse.recipe.losses import Taid
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "recipes" / "tiny.yaml"
 
 
 def test_each_value_lands_in_its_section():
-    asked = Changes(teacher="org/model", layers=3, train_tokens=5000, alpha=0.25, temperature=4.0)
+    asked = Changes(teacher="org/model", layers=3, train_tokens=5000, loss="taid", alpha=0.25, temperature=4.0)
     recipe, before = load_recipe(TINY, asked), load_recipe(TINY)
     assert recipe.teacher.source == "org/model"
     assert recipe.student.layers == 3
     assert recipe.data.train_tokens == 5000
+    assert recipe.distillation.loss == Taid()
     assert (recipe.distillation.alpha, recipe.distillation.temperature) == (0.25, 4.0)
     # What was not asked stays.
     assert recipe.data.sets == before.data.sets

@@ -27,7 +27,7 @@ def test_every_entry_that_is_wrong_is_named_by_its_number(tmp_path):
     for words in (
         "entry 1 of",
         "layers: Input should be greater than or equal to 1 (got '0')",
-        "has tempreature; a run can change teacher, layers, train_tokens, alpha, temperature, variants, gates",
+        "has tempreature; a run can change teacher, layers, train_tokens, loss, alpha, temperature, variants, gates",
         "entry 4 of",
         "is 7, not a mapping",
     ):

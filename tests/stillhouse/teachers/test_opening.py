@@ -11,6 +11,7 @@ from stillhouse.losses.chunked.divergences import forward_kl
 from stillhouse.losses.chunked.loss import chunked_loss
 from stillhouse.losses.chunked.targets import FactoredLogits
 from stillhouse.recipe.knowledge import Knowledge, check_knowledge
+from stillhouse.recipe.losses import ForwardKl, Moving, ReverseKl
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.endpoint import EndpointTeacher
 from stillhouse.teachers.ensemble import EnsembleTeacher
@@ -27,6 +28,7 @@ def section(**content) -> Knowledge:
 CACHED = {"kind": "cached", "targets": {"kind": "sampled", "draws": 20}, "batch_rows": 2, "shard_tokens": 100}
 FULL = {**CACHED, "targets": {"kind": "full"}}
 OTHER = {"teacher": "org/other", "weight": 3.0}
+ENDPOINT = {"kind": "endpoint", "url": "http://x/v1", "model": "m"}
 
 
 @pytest.fixture
@@ -98,19 +100,32 @@ def test_hidden_states_are_wanted_of_those_that_have_them(opened, tiny_model):
     ("content", "temperature", "said"),
     [
         (CACHED, 2.0, "sampled targets are drawn at temperature 1"),
-        ({"kind": "endpoint", "url": "http://x/v1", "model": "m"}, 2.0, "an endpoint gives log-probabilities at"),
+        (ENDPOINT, 2.0, "an endpoint gives log-probabilities at"),
         ({"kind": "ensemble", "own": CACHED, "members": [OTHER]}, 1.0, "a cache of sampled targets does not"),
         ({"kind": "ensemble", "members": [{**OTHER, "knowledge": CACHED}]}, 1.0, "a cache of sampled targets does not"),
     ],
 )
 def test_what_no_loss_could_use_is_refused_before_a_capture(content, temperature, said):
     with pytest.raises(ValueError, match=said):
-        check_knowledge(section(**content), temperature)
+        check_knowledge(section(**content), ForwardKl(), temperature)
+
+
+@pytest.mark.parametrize("content", [CACHED, {**CACHED, "targets": {"kind": "top_k"}}, ENDPOINT])
+def test_a_loss_that_needs_the_whole_distribution_is_refused_a_part(content):
+    with pytest.raises(ValueError, match="distillation.loss is reverse_kl, which needs the whole distribution"):
+        check_knowledge(section(**content), ReverseKl(), 1.0)
+
+
+def test_a_temperature_that_moves_is_refused_where_one_is_stored():
+    moving = Moving(start=4, end=1)
+    with pytest.raises(ValueError, match="stored at one temperature, but the loss's moves, from 4 to 1"):
+        check_knowledge(section(**{**CACHED, "targets": {"kind": "top_k"}}), ForwardKl(), moving)
+    check_knowledge(section(**FULL), ReverseKl(), moving)
 
 
 @pytest.mark.parametrize("content", [{"kind": "online"}, FULL, {**CACHED, "targets": {"kind": "top_k"}}])
 def test_what_any_temperature_suits_is_not_refused(content):
-    check_knowledge(section(**content), 2.0)
+    check_knowledge(section(**content), ForwardKl(), 2.0)
 
 
 def test_a_place_is_no_part_of_a_key():

@@ -4,48 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stillhouse.data.dataset import Split, write_split
+from stillhouse.errors import InputError
 from stillhouse.models.load import load_model
-from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.distillation import Distillation
 from stillhouse.store.artifact import hash_file
-from stillhouse.training import distill as module
-from stillhouse.training.distill import DistillSettings, TrainingDiverged, distill
-
-COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=3)
-
-
-def settings(**changes) -> DistillSettings:
-    plain = {"batch_rows": 2, "steps": 6, "warmup_steps": 1, "validate_every": 3, "checkpoint_every": 2}
-    return DistillSettings(
-        distillation=Distillation(**{**plain, "learning_rate": 1e-2, **changes}), sequence_length=32, compute=COMPUTE
-    )
-
-
-@pytest.fixture
-def inputs(tiny_model: Path, tmp_path: Path) -> dict[str, Path]:
-    dataset = tmp_path / "dataset"
-    generator = np.random.default_rng(0)
-    for name, documents in (("train", 24), ("validation", 4), ("held_out", 4)):
-        lengths = generator.integers(5, 30, size=documents)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        counted = np.ones(starts[-1], dtype=bool)
-        counted[starts[:-1]] = False
-        ids = generator.integers(5, 100, size=starts[-1]).astype(np.int32)
-        names = tuple(f"toy/{number}" for number in range(documents))
-        write_split(dataset, name, Split(ids, counted, starts, lengths.astype(np.int64), names))
-    return {"teacher": tiny_model, "start": tiny_model, "dataset": dataset}
-
-
-def run(inputs: dict[str, Path], folder: Path, **changes) -> Path:
-    folder.mkdir(exist_ok=True)
-    distill(settings(**changes), inputs, folder)
-    return folder
+from stillhouse.training import loop
+from stillhouse.training import trainer as preparing
+from stillhouse.training.step import TrainingDiverged
+from tests.stillhouse.training.trainings import assert_alike, left, run
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path):
@@ -59,26 +28,36 @@ def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path)
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp_path):
     history = json.loads((run(inputs, tmp_path / "a", alpha=1.0, steps=1) / "history.json").read_text())
-    assert history["training"][0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert history["training"][0]["teacher_loss"] == pytest.approx(0, abs=1e-6)
     assert history["training"][0]["loss"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(inputs, tmp_path, monkeypatch):
-    whole = run(inputs, tmp_path / "whole")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss": {"kind": "taid"}, "alpha": {"shape": "cosine", "start": 0.9, "end": 0.1}},
+        {"training": {"lora": {"rank": 4}}},
+        {"features": {"rank": 8, "fit_tokens": 64}},
+    ],
+    ids=["plain", "taid", "lora", "features"],
+)
+def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
+    whole = run(apart, tmp_path / "whole", **changes)
     broken = tmp_path / "broken"
-    step = module._step
+    step = loop.train_step
 
     def stop_at_5(trainer, number):
         if number == 5:
             raise KeyboardInterrupt
         return step(trainer, number)
 
-    monkeypatch.setattr(module, "_step", stop_at_5)
+    monkeypatch.setattr(loop, "train_step", stop_at_5)
     with pytest.raises(KeyboardInterrupt):
-        run(inputs, broken)
+        run(apart, broken, **changes)
     seen = []
-    monkeypatch.setattr(module, "_step", lambda trainer, number: seen.append(number) or step(trainer, number))
-    run(inputs, broken)
+    monkeypatch.setattr(loop, "train_step", lambda trainer, number: seen.append(number) or step(trainer, number))
+    run(apart, broken, **changes)
     assert seen == [4, 5]
     for name in ("model.safetensors", "history.json"):
         assert hash_file(broken / name) == hash_file(whole / name)
@@ -95,11 +74,79 @@ def test_the_student_leaves_with_the_template_of_its_teacher(inputs, tmp_path):
     assert load_tokenizer(student).chat_template == load_tokenizer(inputs["teacher"]).chat_template
 
 
-def test_accumulated_micro_batches_equal_one_batch(inputs, tmp_path):
-    one = load_file(run(inputs, tmp_path / "one", batch_rows=4, steps=2) / "model.safetensors")
-    four = load_file(run(inputs, tmp_path / "four", batch_rows=1, accumulation=4, steps=2) / "model.safetensors")
-    for name, tensor in one.items():
-        torch.testing.assert_close(four[name], tensor, atol=2e-5, rtol=1e-4)
+def test_k_micro_batches_equal_one_batch(inputs, tmp_path):
+    one = run(inputs, tmp_path / "one", batch_rows=4, steps=2)
+    assert_alike(one, run(inputs, tmp_path / "four", batch_rows=1, accumulation=4, steps=2))
+
+
+def test_gradient_checkpointing_changes_no_bit(apart, tmp_path):
+    plain = run(apart, tmp_path / "plain", steps=2)
+    saving = run(apart, tmp_path / "saving", steps=2, training={"gradient_checkpointing": True})
+    assert hash_file(saving / "model.safetensors") == hash_file(plain / "model.safetensors")
+
+
+def test_every_scheduled_value_is_logged_each_step(apart, tmp_path):
+    moving = {"alpha": {"start": 1.0, "end": 0.0}, "temperature": {"shape": "cosine", "start": 4.0, "end": 1.0}}
+    training = left(run(apart, tmp_path / "a", loss={"kind": "taid", "start": 0.3}, **moving)).history["training"]
+    assert [entry["alpha"] for entry in training] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0])
+    assert training[0]["temperature"] == 4 and training[-1]["temperature"] == 1
+    targets = [entry["taid_t"] for entry in training]
+    assert targets[0] == 0.3 and targets == sorted(targets) and targets[-1] > 0.8
+    # With no share left for the teacher, it is not asked.
+    assert training[-1]["teacher_loss"] == 0 < training[-2]["teacher_loss"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["reverse_kl", "jensen_shannon", "skewed_forward_kl", "skewed_reverse_kl", "total_variation", "taid"],
+)
+def test_each_loss_moves_the_student_elsewhere(apart, tmp_path, kind):
+    """A choice that did nothing would give the student that forward KL gives."""
+    other = left(run(apart, tmp_path / kind, alpha=1.0, steps=3, loss={"kind": kind}))
+    plain = left(run(apart, tmp_path / "forward", alpha=1.0, steps=3))
+    assert other.losses[0] != pytest.approx(plain.losses[0], rel=1e-3)
+    assert any(not torch.equal(other.weights[name], plain.weights[name]) for name in plain.weights)
+
+
+def test_a_head_that_is_more_than_a_product_gives_the_same_losses(apart, tmp_path, monkeypatch):
+    from stillhouse.training import objective
+
+    chunked = run(apart, tmp_path / "chunked", loss={"kind": "jensen_shannon"})
+    monkeypatch.setattr(objective, "plain_head", lambda student: None)
+    assert_alike(chunked, run(apart, tmp_path / "plain", loss={"kind": "jensen_shannon"}))
+
+
+def test_adapters_are_merged_and_leave_an_ordinary_model(apart, tmp_path):
+    trained = run(apart, tmp_path / "lora", training={"lora": {"rank": 4, "layers": ["q_proj", "down_proj"]}})
+    before, after = left_weights(apart["start"]), left(trained).weights
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert set(after) == set(before)
+    assert changed == {name for name in before if "q_proj" in name or "down_proj" in name}
+    # What was measured last in training is what the merged model gives.
+    assert left(trained).history["validation"][-1]["loss"] == pytest.approx(validation_loss(trained, apart), rel=1e-5)
+
+
+def test_adapters_for_layers_that_do_not_exist_are_refused(inputs, tmp_path):
+    with pytest.raises(InputError, match=r"names query, and the student's linear layers are .*q_proj"):
+        run(inputs, tmp_path / "a", training={"lora": {"layers": ["query"]}})
+
+
+def test_no_memory_left_says_what_to_lower(inputs, tmp_path, monkeypatch):
+    def full(trainer, step):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(loop, "train_step", full)
+    with pytest.raises(MemoryError, match=r"lower distillation.batch_rows from 2 to 1 .*gradient_checkpointing"):
+        run(inputs, tmp_path / "a")
+
+
+def left_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def validation_loss(folder: Path, inputs: dict[str, Path]) -> float:
+    """Of a saved model, by a training of no rate: its first validation."""
+    return left(run({**inputs, "start": folder}, folder / "again", steps=1)).history["validation"][0]["loss"]
 
 
 def test_a_loss_that_is_not_a_number_names_its_documents(inputs, tmp_path, monkeypatch):
@@ -109,6 +156,17 @@ def test_a_loss_that_is_not_a_number_names_its_documents(inputs, tmp_path, monke
             next(model.parameters()).fill_(float("nan"))
         return model
 
-    monkeypatch.setattr(module, "load_model", broken)
+    monkeypatch.setattr(preparing, "load_model", broken)
     with pytest.raises(TrainingDiverged, match=r"loss is not a number at step 1, .*toy/\d+"):
         run(inputs, tmp_path / "nan")
+
+
+def test_hidden_states_are_learned_and_their_projections_stay_behind(apart, tmp_path):
+    compared = {"features": {"rank": 8, "weight": 20.0}, "alpha": 1.0, "steps": 40, "learning_rate": 3e-3}
+    trained = left(run(apart, tmp_path / "features", **compared))
+    losses = [entry["feature_loss"] for entry in trained.history["training"]]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+    assert set(trained.weights) == set(left_weights(apart["start"]))
+    plain = left(run(apart, tmp_path / "plain", alpha=1.0, steps=40, learning_rate=3e-3))
+    assert "feature_loss" not in plain.history["training"][0]
+    assert any(not torch.equal(trained.weights[name], plain.weights[name]) for name in plain.weights)

@@ -1,0 +1,38 @@
+"""What is measured of a trained student in a study, and how a table shows it."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from statistics import mean
+from typing import Any
+
+from flows.settings import SettingsOfStages
+from flows.work import Work
+from stillhouse.store.artifact import Reference
+from tasks.score_held_out import measure_held_out
+
+SPLITS = ("validation", "held_out")
+FIGURES = (
+    "held_out_loss_above_teacher_nats_per_token",
+    "kl_to_teacher_nats_per_token",
+    "top1_agreement_with_teacher",
+)
+
+
+def measure(
+    settings: SettingsOfStages, work: Work, model: Reference, read: Mapping[str, Reference]
+) -> dict[str, dict[str, Any]]:
+    """Figures on validation and on held-out text, with their intervals over documents."""
+    found = {}
+    for split in SPLITS:
+        asked = settings.held_out.model_copy(update={"split": split})
+        facts = work.facts(work.make(measure_held_out, asked, {"model": model, **read}))
+        intervals = {name: facts["intervals"][name] for name in FIGURES}
+        found[split] = {name: facts[name] for name in (*FIGURES, "tokens", "documents")} | {"intervals": intervals}
+    return found
+
+
+def cells(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Means over the rows, of every figure on every split."""
+    for split, name in product(SPLITS, FIGURES):
+        value = mean(row[split][name] for row in rows)
+        yield f"{100 * value:.1f}%" if name.startswith("top1") else f"{value:.3f}"

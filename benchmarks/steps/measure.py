@@ -1,0 +1,201 @@
+"""One arm's steps, timed one by one, and the memory that they took: runs in a process of its own."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stillhouse import machine
+from stillhouse.data.dataset import read_split
+from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.distillation import Distillation
+from stillhouse.recipe.knowledge import Cached, Online
+from stillhouse.recipe.training_compute import TrainingCompute
+
+LEARNING_RATE = 1e-5
+Case = dict[str, Any]
+Steps = tuple[Callable[[], float], nn.Module, int]
+"""Makes one optimizer step and gives its loss; the student; bytes of the teacher's weights."""
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Time the steps of an arm.
+
+    Args:
+        case: `arm`, `threads`, `rows`, `length`, `warm_up`, `steps`, and the folders `teacher`, `start`, `dataset`,
+            `cache`.
+    """
+    torch.set_num_threads(case["threads"])
+    torch.manual_seed(0)
+    if case["arm"] == "trl":
+        return _trl(case)
+    libraries = _resident_bytes()
+    step, student, teacher_bytes = _plain(case) if case["arm"].startswith("plain") else _stillhouse(case)
+    losses = [step() for _ in range(case["warm_up"])]
+    machine.forget_peak_memory()
+    seconds = []
+    for _ in range(case["steps"]):
+        started = time.perf_counter()
+        losses.append(step())
+        seconds.append(time.perf_counter() - started)
+    return _figures(seconds, losses, student, teacher_bytes, libraries)
+
+
+def _stillhouse(case: Case) -> Steps:
+    from stillhouse.training.ranks import join
+    from stillhouse.training.step import train_step
+    from stillhouse.training.trainer import DistillSettings, prepare
+
+    arm = case["arm"]
+    settings = DistillSettings(
+        distillation=Distillation(
+            alpha=0.0 if arm == "text" else 1.0,
+            temperature=1.0,
+            steps=case["warm_up"] + case["steps"],
+            batch_rows=case["rows"],
+            learning_rate=LEARNING_RATE,
+            final_learning_rate_share=1.0,
+            warmup_steps=0,
+        ),
+        knowledge=Cached() if arm.startswith("cached") else Online(),
+        sequence_length=case["length"],
+        compute=Compute(device="cpu", precision="bf16", threads=case["threads"], seed=0),
+        training=TrainingCompute(compile="eager" not in arm, loss_rows=1024),
+    )
+    inputs = {name: Path(case[name]) for name in ("teacher", "start", "dataset", "cache")}
+    trainer = prepare(settings, inputs, join("cpu"))
+    numbers = iter(range(trainer.num_steps))
+    teacher = getattr(trainer.teacher, "model", None)
+    return lambda: train_step(trainer, next(numbers))["loss"], trainer.student, _bytes(teacher)
+
+
+def _plain(case: Case) -> Steps:
+    """What one writes first: whole logits of both models in fp32, and autograd."""
+    student = load_model(Path(case["start"]), device="cpu", dtype="fp32")
+    teacher = None
+    if case["arm"] == "plain":
+        teacher = load_model(Path(case["teacher"]), device="cpu", dtype="bf16").requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+    )
+    batches = iter(_rows(case))
+
+    def step() -> float:
+        ids = next(batches)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = student(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        loss = _plain_loss(logits, ids, teacher)
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step, student, _bytes(teacher)
+
+
+def _plain_loss(logits: Tensor, ids: Tensor, teacher: nn.Module | None) -> Tensor:
+    if teacher is None:
+        return nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+    with torch.no_grad():
+        said = teacher(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    own, target = logits.log_softmax(-1).flatten(0, 1), said.log_softmax(-1).flatten(0, 1)
+    return nn.functional.kl_div(own, target, log_target=True, reduction="batchmean")
+
+
+def _trl(case: Case) -> dict[str, Any]:
+    """TRL's trainer as its users run it; a callback notes the time of every step's end."""
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    import tempfile
+
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl.experimental.gkd import GKDConfig, GKDTrainer
+
+    libraries = _resident_bytes()
+    student = load_model(Path(case["start"]), device="cpu", dtype="fp32")
+    teacher = load_model(Path(case["teacher"]), device="cpu", dtype="bf16").requires_grad_(False)
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **others: Any) -> None:
+            del arguments, control, others
+            ends.append(time.perf_counter())
+            if state.global_step == case["warm_up"]:
+                machine.forget_peak_memory()
+                ends[:] = [time.perf_counter()]
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = GKDConfig(
+            output_dir=folder,
+            per_device_train_batch_size=case["rows"],
+            max_steps=case["warm_up"] + case["steps"],
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            optim="adamw_torch_fused",
+            bf16=True,
+            use_cpu=True,
+            # Forward KL, on the texts that are given.
+            lmbda=0.0,
+            beta=0.0,
+            temperature=1.0,
+            gradient_checkpointing=False,
+            max_length=case["length"],
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+        )
+        trainer = GKDTrainer(
+            model=student,
+            teacher_model=teacher,
+            args=arguments,
+            train_dataset=Dataset.from_dict({"input_ids": torch.cat(_rows(case)).tolist()}),
+            data_collator=_collated,
+            processing_class=load_tokenizer(Path(case["teacher"])),
+            callbacks=[Clock()],
+        )
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return _figures(np.diff(ends).tolist(), losses, student, _bytes(teacher), libraries)
+
+
+def _collated(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    ids = torch.tensor([sample["input_ids"] for sample in samples])
+    labels = ids.clone()
+    labels[:, 0] = -100
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "prompts": ids[:, :1]}
+
+
+def _rows(case: Case) -> list[Tensor]:
+    ids = read_split(Path(case["dataset"]), "train").ids.astype(np.int64)
+    return list(torch.from_numpy(ids).view(-1, case["rows"], case["length"]))
+
+
+def _figures(
+    seconds: list[float], losses: list[float], student: nn.Module, teacher_bytes: int, libraries: int
+) -> dict[str, Any]:
+    """Of one process. A parameter in fp32 takes 4 bytes, and as many for its gradient and each of two moments."""
+    trained = 4 * _bytes(student)
+    return {
+        "seconds": seconds,
+        "losses": losses,
+        "peak_bytes": machine.peak_memory_bytes(),
+        "activation_bytes": machine.peak_memory_bytes() - libraries - teacher_bytes - trained,
+    }
+
+
+def _bytes(model: nn.Module | None) -> int:
+    return 0 if model is None else sum(each.numel() * each.element_size() for each in model.parameters())
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,60 @@
+"""A recipe's loss and its teacher's knowledge, in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_LOSSES = {
+    "forward_kl": "KL(teacher || student)",
+    "reverse_kl": "KL(student || teacher)",
+    "jensen_shannon": "the Jensen-Shannon divergence with {beta} of the teacher",
+    "skewed_forward_kl": "KL from the teacher to a mixture with {skew} of it",
+    "skewed_reverse_kl": "KL from the student to a mixture with {skew} of it",
+    "total_variation": "total variation",
+    "taid": "KL from a target that moves from the student to the teacher, TAID, from {start} on",
+}
+_TARGETS = {
+    "full": "its whole distribution",
+    "top_k": "its {k} likeliest tokens and the weight of all others",
+    "sampled": "{draws} draws from its distribution",
+}
+
+
+def loss(settings: Mapping[str, Any]) -> str:
+    """What was minimised.
+
+    Args:
+        settings: The recipe's `distillation` section.
+    """
+    asked = settings.get("loss") or {"kind": "forward_kl"}
+    divergence = _LOSSES.get(asked["kind"], asked["kind"]).format_map(asked)
+    alpha, temperature = settings.get("alpha", 0), settings.get("temperature", 1)
+    rest = "the rest" if isinstance(alpha, Mapping) else f"weight {1 - float(alpha):g}"
+    return (
+        f"The loss is the teacher's distribution with weight {_number(alpha)} ({divergence} at temperature "
+        f"{_number(temperature)}, times its square) and the text itself with {rest} (cross-entropy), a mean over the "
+        "tokens that count."
+    )
+
+
+def knowledge(settings: Mapping[str, Any]) -> str:
+    """How the teacher was asked.
+
+    Args:
+        settings: The recipe's `knowledge` section.
+    """
+    match settings.get("kind", "online"):
+        case "cached":
+            targets = settings.get("targets") or {"kind": "sampled", "draws": 50}
+            kept = _TARGETS.get(targets["kind"], targets["kind"]).format_map(targets)
+            return f"The teacher read every training text once, before training, and {kept} were kept."
+        case "ensemble":
+            return f"The distributions of {1 + len(settings.get('members', ()))} teachers were mixed, by their weights."
+        case "endpoint":
+            return f"The teacher answered over HTTP, as {settings.get('model')}, with its likeliest tokens."
+    return "The teacher read every training text beside the student."
+
+
+def _number(asked: Any) -> str:
+    if isinstance(asked, Mapping):
+        return f"{asked['start']:g} moving to {asked['end']:g} ({asked.get('shape', 'linear')})"
+    return f"{float(asked):g}"

@@ -1,0 +1,132 @@
+"""What a student starts from, as far as preflight can tell: its size, its source, and what cannot work."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stillhouse.errors import InputError
+from stillhouse.models.checkpoint import shape_of_config
+from stillhouse.models.decoder import read_decoder
+from stillhouse.models.fresh import fresh_config
+from stillhouse.models.shape import ModelShape
+from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
+from stillhouse.models.tokenizer import tokenizer_digest
+from stillhouse.models.widths import plan_widths
+from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.source import Source
+from stillhouse.recipe.student import (
+    DepthAndWidthPruned,
+    DepthPruned,
+    ExistingModel,
+    Fresh,
+    Student,
+    WidthPruned,
+    Widths,
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A student before it is trained."""
+
+    student: Student
+    """What the recipe asks, with a file that it names read."""
+    source: Source | None
+    """Where a model that exists lies; None where the student is made here."""
+    shape: ModelShape
+    """Its size."""
+
+
+def examine_start(
+    student: Student, base: Path, teacher: Source, shape: ModelShape, *, trust_remote_code: bool
+) -> Start:
+    """Find out what a student starts from, and how large it is.
+
+    Args:
+        student: The recipe's section.
+        base: Folder that relative paths start from.
+        teacher: Where the teacher lies.
+        shape: The teacher's size.
+        trust_remote_code: Whether the teacher's own Python may run.
+
+    Raises:
+        InputError: Naming what was seen, what is allowed and what to do.
+    """
+    match student:
+        case DepthPruned(layers=layers):
+            if layers > shape.layers:
+                raise InputError(
+                    f"student.layers is {layers}, but {teacher.name} has {shape.layers} layers; "
+                    f"keep between 1 and {shape.layers}"
+                )
+            return Start(student, None, shape.with_layers(layers))
+        case WidthPruned() | DepthAndWidthPruned():
+            layers_asked = student.layers if isinstance(student, DepthAndWidthPruned) else shape.layers
+            config = config_of(teacher, trust_remote_code=trust_remote_code)
+            return Start(student, None, _narrowed(student, layers_asked, teacher, config, shape))
+        case LowRank():
+            # What is saved is the product, in the teacher's own shape.
+            return Start(student, None, shape)
+        case Fresh():
+            config = config_of(teacher, trust_remote_code=trust_remote_code)
+            read = student.model_copy(update={"config": _read_config(student.config, base)})
+            return Start(read, None, shape_of_config(fresh_config(read, config, teacher.name), "student.config"))
+        case ExistingModel():
+            found = _existing(student, base, teacher)
+            own = describe(found, trust_remote_code=student.trust_remote_code)
+            if own.vocabulary_size != shape.vocabulary_size:
+                raise InputError(
+                    f"{teacher.name} predicts {shape.vocabulary_size} tokens and {found.name} {own.vocabulary_size}, "
+                    "padding included, and their distributions are compared place by place; resize one embedding"
+                )
+            return Start(student, found, own)
+
+
+def _narrowed(asked: Widths, layers: int | None, teacher: Source, config: Any, shape: ModelShape) -> ModelShape:
+    decoder = read_decoder(config, teacher.name)
+    sizes = plan_widths(asked, layers, decoder, teacher.name)
+    return replace(shape, layers=sizes.layers, hidden_size=sizes.hidden_size, parameters=decoder.parameters(sizes))
+
+
+def _read_config(config: dict[str, Any] | str | None, base: Path) -> dict[str, Any] | None:
+    """A config that is written in the recipe, or in the file that the recipe names."""
+    if not isinstance(config, str):
+        return config
+    path = (base / Path(config).expanduser()).resolve()
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"no config at {path}; student.config is the path of a config.json, or the config itself")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"student.config {path} is not JSON: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise InputError(f"student.config {path} names no architecture; give it model_type, as `llama` or `gpt2`")
+    return content
+
+
+def _existing(student: ExistingModel, base: Path, teacher: Source) -> Source:
+    found = resolve_model(
+        student.source,
+        base=base,
+        revision=student.revision,
+        trust_remote_code=student.trust_remote_code,
+        role="student",
+    )
+    refuse_other_tokenizer(teacher, found)
+    return found
+
+
+def refuse_other_tokenizer(teacher: Source, student: Source) -> None:
+    """Compare token by token: a student whose ids mean other words would learn noise, with a falling loss.
+
+    Raises:
+        InputError: If the ids of the two mean different tokens.
+    """
+    one, other = tokenizer_of(teacher), tokenizer_of(student)
+    if tokenizer_digest(one) != tokenizer_digest(other):
+        raise InputError(
+            f"the tokenizers differ: {teacher.name} has {len(one)} tokens and {student.name} has {len(other)}, "
+            f"and not the same ones in the same places; take a model with the tokenizer of {teacher.name}"
+        )

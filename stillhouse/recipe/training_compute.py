@@ -1,0 +1,43 @@
+"""The `compute` section: what a training is spread over, and what it saves."""
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from stillhouse.recipe.settings import Settings
+
+
+class Lora(Settings):
+    """Train low-rank additions to the student's linear layers instead of its weights; they are merged at the end."""
+
+    rank: PositiveInt = 16
+    """Of each addition."""
+    alpha: PositiveInt = 32
+    """The addition is multiplied by this over the rank."""
+    layers: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), min_length=1
+    )
+    """Names of the linear layers that get one, as the model calls them."""
+
+
+class TrainingCompute(Settings):
+    """One process by default; the same recipe runs in several, on one machine or, under torchrun, on more."""
+
+    processes: PositiveInt = 1
+    """Processes that train together, each with its share of every step's rows; on GPUs, one for each."""
+    sharding: Literal["none", "full"] = "none"
+    """none: every process holds the student. full: each holds a part of its weights, gradients and optimizer (FSDP)."""
+    gradient_checkpointing: bool = False
+    """Forget activations within a layer and compute them again: less memory, about a third more time."""
+    compile: bool = False
+    """Compile student and loss with torch.compile: faster steps after a minute's wait; needs a C++ compiler."""
+    loss_rows: PositiveInt = 512
+    """Positions whose logits exist at a time. Fewer save memory, and each chunk touches the whole head's gradient."""
+    lora: Lora | None = None
+    """Left out, all weights of the student are trained."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.sharding == "full" and self.processes == 1:
+            raise ValueError("compute.sharding is full, but there is one process to hold the shards; raise processes")
+        return self

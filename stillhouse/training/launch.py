@@ -1,0 +1,64 @@
+"""Several processes that train together: started, listened to, and ended together."""
+
+import contextvars
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from stillhouse import child
+from stillhouse.store.artifact import WORK, Inputs
+from stillhouse.training import rank
+from stillhouse.training.trainer import DistillSettings
+
+
+def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
+    """Train in as many processes as the recipe says, on this machine; progress is the first one's.
+
+    Each is told its place by the variables that torchrun sets. The order of work is left in `folder/work/order.json`,
+    for `torchrun -m stillhouse.training.rank` on several machines that share the folder.
+
+    Raises:
+        ChildError: If one of them fails; the others are ended.
+    """
+    count = settings.training.processes
+    work = folder / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    payload = {
+        "settings": settings.model_dump(mode="json"),
+        "inputs": {name: str(path) for name, path in inputs.items()},
+        "folder": str(folder),
+    }
+    (work / rank.ORDER).write_text(json.dumps(payload), encoding="utf-8")
+    together, port = child.Together(), str(_free_port())
+
+    def run(number: int) -> dict[str, Any]:
+        place = {
+            "RANK": str(number),
+            "LOCAL_RANK": str(number),
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+        }
+        return child.run(
+            f"{rank.__name__}:train_as_rank",
+            payload,
+            threads=max(1, settings.compute.threads // count),
+            environment={**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            together=together,
+        )
+
+    with ThreadPoolExecutor(count) as pool:
+        # The first alone runs in this context, where somebody may listen to its progress.
+        futures = [pool.submit(contextvars.copy_context().run, run, 0)]
+        futures += [pool.submit(run, number) for number in range(1, count)]
+        for future in as_completed(futures):
+            # The first to end badly is the cause; what the others then say is of its absence.
+            future.result()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

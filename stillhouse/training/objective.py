@@ -1,0 +1,147 @@
+"""A student and its loss as one module, so that whatever shards or synchronises weights sees every use of them.
+
+B rows, T positions, D features, V words.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stillhouse.losses.chunked import ChunkedLoss, Chunking, FactoredLogits, chunked_loss, divergences
+from stillhouse.losses.chunked.divergences import Divergence
+from stillhouse.losses.reduction import IGNORED
+from stillhouse.recipe.compute import Precision
+from stillhouse.recipe.distillation import Distillation
+from stillhouse.recipe.losses import (
+    ForwardKl,
+    JensenShannon,
+    Loss,
+    ReverseKl,
+    SkewedForwardKl,
+    SkewedReverseKl,
+    Taid,
+    TotalVariation,
+)
+from stillhouse.teachers.local import plain_head
+from stillhouse.teachers.loss_target import loss_target
+from stillhouse.teachers.targets import Targets
+from stillhouse.training.batches import Batch
+from stillhouse.training.coefficients import Coefficients
+from stillhouse.training.features import FeatureMatcher, balanced
+from stillhouse.training.plain_loss import plain_loss
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """A loss and its parts, each a mean over the counted tokens."""
+
+    loss: Tensor
+    """What is minimised; gradients flow from here alone."""
+    cross_entropy: Tensor
+    """With the text."""
+    teacher_loss: Tensor
+    """The divergence from the teacher, or the cross-entropy with its draws."""
+    feature_loss: Tensor
+    """Between hidden states; 0 where they are not compared."""
+
+
+_NO_TEACHER = Coefficients(alpha=0.0, temperature=1.0)
+
+
+class Objective(nn.Module):
+    """The student's forward pass up to its loss."""
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        distillation: Distillation,
+        vocabulary_size: int,
+        precision: Precision,
+        chunking: Chunking,
+        matcher: FeatureMatcher | None = None,
+    ):
+        """Hold the student.
+
+        Args:
+            student: Any causal language model; one whose logits are more than a product gets the plain losses.
+            distillation: The recipe's divergence, and how hidden states weigh beside it.
+            vocabulary_size: V of the tokenizer; rows of the head beyond it are padding, and no loss sees them.
+            precision: bf16 autocast, or fp32.
+            chunking: How the loss is cut.
+            matcher: Compares hidden states; part of the module, so that it is trained and saved with the student.
+        """
+        super().__init__()
+        self.student = student
+        self.matcher = matcher
+        self.distillation = distillation
+        self.vocabulary_size = vocabulary_size
+        self.precision = precision
+        self.chunking = chunking
+        self.is_factored = plain_head(student) is not None
+
+    def forward(
+        self, batch: Batch, targets: Targets | None = None, coefficients: Coefficients = _NO_TEACHER
+    ) -> StepLoss:
+        """Means over the batch's counted tokens; without what a teacher said, cross-entropy alone."""
+        wanted = targets is not None and self.matcher is not None
+        with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            read = self.student.base_model if self.is_factored else self.student
+            said = read(**batch.model_inputs(), use_cache=False, output_hidden_states=wanted)
+            if self.is_factored:
+                found = self._chunked(said.last_hidden_state, batch, targets, coefficients)
+        if not self.is_factored:
+            # Outside: autocast would make products within the losses in bf16.
+            logits = said.logits[..., : self.vocabulary_size]
+            distribution = None if targets is None else targets.distribution
+            found = plain_loss(logits, batch.labels, distribution, self.distillation.loss, coefficients)
+        return self._with_features(found, said.hidden_states, batch, targets)
+
+    def _chunked(
+        self, hidden: Tensor, batch: Batch, targets: Targets | None, coefficients: Coefficients
+    ) -> ChunkedLoss:
+        head: Tensor = self.student.get_output_embeddings().weight
+        target = None
+        if targets is not None:
+            target = loss_target(targets.distribution, divergence_of(self.distillation.loss, coefficients.taid_t))
+        return chunked_loss(
+            FactoredLogits(hidden, head[: self.vocabulary_size]),
+            batch.labels,
+            target,
+            alpha=coefficients.alpha,
+            temperature=coefficients.temperature,
+            chunking=self.chunking,
+        )
+
+    def _with_features(
+        self, found: ChunkedLoss, hidden: tuple[Tensor, ...] | None, batch: Batch, targets: Targets | None
+    ) -> StepLoss:
+        settings = self.distillation.features
+        if self.matcher is None or settings is None or targets is None or hidden is None:
+            none = torch.zeros_like(found.cross_entropy)
+            return StepLoss(found.loss, found.cross_entropy, found.teacher_loss, none)
+        own = {layer: hidden[layer] for layer in self.matcher.student_layers}
+        apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED)
+        loss = found.loss + balanced(apart, found.loss, settings)
+        return StepLoss(loss, found.cross_entropy, found.teacher_loss, apart.detach())
+
+
+def divergence_of(loss: Loss, taid_t: float | None = None) -> Divergence:
+    """The recipe's loss as the chunked form's arithmetic; TAID's is made anew at each step, with the step's t."""
+    match loss:
+        case ForwardKl():
+            return divergences.forward_kl()
+        case ReverseKl():
+            return divergences.reverse_kl()
+        case JensenShannon(beta=beta):
+            return divergences.jensen_shannon(beta)
+        case SkewedForwardKl(skew=skew):
+            return divergences.skewed_forward_kl(skew)
+        case SkewedReverseKl(skew=skew):
+            return divergences.skewed_reverse_kl(skew)
+        case TotalVariation():
+            return divergences.total_variation()
+        case Taid():
+            assert taid_t is not None
+            return divergences.taid(taid_t)

@@ -1,0 +1,76 @@
+"""The training loss from whole logits, for models whose logits are more than hidden states times a head.
+
+Some cap their logits, some add a bias; `chunked_loss` does not fit them. Values and gradients are the same.
+"""
+
+from torch import Tensor
+
+from stillhouse import losses
+from stillhouse.losses.chunked import ChunkedLoss
+from stillhouse.recipe.losses import (
+    ForwardKl,
+    JensenShannon,
+    Loss,
+    ReverseKl,
+    SkewedForwardKl,
+    SkewedReverseKl,
+    Taid,
+    TotalVariation,
+)
+from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, TopK
+from stillhouse.training.coefficients import Coefficients
+
+
+def plain_loss(
+    logits: Tensor, labels: Tensor, distribution: Distribution | None, loss: Loss, coefficients: Coefficients
+) -> ChunkedLoss:
+    """Cross-entropy and the teacher's loss, mixed, as `chunked_loss` gives them.
+
+    Args:
+        logits: [B, T, V] of the student.
+        labels: [B, T] the token that each position predicts, -100 where none is counted.
+        distribution: What the teacher said; `None` counts as an alpha of 0.
+        loss: From it, where the whole distribution is known.
+        coefficients: Of this step.
+    """
+    text = losses.cross_entropy(logits, labels)
+    if distribution is None or coefficients.alpha == 0:
+        return ChunkedLoss(text, text.detach(), text.detach() * 0)
+    teacher = _teacher_loss(logits, labels, distribution, loss, coefficients)
+    alpha = coefficients.alpha
+    return ChunkedLoss((1 - alpha) * text + alpha * teacher, text.detach(), teacher.detach())
+
+
+def _teacher_loss(
+    logits: Tensor, labels: Tensor, distribution: Distribution, loss: Loss, coefficients: Coefficients
+) -> Tensor:
+    temperature = coefficients.temperature
+    match distribution:
+        case Dense(teacher_logits):
+            return _divergence(logits, teacher_logits, labels, loss, coefficients)
+        case Factored(hidden, head):
+            return _divergence(logits, hidden @ head.T, labels, loss, coefficients)
+        case TopK(ids, log_probabilities):
+            return losses.top_k_with_tail(logits, ids, log_probabilities, labels, temperature=temperature)
+        case Draws(ids, counts):
+            return losses.sampled(logits, ids, counts, labels)
+
+
+def _divergence(logits: Tensor, teacher: Tensor, labels: Tensor, loss: Loss, coefficients: Coefficients) -> Tensor:
+    temperature = coefficients.temperature
+    match loss:
+        case ForwardKl():
+            return losses.forward_kl(logits, teacher, labels, temperature=temperature)
+        case ReverseKl():
+            return losses.reverse_kl(logits, teacher, labels, temperature=temperature)
+        case JensenShannon(beta=beta):
+            return losses.jensen_shannon(logits, teacher, labels, beta=beta, temperature=temperature)
+        case SkewedForwardKl(skew=skew):
+            return losses.skewed_forward_kl(logits, teacher, labels, skew=skew, temperature=temperature)
+        case SkewedReverseKl(skew=skew):
+            return losses.skewed_reverse_kl(logits, teacher, labels, skew=skew, temperature=temperature)
+        case TotalVariation():
+            return losses.total_variation(logits, teacher, labels, temperature=temperature)
+        case Taid():
+            assert coefficients.taid_t is not None
+            return losses.taid(logits, teacher, labels, t=coefficients.taid_t, temperature=temperature)

@@ -1,0 +1,113 @@
+"""One optimizer step, and the measurement between steps."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from stillhouse.models.load import load_model
+from stillhouse.store.artifact import Inputs
+from stillhouse.teachers.local import LocalTeacher
+from stillhouse.training.batches import Batch
+from stillhouse.training.coefficients import Coefficients
+from stillhouse.training.objective import Objective, StepLoss
+from stillhouse.training.schedule import learning_rate
+from stillhouse.training.trainer import Trainer, batches_of_step
+
+Entry = dict[str, float]
+_PARTS = ("loss", "cross_entropy", "teacher_loss", "feature_loss")
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or gradient that is not a number; the message names the batch."""
+
+
+def train_step(trainer: Trainer, step: int) -> Entry:
+    """Move the weights once. Every loss is divided by the counted tokens of the whole step, over all processes.
+
+    Returns:
+        What is written down: losses in nats per counted token, the coefficients, gradient norm, rate, tokens.
+
+    Raises:
+        TrainingDiverged: If a loss or gradient is not finite.
+    """
+    settings, coefficients = trainer.settings.distillation, trainer.course.at(step)
+    batches = batches_of_step(trainer, step)
+    counts = torch.tensor([float(sum(batch.num_counted for batch in batches))], device=trainer.text.device)
+    num_counted = int(trainer.ranks.sum(counts).item())
+    sums = torch.zeros(len(_PARTS), dtype=torch.float64, device=trainer.text.device)
+    trainer.optimizer.zero_grad(set_to_none=True)
+    for batch in batches:
+        share = batch.num_counted / max(num_counted, 1)
+        with trainer.ranks.gathering(trainer.module, last=batch is batches[-1]):
+            found = _loss(trainer, batch, coefficients)
+            # Gradients are averaged over processes, and this is a share of their sum.
+            (found.loss * share * trainer.ranks.count).backward()
+        parts = torch.stack([getattr(found, name).detach().double() for name in _PARTS])
+        if not torch.isfinite(parts).all():
+            raise TrainingDiverged(_diverged("loss", step, batch))
+        sums += parts * share
+    norm = _clipped(trainer.objective, settings.max_gradient_norm)
+    if not torch.isfinite(norm):
+        raise TrainingDiverged(_diverged("gradient norm", step, batches[-1]))
+    rate = learning_rate(settings, step, trainer.num_steps)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] = rate
+    trainer.optimizer.step()
+    losses = dict(zip(_PARTS, trainer.ranks.sum(sums).tolist(), strict=True))
+    trainer.course.learn(losses["teacher_loss"])
+    if trainer.objective.matcher is None:
+        del losses["feature_loss"]
+    made = {"step": step + 1, **losses, **coefficients.logged(), "gradient_norm": norm.item()}
+    return {**made, "learning_rate": rate, "tokens": num_counted}
+
+
+@torch.no_grad()
+def validation_loss(trainer: Trainer) -> float:
+    """The student's cross-entropy in nats per counted token of validation text; every process reads all of it."""
+    return _mean((trainer.module(batch).cross_entropy, batch.num_counted) for batch in trainer.validation)
+
+
+@torch.no_grad()
+def teacher_validation_loss(trainer: Trainer, inputs: Inputs) -> float:
+    """The teacher's own, to compare the student's with; a teacher that is not in this process is loaded for it."""
+    compute, teacher = trainer.settings.compute, trainer.teacher
+    model = teacher.model if isinstance(teacher, LocalTeacher) else None
+    if model is None:
+        model = load_model(inputs["teacher"], device=trainer.text.device, dtype=compute.precision)
+    objective = trainer.objective
+    chunking, vocabulary = objective.chunking, objective.vocabulary_size
+    reader = Objective(model, objective.distillation, vocabulary, compute.precision, chunking)
+    return _mean((reader(batch).cross_entropy, batch.num_counted) for batch in trainer.validation)
+
+
+def _mean(losses_and_counts: Iterable[tuple[Tensor, int]]) -> float:
+    total, count = 0.0, 0
+    for loss, number in losses_and_counts:
+        total += loss.item() * number
+        count += number
+    return total / max(count, 1)
+
+
+def _loss(trainer: Trainer, batch: Batch, coefficients: Coefficients) -> StepLoss:
+    """Of one forward pass: means over its counted tokens."""
+    # A schedule may give the teacher no share at this step; its forward pass is then saved.
+    asked = coefficients.alpha > 0 or trainer.objective.matcher is not None
+    targets = trainer.teacher.targets(batch) if trainer.teacher is not None and asked else None
+    found: StepLoss = trainer.module(batch, targets, coefficients)
+    return found
+
+
+def _clipped(module: nn.Module, most: float) -> Tensor:
+    """Scale gradients down to this norm; gives what their norm was."""
+    norm = nn.utils.clip_grad_norm_(module.parameters(), most)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def _diverged(what: str, step: int, batch: Batch) -> str:
+    documents = ", ".join(name for row in batch.names for name in row)
+    return (
+        f"the {what} is not a number at step {step + 1}, in the batch of the documents {documents}; "
+        "lower distillation.learning_rate or raise distillation.warmup_steps, and look at these documents"
+    )

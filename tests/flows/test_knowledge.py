@@ -1,0 +1,92 @@
+"""Which stages make what a training reads of its teachers."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydantic import TypeAdapter
+
+from flows.knowledge import gather_knowledge
+from flows.work import Work
+from stillhouse.errors import InputError
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.distillation import Distillation
+from stillhouse.recipe.knowledge import Knowledge
+from stillhouse.recipe.recipe import Recipe, load_recipe, validated
+from stillhouse.store.artifact import Reference
+from stillhouse.store.store import Store
+from tests.conftest import RECIPE
+
+TEACHER, DATASET = Reference("load_teacher", "1" * 64), Reference("encode_documents", "2" * 64)
+FULL = {"kind": "cached", "targets": {"kind": "full"}, "shard_tokens": 60_000}
+
+
+def gathered(knowledge: dict, tmp_path: Path, **distillation) -> tuple[list[str], set[str]]:
+    """The stages in their order, and the names of what the training then reads."""
+    recipe = SimpleNamespace(
+        distillation=Distillation(**distillation),
+        knowledge=TypeAdapter(Knowledge).validate_python(knowledge),
+        data=SimpleNamespace(sequence_length=256, train_tokens=100_000),
+    )
+    compute = Compute(device="cpu", precision="fp32", threads=1, seed=0)
+    members = tuple(each for each in getattr(recipe.knowledge, "members", ()))
+    settings = SimpleNamespace(recipe=recipe, compute=compute, members=members)
+    stages = []
+
+    def call(task, store, settings, inputs) -> Reference:
+        stages.append(task.fn.__name__)
+        return Reference(task.fn.__name__, f"{len(stages):064d}")
+
+    found = gather_knowledge(settings, Work(Store(tmp_path), call), TEACHER, DATASET)
+    return stages, set(found)
+
+
+CAPTURE = ["list_samples", "capture_shard", "capture_shard", "assemble_cache"]
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "stages", "read"),
+    [
+        ({"kind": "online"}, [], set()),
+        ({"kind": "endpoint", "url": "http://x/v1", "model": "m"}, [], set()),
+        (FULL, CAPTURE, {"cache"}),
+        ({"kind": "ensemble", "members": [{"teacher": "org/other"}]}, ["load_teacher"], {"teacher_1"}),
+        (
+            {"kind": "ensemble", "own": FULL, "members": [{"teacher": "org/other", "knowledge": FULL}]},
+            [*CAPTURE, "load_teacher", *CAPTURE],
+            {"cache", "teacher_1", "cache_1"},
+        ),
+    ],
+)
+def test_each_kind_of_knowledge_makes_what_opening_it_reads(knowledge, stages, read, tmp_path):
+    assert gathered(knowledge, tmp_path) == (stages, read)
+
+
+def test_a_teacher_without_a_share_in_the_loss_says_nothing(tmp_path):
+    assert gathered(FULL, tmp_path, alpha=0) == ([], set())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"knowledge": {"kind": "cached"}}, "sampled targets are drawn at temperature 1"),
+        (
+            {"knowledge": {**FULL, "targets": {"kind": "top_k"}}, "distillation": {"loss": {"kind": "taid"}}},
+            "distillation.loss is taid, which needs the whole distribution",
+        ),
+        ({"distillation": {"features": {}}, "knowledge": FULL}, "name them, student layer to teacher layer"),
+        (
+            {"distillation": {"features": {}}, "knowledge": {"kind": "endpoint", "url": "http://x/v1", "model": "m"}}
+            | {"distillation": {"features": {}, "temperature": 1.0}},
+            "knowledge of kind endpoint has none",
+        ),
+        ({"distillation": {"alpha": {"start": 1.2, "end": 0}}}, "alpha moves from 1.2 to 0"),
+        ({"distillation": {"temperature": {"start": 2, "end": 0}}}, "it must stay above 0"),
+        ({"distillation": {"loss": {"kind": "jensen_shannon", "beta": 1}}}, "distillation.loss.jensen_shannon.beta"),
+        ({"compute": {"sharding": "full"}}, "there is one process to hold the shards"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_when_the_recipe_is_read(changes, said):
+    content = load_recipe(RECIPE).model_dump(mode="json", exclude={"knowledge", "distillation", "compute"})
+    with pytest.raises(InputError, match=said):
+        validated(Recipe, content | changes, "recipe.yaml")
