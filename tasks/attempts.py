@@ -14,7 +14,7 @@ def made_or_refused(store: Store, stage: Any, settings: Any, inputs: References)
     """Make an artifact, or end the task run as `Not made` with the reason: red is for runs that need somebody.
 
     Returns:
-        A reference; or a completed state that holds the `Unavailable`, which Prefect unwraps.
+        A reference; or a completed state that holds the `Unavailable`.
     """
     try:
         return store.make(stage, settings, inputs)
@@ -28,7 +28,10 @@ def taken(made: Any) -> Reference:
     Raises:
         Unavailable: If the stage cannot be made here.
     """
-    given: Any = made.data if isinstance(made, State) else made
+    given: Any = made
+    if isinstance(made, State):
+        # Prefect's engine puts what a state holds that a task gave into a record of its own, which is not public.
+        given = getattr(made.data, "result", made.data)
     if isinstance(given, Unavailable):
         raise given
     reference: Reference = given
