@@ -66,7 +66,7 @@ def _stillhouse(case: Case) -> Steps:
         knowledge=Cached() if arm.startswith("cached") else Online(),
         sequence_length=case["length"],
         compute=Compute(device="cpu", precision="bf16", threads=case["threads"], seed=0),
-        training=TrainingCompute(compile="eager" not in arm, loss_rows=1024),
+        training=TrainingCompute(compile="eager" not in arm),
     )
     inputs = {name: Path(case[name]) for name in ("teacher", "start", "dataset", "cache")}
     trainer = prepare(settings, inputs, join("cpu"))

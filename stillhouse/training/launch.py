@@ -52,9 +52,14 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
         # The first alone runs in this context, where somebody may listen to its progress.
         futures = [pool.submit(contextvars.copy_context().run, run, 0)]
         futures += [pool.submit(run, number) for number in range(1, count)]
-        for future in as_completed(futures):
-            # The first to end badly is the cause; what the others then say is of its absence.
-            future.result()
+        try:
+            for future in as_completed(futures):
+                # The first to end badly is the cause; what the others then say is of its absence.
+                future.result()
+        except BaseException:
+            # Also a cancellation, which reaches this thread alone: the pool would wait for the others to finish.
+            together.end()
+            raise
 
 
 def _free_port() -> int:

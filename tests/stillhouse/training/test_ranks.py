@@ -1,6 +1,10 @@
 """Several processes on one machine: the same training as one, and none of them outlives another."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +15,7 @@ import pytest
 from stillhouse.child import ChildError
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.training.distill import distill
+from tests.conftest import ROOT
 from tests.stillhouse.training.trainings import assert_alike, run, settings
 
 
@@ -37,20 +42,43 @@ def test_a_rank_that_dies_ends_the_others(apart, tmp_path):
 
     thread = threading.Thread(target=train)
     thread.start()
-    ranks = trained_by(folder)
+    ranks = trained_by(folder, os.getpid())
     ranks[1].kill()
     thread.join(60)
     assert raised and "killed by signal 9" in raised[0]
-    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert not any(map(lives, ranks))
 
 
-def trained_by(folder: Path) -> list[psutil.Process]:
+def test_a_cancelled_training_leaves_no_rank(apart, tmp_path):
+    """The signal reaches the parent alone, as when a run is cancelled."""
+    folder = tmp_path / "cancelled"
+    folder.mkdir()
+    order = {name: str(path) for name, path in apart.items()}
+    told = settings(training={"processes": 2}, steps=100_000).model_dump_json()
+    program = (
+        "import json, signal, sys; from pathlib import Path; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from stillhouse.training.distill import DistillSettings, distill\n"
+        "inputs = {name: Path(path) for name, path in json.loads(sys.argv[2]).items()}\n"
+        "distill(DistillSettings.model_validate_json(sys.argv[1]), inputs, Path(sys.argv[3]))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, told, json.dumps(order), str(folder)], cwd=ROOT)
+    ranks = trained_by(folder, parent.pid)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(60) != 0
+    assert len(ranks) == 2 and not any(map(lives, ranks))
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def trained_by(folder: Path, parent: int) -> list[psutil.Process]:
     """Both processes, once a checkpoint shows that they train."""
     deadline = time.monotonic() + 90
     while not list(folder.glob("work/step-*")):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    ranks = [each for each in psutil.Process(os.getpid()).children() if "train_as_rank" in " ".join(each.cmdline())]
+    ranks = [each for each in psutil.Process(parent).children() if "train_as_rank" in " ".join(each.cmdline())]
     return sorted(ranks, key=lambda rank: int(rank.environ()["RANK"]))
 
 
