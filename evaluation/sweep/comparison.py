@@ -111,7 +111,7 @@ def changed(changes: Changes) -> str:
         "teacher": changes.teacher,
         "layers": changes.layers,
         "training tokens": changes.train_tokens and f"{changes.train_tokens:,}",
-        "loss": changes.loss,
+        "loss": None if changes.loss == "of the recipe" else changes.loss,
         "alpha": changes.alpha,
         "temperature": changes.temperature,
         "variants": " + ".join(changes.variants) or None,

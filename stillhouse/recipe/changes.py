@@ -37,7 +37,8 @@ class Changes(Form):
     """How many of the teacher's layers the student keeps; for a recipe that prunes by depth."""
     train_tokens: int | None = Field(default=None, ge=1, title="Training tokens")
     """Tokens that the student is trained on."""
-    loss: LossKind | None = None
+    # No null among them: a form's list of choices that is left alone would send it, and the server refuse it.
+    loss: Literal["of the recipe", LossKind] = "of the recipe"
     """How far the student is from its teacher: the divergence that is minimised, with its usual numbers."""
     alpha: float | None = Field(default=None, ge=0, le=1, title="Teacher's share of the loss")
     """From 0, cross-entropy on the text alone, to 1, the teacher's distribution alone."""
@@ -53,7 +54,7 @@ class Changes(Form):
         changed = dict(content)
         if self.teacher is not None:
             changed["teacher"] = self.teacher
-        loss = None if self.loss is None else {"kind": self.loss}
+        loss = None if self.loss == "of the recipe" else {"kind": self.loss}
         asked: dict[str, dict[str, Any]] = {
             "student": {"layers": self.layers},
             "data": {"train_tokens": self.train_tokens},
