@@ -11,7 +11,8 @@ from soak_results import Case
 
 pytestmark = pytest.mark.soak
 
-STRIKES = {"alone": "alone begins", "in_child": "child begins", "train": "train begins"}
+STRIKES = {"alone": "alone begins", "in_child": "child begins", "train": "train begins"}from stillhouse.store.artifact import WORK
+
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_kill_9_in_a_terminal(house: House, case: Case, runs):
     case.fault = "`stillhouse run recipes/tiny.yaml` in a terminal: kill -9 in its training"
     command = ("-m", "stillhouse.cli", "run", str(ROOT / "recipes" / "tiny.yaml"), "--runs", str(runs))
     terminal = house.in_terminal("killed", *command)
-    found = wait_until(lambda: list(runs.glob("store/distill/*.partial/work/step-*")), 240)
+    found = wait_until(lambda: list(runs.glob(f"store/distill/*.partial/{WORK}/step-*")), 240)
     assert found, house.log("killed")
     run = house.runs_of("compress")[0]["id"]
     family = {terminal.pid, *descendants(terminal.pid)}

@@ -9,7 +9,8 @@ from house import House, Journal, wait_until
 from processes import descendants, gone_after
 from soak_results import Case
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.soakfrom stillhouse.store.artifact import WORK
+
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -73,7 +74,7 @@ def test_a_worker_in_another_folder(house: House, deployed: House, case: Case, t
     (elsewhere / "flows" / "__init__.py").write_text("raise ImportError('the wrong one')\n")
     worker = house.start_worker("elsewhere", folder=elsewhere)
     run = house.run("compress/compress", preset="tiny", changes={"variants": ["torch-fp32"]}, runs=str(runs))
-    found = wait_until(lambda: list(runs.glob("store/distill/*.partial/work/step-*")), 240)
+    found = wait_until(lambda: list(runs.glob(f"store/distill/*.partial/{WORK}/step-*")), 240)
     assert found, house.log("elsewhere")[-3000:]
     (flow,) = (pid for pid in descendants(worker.pid) if "prefect.engine" in _command(pid))
     family = {flow, *descendants(flow)}
