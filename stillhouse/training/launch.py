@@ -16,8 +16,8 @@ from stillhouse.training.trainer import DistillSettings
 def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
     """Train in as many processes as the recipe says, on this machine; progress is the first one's.
 
-    Each is told its place by the variables that torchrun sets. The order of work is left as `order.json` beside the checkpoints,
-    for `torchrun -m stillhouse.training.rank` on several machines that share the folder.
+    Each is told its place by the variables that torchrun sets. The order of work is left as `order.json` beside the
+    checkpoints, for `torchrun -m stillhouse.training.rank` on several machines that share the folder.
 
     Raises:
         ChildError: If one of them fails; the others are ended.

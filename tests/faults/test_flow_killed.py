@@ -9,10 +9,11 @@ from house import ROOT, House, Journal, wait_until
 from processes import descendants, gone_after
 from soak_results import Case
 
+from stillhouse.store.artifact import WORK
+
 pytestmark = pytest.mark.soak
 
-STRIKES = {"alone": "alone begins", "in_child": "child begins", "train": "train begins"}from stillhouse.store.artifact import WORK
-
+STRIKES = {"alone": "alone begins", "in_child": "child begins", "train": "train begins"}
 
 
 @pytest.mark.parametrize(

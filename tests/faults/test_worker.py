@@ -9,8 +9,9 @@ from house import House, Journal, wait_until
 from processes import descendants, gone_after
 from soak_results import Case
 
-pytestmark = pytest.mark.soakfrom stillhouse.store.artifact import WORK
+from stillhouse.store.artifact import WORK
 
+pytestmark = pytest.mark.soak
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
