@@ -131,8 +131,9 @@ def _angles(
     rows = []
     for name, stored in _stored(whole):
         found = _gradient(objective, batch, stored)
-        cosine = torch.dot(found, dense) / (found.norm() * dense.norm())
-        degrees = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).item()
+        # Half the chord, and not the cosine: near 1 that is all rounding.
+        apart = (found / found.norm() - dense / dense.norm()).norm()
+        degrees = 2 * torch.rad2deg(torch.arcsin((apart / 2).clamp(max=1))).item()
         rows.append({"kind": name, "degrees": degrees, "size": (found.norm() / dense.norm()).item()})
     return [row | {"tokens": batch.num_counted} for row in rows]
 
@@ -167,7 +168,8 @@ def _logits(distribution: Distribution) -> Tensor:
 def _gradient(objective: Objective, batch: Batch, distribution: Distribution) -> Tensor:
     objective.zero_grad(set_to_none=True)
     objective(batch, Targets(distribution), Coefficients(alpha=1.0, temperature=1.0)).loss.backward()
-    return torch.cat([each.grad.flatten() for each in objective.parameters() if each.grad is not None])
+    # A sum over a hundred million squares in fp32 is off by more than the angle.
+    return torch.cat([each.grad.double().flatten() for each in objective.parameters() if each.grad is not None])
 
 
 def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
