@@ -14,10 +14,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import SPLITS, cells, measure
+from benchmarks.figures import SPLITS, cells, measure, write_study
 from flows.compress import make_start
 from flows.delivery import prepare_data
-from flows.environment import code_version, environment
 from flows.preflight import prepare
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
@@ -56,7 +55,7 @@ def main() -> None:
             made = read_manifest(store.folder(student))
             cost = {"seconds": made.seconds, "peak_memory_bytes": made.peak_memory_bytes, **made.facts}
             found["runs"].append(row | cost | measure(settings, work, student, read))
-            _write(options.out, settings, found)
+            write_study(options.out, settings, found, page)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,18 +83,6 @@ def _rate(learning_rate: float | None) -> dict[str, float]:
 def _distill(settings: SettingsOfStages, changed: Any, seed: int) -> Any:
     compute = settings.compute.model_copy(update={"seed": seed})
     return settings.distill.model_copy(update={"distillation": changed, "compute": compute})
-
-
-def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
-    origin = {
-        "recipe": settings.recipe.model_dump(mode="json"),
-        "compute": settings.compute.model_dump(mode="json"),
-        "code": code_version(),
-        "environment": environment(),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")
 
 
 def page(found: dict[str, Any]) -> str:

@@ -1,10 +1,13 @@
 """What is measured of a trained student in a study, and how a table shows it."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from flows.environment import code_version, environment
 from flows.settings import SettingsOfStages
 from flows.work import Work
 from stillhouse.store.artifact import Reference
@@ -36,3 +39,18 @@ def cells(rows: list[dict[str, Any]]) -> Iterator[str]:
     for split, name in product(SPLITS, FIGURES):
         value = mean(row[split][name] for row in rows)
         yield f"{100 * value:.1f}%" if name.startswith("top1") else f"{value:.3f}"
+
+
+def write_study(
+    out: Path, settings: SettingsOfStages, found: dict[str, Any], page: Callable[[dict[str, Any]], str]
+) -> None:
+    """Write what a study has found so far, with where it comes from, as JSON and as a page beside it."""
+    origin = {
+        "recipe": settings.recipe.model_dump(mode="json"),
+        "compute": settings.compute.model_dump(mode="json"),
+        "code": code_version(),
+        "environment": environment(),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")

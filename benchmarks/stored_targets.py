@@ -9,7 +9,6 @@ on and a repeated one is free.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.figures import write_study
 from flows.compress import make_start
 from flows.delivery import prepare_data
-from flows.environment import code_version, environment
 from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
 from flows.settings import SettingsOfStages
@@ -70,7 +69,7 @@ def main() -> None:
             for name, knowledge in KINDS.items():
                 told = _settings(recipe, knowledge, options, store, seed)
                 found["students"].append({"kind": name, "seed": seed} | _student(told, work, read, start))
-                _write(options.out, settings, found)
+                write_study(options.out, settings, found, page)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,18 +169,6 @@ def _gradient(objective: Objective, batch: Batch, distribution: Distribution) ->
     objective(batch, Targets(distribution), Coefficients(alpha=1.0, temperature=1.0)).loss.backward()
     # A sum over a hundred million squares in fp32 is off by more than the angle.
     return torch.cat([each.grad.double().flatten() for each in objective.parameters() if each.grad is not None])
-
-
-def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
-    origin = {
-        "recipe": settings.recipe.model_dump(mode="json"),
-        "compute": settings.compute.model_dump(mode="json"),
-        "code": code_version(),
-        "environment": environment(),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")
 
 
 def page(found: dict[str, Any]) -> str:

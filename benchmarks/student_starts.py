@@ -16,10 +16,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from benchmarks.figures import SPLITS, cells, measure
+from benchmarks.figures import SPLITS, cells, measure, write_study
 from flows.compress import make_start
 from flows.delivery import prepare_data
-from flows.environment import code_version, environment
 from flows.preflight import prepare
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
@@ -64,7 +63,7 @@ def main() -> None:
             made = read_manifest(store.folder(student))
             cost = {"seconds": made.seconds, "tokens": made.facts["tokens"], "steps": made.facts["steps"]}
             found["runs"].append({"start": name, "seed": seed} | cost | measure(settings, work, student, read))
-            _write(options.out, settings, found)
+            write_study(options.out, settings, found, page)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,18 +93,6 @@ def _layers(settings: SettingsOfStages, work: Work, teacher: Reference) -> int:
     parameters, layers = work.facts(teacher)["parameters"], config["num_hidden_layers"]
     embedding = config["vocab_size"] * config["hidden_size"]
     return max(1, int((parameters / 2 - embedding) / ((parameters - embedding) / layers)))
-
-
-def _write(out: Path, settings: SettingsOfStages, found: dict[str, Any]) -> None:
-    origin = {
-        "recipe": settings.recipe.model_dump(mode="json"),
-        "compute": settings.compute.model_dump(mode="json"),
-        "code": code_version(),
-        "environment": environment(),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")
 
 
 def page(found: dict[str, Any]) -> str:
