@@ -23,7 +23,6 @@ from stillhouse import child, machine, progress, terminal
 
 FORMS = {
     "autograd": "all logits, plain losses, autograd",
-    "mixture": "all logits, gradient by hand",
     "chunked": "chunks, teacher's hidden states",
     "chunked top-k": "chunks, 12 tokens stored",
     "chunked sampled": "chunks, 12 tokens drawn",
@@ -123,7 +122,7 @@ def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> di
     import torch
     import torch.nn.functional as F
 
-    from stillhouse.losses import cross_entropy, forward_kl, mixture
+    from stillhouse.losses import cross_entropy, forward_kl
     from stillhouse.losses.chunked import DenseTarget, SampledTarget, TopKTarget, chunked_loss, divergences
 
     values = torch.full(ids.shape, -3.0)
@@ -148,7 +147,6 @@ def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> di
 
     return {
         "autograd": autograd,
-        "mixture": lambda: mixture(*logits(), labels, alpha=0.5, temperature=1.0).loss,
         "chunked": lambda: chunked(DenseTarget(teacher, divergences.forward_kl())),
         "chunked top-k": lambda: chunked(TopKTarget(ids, values)),
         "chunked sampled": lambda: chunked(SampledTarget(ids, values.exp())),

@@ -4,7 +4,6 @@ from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.losses.forward_kl import forward_kl
 from stillhouse.losses.hidden_states import hidden_l1_and_cosine, hidden_mean_squared_error
 from stillhouse.losses.jensen_shannon import jensen_shannon
-from stillhouse.losses.mixture import Mixture, mixture
 from stillhouse.losses.reverse_kl import reverse_kl
 from stillhouse.losses.sampled import sampled
 from stillhouse.losses.skewed_forward_kl import skewed_forward_kl
@@ -15,13 +14,11 @@ from stillhouse.losses.total_variation import total_variation
 from stillhouse.losses.universal_logit_distance import universal_logit_distance
 
 __all__ = [
-    "Mixture",
     "cross_entropy",
     "forward_kl",
     "hidden_l1_and_cosine",
     "hidden_mean_squared_error",
     "jensen_shannon",
-    "mixture",
     "reverse_kl",
     "sampled",
     "skewed_forward_kl",

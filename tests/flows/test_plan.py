@@ -65,7 +65,7 @@ def test_an_edited_readme_reruns_nothing(project: Path, before):
 
 
 def test_an_edited_loss_reruns_distillation_and_what_follows_but_not_teacher_and_data(project: Path, before):
-    append(project / "stillhouse/losses/mixture.py", "\n# a thought\n")
+    append(project / "stillhouse/losses/chunked/loss.py", "\n# a thought\n")
     reran = changed(before, plan(project))
     assert {"distill", "export_onnx", "assemble_results", "build_package"} <= reran
     assert not {"load_teacher", "gather_documents", "answer_prompts", "encode_documents", "prune_layers"} & reran

@@ -12,7 +12,7 @@ def closure(module: str) -> set[str]:
 
 
 def test_a_loss_belongs_to_distillation_and_not_to_teacher_or_data():
-    assert "stillhouse/losses/mixture.py" in closure("stillhouse/training/distill.py")
+    assert "stillhouse/losses/chunked/loss.py" in closure("stillhouse/training/distill.py")
     for module in ("stillhouse/models/teacher.py", "stillhouse/data/documents.py", "stillhouse/data/encode.py"):
         assert not {path for path in closure(module) if path.startswith(("stillhouse/losses", "stillhouse/training"))}
 
