@@ -58,7 +58,7 @@ def main() -> None:
         for number, (turn, arm) in enumerate(turns):
             progress.step(f"{arm}, round {turn + 1}", number, len(turns), {})
             case = made | {"arm": arm, "threads": options.threads, "rows": options.rows, "length": options.length}
-            case |= {"warm_up": options.warm_up, "steps": options.steps}
+            case |= {"device": options.device, "warm_up": options.warm_up, "steps": options.steps}
             function = "benchmarks.steps.roof:measure" if arm == ROOF else "benchmarks.steps.measure:measure"
             found.append({"arm": arm, "round": turn} | child.run(function, case, threads=options.threads))
             _write(options, found)
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm-up", type=int, default=3, help="steps that are not timed (default: 3)")
     parser.add_argument("--steps", type=int, default=8, help="steps that are timed (default: 8)")
     parser.add_argument("--threads", type=int, default=machine.usable_cores())
+    parser.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
+    parser.add_argument("--peak-teraflops", type=float, help="of the device in bf16; adds model FLOP utilisation")
     return parser
 
 
@@ -121,7 +123,7 @@ CACHED = Cached()
 
 def _capture(folder: Path, teacher: Path, dataset: Path, options: argparse.Namespace) -> Path:
     """The stages of a capture, one after another, in plain folders."""
-    compute = Compute(device="cpu", precision="bf16", threads=options.threads, seed=0)
+    compute = Compute(device=options.device, precision="bf16", threads=options.threads, seed=0)
     tokens = read_split(dataset, "train").num_tokens
     plan = plan_capture(CACHED, compute=compute, temperature=1.0, sequence_length=options.length, train_tokens=tokens)
     made = {name: folder / name for name in ("listing", "cache")}
@@ -137,7 +139,8 @@ def _capture(folder: Path, teacher: Path, dataset: Path, options: argparse.Names
 
 
 def _write(options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
-    settings = {name: getattr(options, name) for name in ("rows", "length", "threads", "warm_up", "steps")}
+    asked = ("rows", "length", "threads", "warm_up", "steps", "device", "peak_teraflops")
+    settings = {name: getattr(options, name) for name in asked}
     content = {"settings": settings, "runs": found, "code": code_version(), "environment": environment()}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -10,14 +10,15 @@ of hidden states and head, both products with the heads included. Run it while n
 
 import argparse
 import json
-import re
-import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
+from benchmarks.gauge import Gauge
 from flows.environment import code_version, environment
 from stillhouse import child, machine, progress, terminal
 
@@ -41,7 +42,7 @@ def main() -> None:
         for number, ((vocabulary, tokens), form) in enumerate(turns):
             progress.step(f"{form}, {tokens} tokens of {vocabulary}", number, len(turns), {})
             case = {"form": form, "tokens": tokens, "vocabulary": vocabulary, "features": options.features}
-            case |= {"precision": options.precision, "threads": options.threads}
+            case |= {"precision": options.precision, "threads": options.threads, "device": options.device}
             found.append(case | child.run("benchmarks.loss_memory:measure", case, threads=options.threads))
     settings = {"alpha": 0.5, "temperature": 1.0, "rows": ROWS, "stored": STORED}
     origin = {"code": code_version(), "environment": environment()}
@@ -49,7 +50,9 @@ def main() -> None:
     options.out.write_text(
         json.dumps({"settings": settings, "runs": found} | origin, indent=1) + "\n", encoding="utf-8"
     )
-    print("\n".join(table(found)))
+    lines = "\n".join(table(found))
+    options.out.with_suffix(".md").write_text(page(found, origin["environment"]), encoding="utf-8")
+    print(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,39 +65,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--repeats", type=int, default=5, help="processes for each form and size (default: 5)")
     parser.add_argument("--threads", type=int, default=machine.usable_cores())
+    parser.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
     return parser
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Seconds of the fastest of three steps after one to warm up, the highest memory of all, and the loss."""
-    import torch
-
     torch.set_num_threads(case["threads"])
+    gauge = Gauge(case["device"])
     step = _step(case)
-    machine.forget_peak_memory()
-    before, seconds = _resident_bytes(), []
+    gauge.forget_peak()
+    before, seconds = gauge.held_bytes(), []
     for _ in range(4):
-        started = time.perf_counter()
+        started = gauge.seconds()
         loss = step()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(gauge.seconds() - started)
     return {
         "seconds": min(seconds[1:]),
-        "peak_bytes_above_inputs": machine.peak_memory_bytes() - before,
+        "peak_bytes_above_inputs": gauge.peak_bytes() - before,
         "loss": loss,
     }
 
 
 def _step(case: dict[str, Any]) -> Callable[[], float]:
     """One forward and backward of the loss, from inputs that exist already."""
-    import torch
-
     from stillhouse.losses.chunked import FactoredLogits
 
-    bf16 = case["precision"] == "bf16"
-    generator = torch.Generator().manual_seed(0)
+    bf16, device = case["precision"] == "bf16", case["device"]
+    generator = torch.Generator(device).manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.empty(*shape).normal_(generator=generator)
+        return torch.empty(*shape, device=device).normal_(generator=generator)
 
     shape, vocabulary = (ROWS, case["tokens"] // ROWS), case["vocabulary"]
     student, teacher = (
@@ -104,8 +105,8 @@ def _step(case: dict[str, Any]) -> Callable[[], float]:
     parameters = [tensor.requires_grad_() for tensor in (student.hidden, student.head)]
     if bf16:
         teacher = FactoredLogits(teacher.hidden.bfloat16(), teacher.head.bfloat16())
-    labels = torch.randint(0, vocabulary, shape, generator=generator)
-    ids = torch.randint(0, vocabulary, (*shape, STORED), generator=generator)
+    labels = torch.randint(0, vocabulary, shape, generator=generator, device=device)
+    ids = torch.randint(0, vocabulary, (*shape, STORED), generator=generator, device=device)
     loss = _losses(student, teacher, labels, ids, bf16)[case["form"]]
 
     def step() -> float:
@@ -119,17 +120,16 @@ def _step(case: dict[str, Any]) -> Callable[[], float]:
 
 
 def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> dict[str, Callable[[], Any]]:
-    import torch
     import torch.nn.functional as F
 
     from stillhouse.losses import cross_entropy, forward_kl
     from stillhouse.losses.chunked import DenseTarget, SampledTarget, TopKTarget, chunked_loss, divergences
 
-    values = torch.full(ids.shape, -3.0)
+    values = torch.full(ids.shape, -3.0, device=ids.device)
 
     # The products alone: the losses on whole logits belong outside of it, for some of their sums it would round.
     def autocast() -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+        return torch.autocast(labels.device.type, torch.bfloat16, enabled=bf16)
 
     def logits() -> tuple[torch.Tensor, torch.Tensor]:
         with autocast():
@@ -154,11 +154,24 @@ def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> di
     }
 
 
-def _resident_bytes() -> int:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+def page(runs: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+    """What was found as a page to read."""
+    one = runs[0]
+    on_processor = f"{one['threads']} threads of {environment['processor']}"
+    where = on_processor if one["device"] == "cpu" else environment["accelerator"]
+    sizes = sorted({run["vocabulary"] for run in runs})
+    heads = " and ".join(f"{4 * one['features'] * size / 2**20:,.0f} MiB at {size:,} words" for size in sizes)
+    return f"""# The training loss alone: all logits at once, and in chunks
+
+From hidden states of {one["features"]} features to their gradients and the head's, both products with the heads
+included: alpha 0.5, {one["precision"]}, {where}. The fastest of three steps; median (range) over fresh processes that
+take turns. Memory is what a process took above its inputs. The gradient of the head
+in fp32 alone is {heads}.
+
+{chr(10).join(table(runs))}
+
+Made by `python -m benchmarks.loss_memory`; every measurement is in the JSON file beside this page.
+"""
 
 
 def table(runs: list[dict[str, Any]]) -> list[str]:

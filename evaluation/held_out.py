@@ -22,6 +22,7 @@ from evaluation.statistics import bootstrap_mean_interval
 from stillhouse import progress
 from stillhouse.data.dataset import Split, read_split
 from stillhouse.errors import InputError
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
 
@@ -87,7 +88,8 @@ def measure_held_out(settings: HeldOutSettings, inputs: Inputs, folder: Path) ->
     model = load_model(inputs["model"], device=settings.device, dtype="fp32")
     alone = inputs["model"].resolve() == inputs["teacher"].resolve()
     teacher = None if alone else load_model(inputs["teacher"], device=settings.device, dtype="fp32")
-    sums = sum_documents(model, teacher, split)
+    with freed_memory_kept():
+        sums = sum_documents(model, teacher, split)
     figures: dict[str, Any] = {
         "parameters": count_parameters(model),
         "layers": model.config.get_text_config().num_hidden_layers,

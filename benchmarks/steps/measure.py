@@ -1,7 +1,6 @@
 """One arm's steps, timed one by one, and the memory that they took: runs in a process of its own."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse import machine
+from benchmarks.gauge import Gauge
 from stillhouse.data.dataset import read_split
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
@@ -28,23 +28,32 @@ def measure(case: Case) -> dict[str, Any]:
     """Time the steps of an arm.
 
     Args:
-        case: `arm`, `threads`, `rows`, `length`, `warm_up`, `steps`, and the folders `teacher`, `start`, `dataset`,
-            `cache`.
+        case: `arm`, `device`, `threads`, `rows`, `length`, `warm_up`, `steps`, and the folders `teacher`,
+            `start`, `dataset`, `cache`.
     """
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
     if case["arm"] == "trl":
         return _trl(case)
-    libraries = _resident_bytes()
-    step, student, teacher_bytes = _plain(case) if case["arm"].startswith("plain") else _stillhouse(case)
+    gauge = Gauge(case["device"])
+    libraries = gauge.held_bytes()
+    if case["arm"].startswith("plain"):
+        return _timed(case, gauge, libraries, _plain(case))
+    # As `stillhouse.training.loop` has it; the peers run as their users run them.
+    with freed_memory_kept():
+        return _timed(case, gauge, libraries, _stillhouse(case))
+
+
+def _timed(case: Case, gauge: Gauge, libraries: int, made: Steps) -> dict[str, Any]:
+    step, student, teacher_bytes = made
     losses = [step() for _ in range(case["warm_up"])]
-    machine.forget_peak_memory()
+    gauge.forget_peak()
     seconds = []
     for _ in range(case["steps"]):
-        started = time.perf_counter()
+        started = gauge.seconds()
         losses.append(step())
-        seconds.append(time.perf_counter() - started)
-    return _figures(seconds, losses, student, teacher_bytes, libraries)
+        seconds.append(gauge.seconds() - started)
+    return _figures(gauge, seconds, losses, student, teacher_bytes + libraries)
 
 
 def _stillhouse(case: Case) -> Steps:
@@ -65,11 +74,11 @@ def _stillhouse(case: Case) -> Steps:
         ),
         knowledge=Cached() if arm.startswith("cached") else Online(),
         sequence_length=case["length"],
-        compute=Compute(device="cpu", precision="bf16", threads=case["threads"], seed=0),
+        compute=Compute(device=case["device"], precision="bf16", threads=case["threads"], seed=0),
         training=TrainingCompute(compile="eager" not in arm),
     )
     inputs = {name: Path(case[name]) for name in ("teacher", "start", "dataset", "cache")}
-    trainer = prepare(settings, inputs, join("cpu"))
+    trainer = prepare(settings, inputs, join(case["device"]))
     numbers = iter(range(trainer.num_steps))
     teacher = getattr(trainer.teacher, "model", None)
     return lambda: train_step(trainer, next(numbers))["loss"], trainer.student, _bytes(teacher)
@@ -77,19 +86,19 @@ def _stillhouse(case: Case) -> Steps:
 
 def _plain(case: Case) -> Steps:
     """What one writes first: whole logits of both models in fp32, and autograd."""
-    student = load_model(Path(case["start"]), device="cpu", dtype="fp32")
+    student = load_model(Path(case["start"]), device=case["device"], dtype="fp32")
     teacher = None
     if case["arm"] == "plain":
-        teacher = load_model(Path(case["teacher"]), device="cpu", dtype="bf16").requires_grad_(False)
+        teacher = load_model(Path(case["teacher"]), device=case["device"], dtype="bf16").requires_grad_(False)
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.01, fused=True
     )
     batches = iter(_rows(case))
 
     def step() -> float:
-        ids = next(batches)
+        ids = next(batches).to(case["device"])
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(ids.device.type, torch.bfloat16):
             logits = student(input_ids=ids, use_cache=False).logits[:, :-1].float()
         loss = _plain_loss(logits, ids, teacher)
         loss.backward()
@@ -118,18 +127,19 @@ def _trl(case: Case) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-    libraries = _resident_bytes()
-    student = load_model(Path(case["start"]), device="cpu", dtype="fp32")
-    teacher = load_model(Path(case["teacher"]), device="cpu", dtype="bf16").requires_grad_(False)
+    gauge = Gauge(case["device"])
+    libraries = gauge.held_bytes()
+    student = load_model(Path(case["start"]), device=case["device"], dtype="fp32")
+    teacher = load_model(Path(case["teacher"]), device=case["device"], dtype="bf16").requires_grad_(False)
     ends: list[float] = []
 
     class Clock(TrainerCallback):
         def on_step_end(self, arguments: Any, state: Any, control: Any, **others: Any) -> None:
             del arguments, control, others
-            ends.append(time.perf_counter())
+            ends.append(gauge.seconds())
             if state.global_step == case["warm_up"]:
-                machine.forget_peak_memory()
-                ends[:] = [time.perf_counter()]
+                gauge.forget_peak()
+                ends[:] = [gauge.seconds()]
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = GKDConfig(
@@ -140,7 +150,7 @@ def _trl(case: Case) -> dict[str, Any]:
             lr_scheduler_type="constant",
             optim="adamw_torch_fused",
             bf16=True,
-            use_cpu=True,
+            use_cpu=torch.device(case["device"]).type == "cpu",
             # Forward KL, on the texts that are given.
             lmbda=0.0,
             beta=0.0,
@@ -164,7 +174,7 @@ def _trl(case: Case) -> dict[str, Any]:
         )
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return _figures(np.diff(ends).tolist(), losses, student, _bytes(teacher), libraries)
+    return _figures(gauge, np.diff(ends).tolist(), losses, student, _bytes(teacher) + libraries)
 
 
 def _collated(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -180,22 +190,20 @@ def _rows(case: Case) -> list[Tensor]:
 
 
 def _figures(
-    seconds: list[float], losses: list[float], student: nn.Module, teacher_bytes: int, libraries: int
+    gauge: Gauge, seconds: list[float], losses: list[float], student: nn.Module, others_bytes: int
 ) -> dict[str, Any]:
-    """Of one process. A parameter in fp32 takes 4 bytes, and as many for its gradient and each of two moments."""
+    """Of one process, whose libraries and teacher took `others_bytes`.
+
+    A parameter in fp32 takes 4 bytes, and as many for its gradient and each of two moments.
+    """
     trained = 4 * _bytes(student)
     return {
         "seconds": seconds,
         "losses": losses,
-        "peak_bytes": machine.peak_memory_bytes(),
-        "activation_bytes": machine.peak_memory_bytes() - libraries - teacher_bytes - trained,
+        "peak_bytes": gauge.peak_bytes(),
+        "activation_bytes": gauge.peak_bytes() - others_bytes - trained,
     }
 
 
 def _bytes(model: nn.Module | None) -> int:
     return 0 if model is None else sum(each.numel() * each.element_size() for each in model.parameters())
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -10,6 +10,7 @@ MARKS = (
     ("cached", "plain", 2.1),
 )
 """Arm, peer, and how many times its tokens a second are asked for."""
+_WITH_TEACHER = ("trl", "plain", "online", "online eager")
 
 
 def page(found: dict[str, Any], arms: dict[str, str]) -> str:
@@ -26,7 +27,7 @@ def page(found: dict[str, Any], arms: dict[str, str]) -> str:
             "# A distillation step beside TRL and a plain loop",
             "",
             f"{settings['rows']} rows of {settings['length']} tokens, bf16 autocast over fp32 weights, fused AdamW, "
-            f"{settings['threads']} threads of {environment['processor']}. Processes an arm: "
+            f"{_where(settings, environment)}. Processes an arm: "
             f"{len(next(iter(speeds.values())))}, in turns, with {settings['steps']} timed steps each.",
             "",
             "| arm | tokens/s, median (range) | x TRL | x plain loop | activations, loss, MiB | of TRL's | of roof |",
@@ -34,9 +35,16 @@ def page(found: dict[str, Any], arms: dict[str, str]) -> str:
             *(_row(arm, arms[arm], speeds, by_arm, roofs, tokens) for arm in by_arm),
             "",
             *_marks(speeds, by_arm, roofs, tokens),
+            *_utilisation(settings, speeds, roofs, tokens),
             "",
         ]
     )
+
+
+def _where(settings: dict[str, Any], environment: dict[str, Any]) -> str:
+    if settings.get("device", "cpu") != "cpu":
+        return str(environment["accelerator"])
+    return f"{settings['threads']} threads of {environment['processor']}"
 
 
 def _row(
@@ -66,7 +74,7 @@ def _memory(runs: list[dict[str, Any]]) -> float:
 
 
 def _share(arm: str, speeds: list[float], roofs: list[dict[str, Any]], tokens: int) -> float:
-    needs_teacher = arm in ("trl", "plain", "online", "online eager")
+    needs_teacher = arm in _WITH_TEACHER
     seconds = median(roof["online_seconds" if needs_teacher else "cached_seconds"] for roof in roofs)
     return median(speeds) * seconds / tokens
 
@@ -96,6 +104,22 @@ def _marks(
             f"tokens/s) and {cached:.2f} s without ({tokens / cached:.0f}); the teacher's share bounds what a cache "
             f"can save to {online / cached:.2f} times."
         )
+    return lines
+
+
+def _utilisation(
+    settings: dict[str, Any], speeds: dict[str, list[float]], roofs: list[dict[str, Any]], tokens: int
+) -> list[str]:
+    """Model FLOP utilisation of each arm, where the device's peak is told: products of linear layers, no attention."""
+    peak = settings.get("peak_teraflops")
+    if not peak or not roofs:
+        return []
+    lines = []
+    for arm, own in speeds.items():
+        needs_teacher = arm in _WITH_TEACHER
+        operations = roofs[0]["online_operations" if needs_teacher else "cached_operations"]
+        share = operations * median(own) / tokens / (peak * 1e12)
+        lines.append(f"- Model FLOP utilisation of {arm}: {share:.1%} of {peak:g} teraflops.")
     return lines
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from stillhouse import progress
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 from stillhouse.training import adapters
@@ -40,7 +41,8 @@ def train(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
     seed_everything(compute.seed, max(1, compute.threads // settings.training.processes))
     ranks = join(compute.device)
     try:
-        _train(settings, inputs, folder, ranks)
+        with freed_memory_kept():
+            _train(settings, inputs, folder, ranks)
     except torch.OutOfMemoryError as error:
         raise NoMemoryLeft(_advice(settings, str(error))) from error
     except RuntimeError as error:

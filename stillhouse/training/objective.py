@@ -102,11 +102,14 @@ class Objective(nn.Module):
         self, hidden: Tensor, batch: Batch, targets: Targets | None, coefficients: Coefficients
     ) -> ChunkedLoss:
         head: Tensor = self.student.get_output_embeddings().weight
+        if len(head) > self.vocabulary_size:
+            # Not where there is nothing to cut off: the gradient of a slice is a whole new head, filled with zeros.
+            head = head[: self.vocabulary_size]
         target = None
         if targets is not None:
             target = loss_target(targets.distribution, divergence_of(self.distillation.loss, coefficients.taid_t))
         return chunked_loss(
-            FactoredLogits(hidden, head[: self.vocabulary_size]),
+            FactoredLogits(hidden, head),
             batch.labels,
             target,
             alpha=coefficients.alpha,

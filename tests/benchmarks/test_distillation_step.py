@@ -33,3 +33,13 @@ def test_the_page_tells_ratios_memory_and_marks():
 
 def test_a_mark_that_is_missed_says_so():
     assert "- online against trl: 2.00, asked 2.4: missed." in page(found(trl=4.0, online=2.0), ARMS)
+
+
+def test_the_share_of_a_device_is_told_where_its_peak_is_known():
+    content = found(trl=4.0, cached=1.0)
+    content["settings"] |= {"peak_teraflops": 2.0}
+    content["runs"][-1] |= {"online_operations": 4e12, "cached_operations": 1e12}
+    told = page(content, ARMS)
+    assert "- Model FLOP utilisation of trl: 50.0% of 2 teraflops." in told
+    assert "- Model FLOP utilisation of cached: 50.0% of 2 teraflops." in told
+    assert "utilisation" not in page(found(trl=4.0), ARMS)

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import loss_memory
 
-SMALL = {"tokens": 64, "vocabulary": 300, "features": 8, "threads": 1}
+SMALL = {"tokens": 64, "vocabulary": 300, "features": 8, "threads": 1, "device": "cpu"}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -20,6 +20,7 @@ from stillhouse import progress
 from stillhouse.data.dataset import Split
 from stillhouse.data.packing import pack
 from stillhouse.errors import InputError
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.losses.reduction import IGNORED
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.knowledge import Cached, SampledTargets
@@ -89,7 +90,8 @@ def capture_shard(settings: CaptureSettings, inputs: Inputs, folder: Path) -> No
     if settings.hidden_layers:
         features = teacher.model.config.get_text_config(decoder=True).hidden_size
         hidden = HiddenWriter(folder, index.num_records, settings.hidden_layers, features)
-    _capture(_Shard(settings, samples, index, records, hidden), teacher)
+    with freed_memory_kept():
+        _capture(_Shard(settings, samples, index, records, hidden), teacher)
     records.finish()
     if hidden is not None:
         hidden.finish()
