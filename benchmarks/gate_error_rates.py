@@ -10,6 +10,7 @@ documents and from how often the two differ. Cost: about ten minutes on one core
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 from math import sqrt
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.comparison import Compared, compare_documents, compare_shares
-from evaluation.evidence import Evidence
+from evaluation.evidence import Evidence, of_tables
 from evaluation.gates import judge
 from evaluation.paired_shares import PairedTable, minimum_detectable_difference
 from evaluation.results import Verdict
@@ -45,13 +46,15 @@ def main() -> None:
     """Draw, judge, and write what was found."""
     options = _parser().parse_args()
     generator = np.random.default_rng(options.seed)
+    few = max(2, options.repeats // 4)
     found = {
         "repeats": options.repeats,
+        "few": few,
         "seed": options.seed,
         "shares": [_shares(generator, options.repeats, *case) for case in SHARES],
-        "means": [_means(generator, max(2, options.repeats // 10), count) for count in MEANS],
-        "passages": [_passages(generator, max(2, options.repeats // 10), *case) for case in PASSAGES],
-        "suites": _suites(generator, max(2, options.repeats // 10)),
+        "means": [_means(generator, few, count) for count in MEANS],
+        "passages": [_passages(generator, few, *case) for case in PASSAGES],
+        "suites": _suites(generator, few),
         "code": code_version(),
         "environment": environment(),
     }
@@ -63,7 +66,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a JSON file; tables are written beside it")
-    parser.add_argument("--repeats", type=int, default=20_000, help="of shares; a tenth of it where every one is drawn")
+    parser.add_argument("--repeats", type=int, default=4000, help="of tables; a quarter where documents are drawn")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -74,6 +77,12 @@ def _verdict(evidence: Evidence | None, margin: float) -> Verdict:
     results = {"capability": {"drawn": {"student": {"value": 0.5, "difference_to_teacher": evidence.value}}}}
     gate = Gate(figure=FIGURE, relative_to="teacher", margin=margin)
     return judge([gate], results, {(FIGURE, "difference"): evidence})[0].verdict
+
+
+@cache
+def _verdict_of_table(gained: int, lost: int, documents: int, margin: float) -> Verdict:
+    """The same of one table, of which many are drawn alike."""
+    return _verdict(of_tables([PairedTable(gained, lost, documents)], direction="higher is better"), margin)
 
 
 def _scores(values: NDArray[Any], clusters: NDArray[np.int64] | None, *, share: bool) -> DocumentScores:
@@ -101,6 +110,10 @@ def _shares(
             for name, said in says.items()
         }
 
+    def verdict(one: Compared) -> Verdict:
+        assert one.gained is not None and one.lost is not None, "shares have both"
+        return _verdict_of_table(one.gained, one.lost, documents, margin)
+
     typical = round(discordance * documents / 2)
     seen = minimum_detectable_difference(PairedTable(typical, typical, documents))
     assert seen is not None, "every case has documents enough"
@@ -113,14 +126,14 @@ def _shares(
         "minimum_detectable": seen,
         **rates(
             -margin,
-            false_alarm=lambda one: _verdict(one.evidence, margin) == "passed",
-            failed_at_margin=lambda one: _verdict(one.evidence, margin) == "failed",
+            false_alarm=lambda one: verdict(one) == "passed",
+            failed_at_margin=lambda one: verdict(one) == "failed",
             interval_misses=lambda one: not _holds(one, -margin),
         ),
         **rates(
             0.0,
-            miss=lambda one: _verdict(one.evidence, margin) != "passed",
-            equal_failed=lambda one: _verdict(one.evidence, margin) == "failed",
+            miss=lambda one: verdict(one) != "passed",
+            equal_failed=lambda one: verdict(one) == "failed",
             mcnemar_of_equal=_is_called,
         ),
         **rates(-seen, minimum_detectable_found=_is_called),
@@ -204,7 +217,7 @@ def _holds(one: Compared, truth: float) -> bool:
 
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
-    shares, few = found["repeats"], max(2, found["repeats"] // 10)
+    shares, few = found["repeats"], found["few"]
     error, rough = (100 * sqrt(NOMINAL * (1 - NOMINAL) / count) for count in (shares, few))
     suites = found["suites"]
     return f"""# How often gates and intervals err

@@ -2,30 +2,36 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from evaluation.comparison import compare_behaviour, compare_capability
+from evaluation.comparison import Compared, compare_behaviour, compare_capability
 from evaluation.gates import blocks_run, judge, variants_left_out
 from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.results import (
+    Costs,
     Lineage,
     ModelFigures,
+    NoiseFloor,
     Results,
     Score,
     StageRecord,
     VariantAbsent,
     VariantFigures,
 )
+from evaluation.run_evidence import evidence_of
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs, Manifest, read_manifest
 
 _MODELS = ("teacher", "pruned", "student")
+REFERENCE_VARIANT = "torch-fp32"
+"""What the scores of the other variants are compared with."""
+BATCH_DEPENDENCE = "batch_dependence_nats"
+"""The fact of `evaluate_capability` that is no benchmark's."""
 
 
 class AssembleSettings(Settings):
@@ -50,7 +56,8 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
         settings: The recipe and where it ran.
         inputs: `student`, `documents`, `dataset`, perhaps `teacher`, and any other artifact whose record belongs in
             the lineage; of each model `held_out_<model>`, `capability_<model>` and `behaviour_<model>`; of each
-            variant `variant_<name>`, `parity_<name>` and `efficiency_<name>`.
+            variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps `capability_<name>`; perhaps
+            `noise_floor` and `efficiency_teacher`.
         folder: Where to write.
 
     `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
@@ -58,15 +65,21 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     """
     manifests = {name: read_manifest(path) for name, path in inputs.items()}
     asked, seed = settings.recipe.evaluation, settings.compute.seed
+    measures = {"capability": capability_measures(asked), "behaviour": behaviour_measures(asked)}
+    compared = {room: _compare(room, inputs, seed=seed) if names else {} for room, names in measures.items()}
+    compared |= {"variants": _compare_variants(inputs, seed=seed)}
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
-        capability=_scores("capability", capability_measures(asked), inputs, manifests, seed=seed),
-        behaviour=_scores("behaviour", behaviour_measures(asked), inputs, manifests, seed=seed),
-        variants=_variants(settings, manifests),
+        capability=_scores("capability", measures["capability"], manifests, compared["capability"]),
+        behaviour=_scores("behaviour", measures["behaviour"], manifests, compared["behaviour"]),
+        variants=_variants(settings, manifests, compared["variants"]),
+        noise_floor=_noise_floor(manifests),
+        teacher_costs=_teacher_costs(manifests),
         gates=[],
     )
-    gates = judge(settings.recipe.gates, figures.model_dump(mode="json"))
+    evidence = evidence_of(inputs, compared, seed=seed)
+    gates = judge(settings.recipe.gates, figures.model_dump(mode="json"), evidence)
     results = figures.model_copy(update={"gates": gates})
     left_out = variants_left_out(gates)
     ships = any(isinstance(found, VariantFigures) and name not in left_out for name, found in results.variants.items())
@@ -137,41 +150,84 @@ def _models(manifests: Mapping[str, Manifest]) -> dict[Any, ModelFigures]:
     return {name: ModelFigures(**manifest.facts) for name, manifest in _of("held_out", manifests).items()}
 
 
-def _scores(
-    room: str, measures: Sequence[str], inputs: Inputs, manifests: Mapping[str, Manifest], *, seed: int
-) -> dict[str, dict[str, Score]]:
-    """Turn each model's scores by measure into each measure's scores by model, with what sets it off the teacher."""
-    folders = {model: inputs[f"{room}_{model}"] for model in _MODELS if f"{room}_{model}" in inputs} if measures else {}
-    compare = compare_capability if room == "capability" else partial(compare_behaviour, seed=seed)
-    compared: dict[str, Mapping[str, Any]] = {
-        model: compare(folder, folders["teacher"])
+def _compare(room: str, inputs: Inputs, *, seed: int) -> dict[str, dict[str, Compared]]:
+    """Set each model's scores beside its teacher's, by model and measure; empty without a teacher."""
+    folders = {model: inputs[f"{room}_{model}"] for model in _MODELS if f"{room}_{model}" in inputs}
+    compare = compare_capability if room == "capability" else compare_behaviour
+    return {
+        model: compare(folder, folders["teacher"], seed=seed)
         for model, folder in folders.items()
         if "teacher" in folders and model != "teacher"
     }
-    facts = {model: manifests[f"{room}_{model}"].facts for model in folders}
+
+
+def _compare_variants(inputs: Inputs, *, seed: int) -> dict[str, dict[str, Compared]]:
+    """Set each variant's scores beside those of `torch-fp32`; empty where they were not scored."""
+    names = [name.removeprefix("variant_") for name in inputs if name.startswith("variant_")]
+    reference = inputs.get(f"capability_{REFERENCE_VARIANT}")
     return {
-        name: {
-            model: Score(**facts[model][name], **_difference(compared.get(model, {}).get(name))) for model in folders
-        }
+        name: compare_capability(inputs[f"capability_{name}"], reference, seed=seed)
+        for name in names
+        if reference is not None and name != REFERENCE_VARIANT and f"capability_{name}" in inputs
+    }
+
+
+def _scores(
+    room: str,
+    measures: Sequence[str],
+    manifests: Mapping[str, Manifest],
+    compared: Mapping[str, Mapping[str, Compared]],
+) -> dict[str, dict[str, Score]]:
+    """Turn each model's scores by measure into each measure's scores by model, with what sets it off the teacher."""
+    facts = {model: manifests[f"{room}_{model}"].facts for model in _MODELS if f"{room}_{model}" in manifests}
+    return {
+        name: {model: _score(found[name], compared.get(model, {}).get(name)) for model, found in facts.items()}
         for name in measures
     }
 
 
-def _difference(found: tuple[float, tuple[float, float] | None] | None) -> dict[str, Any]:
-    return {} if found is None else {"difference_to_teacher": found[0], "difference_interval": found[1]}
+def _score(facts: Mapping[str, Any], compared: Compared | None) -> Score:
+    return Score(**facts, **({} if compared is None else compared.as_score()))
 
 
 def _variants(
-    settings: AssembleSettings, manifests: Mapping[str, Manifest]
+    settings: AssembleSettings, manifests: Mapping[str, Manifest], compared: Mapping[str, Mapping[str, Compared]]
 ) -> dict[str, VariantFigures | VariantAbsent]:
-    """Join what was found of each variant by its export, its parity and its efficiency."""
+    """Join what was found of each variant by its export, its parity, its efficiency and its benchmarks."""
     variants: dict[str, VariantFigures | VariantAbsent] = {}
     for name in _of("variant", manifests):
         parts = [manifests[f"{prefix}_{name}"].facts for prefix in ("variant", "parity", "efficiency")]
         joined = {key: value for part in parts for key, value in part.items() if key in VariantFigures.model_fields}
         intervals = {key: bounds for part in parts for key, bounds in part.get("intervals", {}).items()}
-        variants[name] = VariantFigures(**joined | {"intervals": intervals})
+        scored = _scores_of_variant(name, manifests, compared.get(name, {}))
+        variants[name] = VariantFigures(**joined | scored | {"intervals": intervals})
     return variants | {name: VariantAbsent(reason=reason) for name, reason in settings.absent.items()}
+
+
+def _noise_floor(manifests: Mapping[str, Manifest]) -> NoiseFloor | None:
+    """What `measure_noise_floor` found, and of which variant."""
+    found = manifests.get("noise_floor")
+    if found is None:
+        return None
+    names = {manifest.key: name for name, manifest in _of("variant", manifests).items()}
+    return NoiseFloor(variant=names[found.inputs["variant"]], **found.facts)
+
+
+def _teacher_costs(manifests: Mapping[str, Manifest]) -> Costs | None:
+    found = manifests.get("efficiency_teacher")
+    return None if found is None else Costs(**found.facts)
+
+
+def _scores_of_variant(
+    name: str, manifests: Mapping[str, Manifest], compared: Mapping[str, Compared]
+) -> dict[str, Any]:
+    """What `evaluate_capability` found of a variant, as fields of `VariantFigures`; nothing where it was not asked."""
+    if f"capability_{name}" not in manifests:
+        return {}
+    facts = dict(manifests[f"capability_{name}"].facts)
+    dependence = facts.pop(BATCH_DEPENDENCE, None)
+    scores = {measure: _score(found, compared.get(measure)) for measure, found in facts.items()}
+    return {"capability": scores, BATCH_DEPENDENCE: dependence}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

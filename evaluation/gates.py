@@ -1,20 +1,27 @@
 """Gates: limits on figures of `results.json`, refused early where no stage produces the figure, judged late.
 
-A figure with an interval passes a gate when its whole interval lies on the right side of the limit, fails when
-all of it lies on the wrong side, and otherwise gives insufficient evidence; so does a score, or a difference of scores,
-that has none. Any other figure without one (a size, a ratio that nobody paired) is judged by its value.
+A gate has a confidence, 95% unless it says otherwise. A figure passes when the bound that holds at this confidence lies
+on the right side of the limit, fails when the other bound lies on the wrong side, and otherwise gives insufficient
+evidence; so does a score, or a difference of scores, whose documents tell no bound. Any other figure without one (a
+size, a ratio that nobody paired) is judged by its value.
+
+A gate with a margin is a test of non-inferiority: what must be shown is that the figure is no worse than that of the
+teacher (or of `torch-fp32`) by more than the margin. See docs/statistics.md.
 """
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import isfinite, sqrt
+from dataclasses import replace
+from math import inf, isfinite
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from evaluation.measure_names import behaviour_measures, capability_measures, is_share
+from evaluation.evidence import Direction, Evidence, documents_needed, of_interval
+from evaluation.measure_names import behaviour_measures, capability_measures, is_paired
+from evaluation.paired_shares import POWER
 from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
-from evaluation.statistics import NORMAL
+from evaluation.run_evidence import Key, Kind
 from stillhouse.errors import InputError
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
@@ -25,8 +32,15 @@ _PAIRED = {
     ("models", "held_out_loss_nats_per_token", "difference"): "held_out_loss_above_teacher_nats_per_token",
     ("variants", "bits_per_byte", "ratio"): "bits_per_byte_ratio_to_fp32",
 }
+# Of these both models' totals are kept by document, so that a margin can be judged.
+_BY_DOCUMENT = {
+    "models": ("held_out_loss_nats_per_token", "bits_per_byte"),
+    "variants": ("bits_per_byte",),
+}
 _SCORES = ("capability", "behaviour")
 _REFERENCE_VARIANT = "torch-fp32"
+Limits = tuple[float, float]
+"""What a figure may be, from and to; infinite where it is not limited."""
 
 
 def figures_of(recipe: Delivery) -> frozenset[str]:
@@ -47,12 +61,15 @@ def figures_of(recipe: Delivery) -> frozenset[str]:
     variants = {
         f"variants.{variant}.{figure}"
         for variant in {_REFERENCE_VARIANT, *recipe.export.variants}
-        for figure in (*_numbers(VariantFigures), *_speeds(recipe))
+        for figure in (*_numbers(VariantFigures), *_speeds(recipe), *_scores_of_variants(recipe))
     }
-    # What compares a model with its teacher is no figure of the teacher, nor of a model that has none.
-    alone = "teacher" if isinstance(recipe, Recipe) else "student"
+    # What compares a model with its teacher is no figure of the teacher, nor of a model that has none; nor has the
+    # variant that others are compared with.
+    alone = ("teacher" if isinstance(recipe, Recipe) else "student", _REFERENCE_VARIANT)
     return frozenset(
-        figure for figure in held_out | scores | variants if not (f".{alone}." in figure and _compares(figure))
+        figure
+        for figure in held_out | scores | variants
+        if not (_compares(figure) and any(f".{name}." in figure for name in alone))
     )
 
 
@@ -60,7 +77,8 @@ def check_gates(recipe: Delivery) -> None:
     """Refuse gates that could never be judged.
 
     Raises:
-        InputError: If no stage of the recipe produces the figure, or `relative_to` names nothing to compare with.
+        InputError: If no stage of the recipe produces the figure, `relative_to` names nothing to compare with, or a
+            margin is on a figure that nothing pairs document by document.
     """
     figures = figures_of(recipe)
     for gate in recipe.gates:
@@ -70,16 +88,22 @@ def check_gates(recipe: Delivery) -> None:
             raise InputError(f"gates has the figure {gate.figure!r}, which no stage of this recipe produces; {meant}")
         if gate.relative_to is not None and _reference_path(gate) not in figures:
             raise InputError(_why_not_relative(gate))
+        if gate.margin is not None and not _is_paired(gate):
+            raise InputError(_why_no_margin(gate))
 
 
-def judge(gates: Iterable[Gate], results: Mapping[str, Any]) -> list[GateResult]:
+def judge(
+    gates: Iterable[Gate], results: Mapping[str, Any], evidence: Mapping[Key, Evidence] | None = None
+) -> list[GateResult]:
     """Judge every gate, in order.
 
     Args:
         gates: As in the recipe.
         results: The content of `results.json`, as JSON values.
+        evidence: What the documents of the run prove, as from `evaluation.run_evidence.evidence_of`. A figure that is
+            not in it is judged by its interval in the results, or by its value.
     """
-    return [_judge(gate, results) for gate in gates]
+    return [_judge(gate, results, evidence or {}) for gate in gates]
 
 
 def blocks_run(results: Sequence[GateResult]) -> bool:
@@ -112,6 +136,13 @@ def _speeds(recipe: Delivery) -> Iterator[str]:
     """Paths of the speeds after a prompt of each length."""
     for length in recipe.benchmark.prompt_tokens:
         yield from (f"by_prompt_tokens.{length}.{figure}" for figure in _numbers(Speed))
+
+
+def _scores_of_variants(recipe: Delivery) -> Iterator[str]:
+    """Paths of the scores that every variant gets from its own bytes."""
+    if recipe.evaluation.variant_documents:
+        for name in capability_measures(recipe.evaluation):
+            yield from (f"capability.{name}.{figure}" for figure in _numbers(Score))
 
 
 def _numbers(part: type[BaseModel]) -> Iterator[str]:
@@ -148,31 +179,77 @@ def _why_not_relative(gate: Gate) -> str:
     )
 
 
-def _judge(gate: Gate, results: Mapping[str, Any]) -> GateResult:
-    value, interval = _measured(gate, results)
-    return GateResult(
-        figure=gate.figure,
-        value=value,
-        interval=interval,
-        limit=_limit(gate),
-        action=gate.action,
-        verdict=_verdict(gate, value, interval, needs_interval=_is_score(gate)),
+def _is_paired(gate: Gate) -> bool:
+    """Say whether both figures that a gate compares are known document by document."""
+    room, name, *_, figure = gate.figure.split(".")
+    if _is_of_scores(gate):
+        return figure == "value" and gate.compare == "difference" and is_paired(name)
+    return figure in _BY_DOCUMENT.get(room, ())
+
+
+def _why_no_margin(gate: Gate) -> str:
+    if not is_paired(gate.figure.split(".")[1]):
+        allowed = "it is no mean over documents"
+    elif _is_of_scores(gate):
+        allowed = "under capability and behaviour a margin is for a value, by compare: difference"
+    else:
+        paths = (f"{room}.NAME.{figure}" for room, figures in _BY_DOCUMENT.items() for figure in figures)
+        allowed = f"a margin is for {', '.join(paths)} and for the values of capability and behaviour"
+    return (
+        f"gates has a margin on {gate.figure!r} by {gate.compare}, of which the documents of both are not compared one "
+        f"by one, so that nothing shows how sure it is; {allowed}; here set at_most or at_least"
     )
 
 
-def _measured(gate: Gate, results: Mapping[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
-    """Look up what the gate limits, with its interval where there is one."""
+def _judge(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Evidence]) -> GateResult:
+    found = _measured(gate, results, evidence)
+    limits = _limits(gate, found)
+    interval = None if found is None else found.interval_at(2 * gate.confidence - 1)
+    verdict = _verdict(found, interval, limits, needs_interval=gate.margin is not None or _is_score(gate))
+    needed = None
+    if found is not None and verdict == "insufficient evidence":
+        finite = [limit for limit in limits if isfinite(limit)]
+        needed = documents_needed(found, finite, confidence=gate.confidence, power=POWER)
+    return GateResult(
+        figure=gate.figure,
+        value=None if found is None else found.value,
+        interval=interval,
+        limit=_limit(gate, limits),
+        action=gate.action,
+        verdict=verdict,
+        margin=gate.margin,
+        confidence=gate.confidence,
+        documents_needed=needed,
+    )
+
+
+def _measured(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Evidence]) -> Evidence | None:
+    """Find what the gate limits; `None` where there is no finite value.
+
+    The value is that of `results.json` where it stands there, so that it has the same digits everywhere.
+    """
+    kind: Kind = "alone" if gate.relative_to is None else gate.compare
+    value, interval = _stated(gate, results)
+    found = evidence.get((gate.figure, kind))
+    if value is None:
+        return None
+    return (
+        of_interval(value, interval, direction=_usual_direction(gate)) if found is None else replace(found, value=value)
+    )
+
+
+def _stated(gate: Gate, results: Mapping[str, Any]) -> tuple[float | None, tuple[float, float] | None]:
+    """Look up what the gate limits in `results.json`, with its 95% interval where there is one."""
     if gate.relative_to is None:
         return _value(results, gate.figure), _interval(results, gate.figure)
     reference = _reference_path(gate)
     assert reference is not None, "preflight refuses such a gate"
     room, name, *path = gate.figure.split(".")
     paired = _PAIRED.get((room, ".".join(path), gate.compare))
+    if _is_of_scores(gate) and path[-1] == "value" and gate.compare == "difference":
+        paired = ".".join([*path[:-1], "difference_to_teacher"])
     if paired is not None:
         figure = f"{room}.{name}.{paired}"
-        return _value(results, figure), _interval(results, figure)
-    if room in _SCORES and path[-1] == "value" and gate.compare == "difference":
-        figure = f"{room}.{name}.{path[0]}.difference_to_teacher"
         return _value(results, figure), _interval(results, figure)
     value, other = _value(results, gate.figure), _value(results, reference)
     if value is None or other is None:
@@ -191,65 +268,73 @@ def _value(results: Mapping[str, Any], figure: str) -> float | None:
 
 
 def _interval(results: Mapping[str, Any], figure: str) -> tuple[float, float] | None:
-    """Look up the 95% interval of a figure: its part's own, or that of a share of documents."""
+    """Look up the 95% interval of a figure: its part's own, or that of a difference to the teacher."""
     room, name, *path = figure.split(".")
     part = results.get(room, {}).get(name, {})
-    if room in _SCORES:
-        score = part.get(path[0], {})
-        if path[-1] == "difference_to_teacher":
-            return _pair(score.get("difference_interval"))
-        return _score_interval(score, share=room == "capability" or is_share(name)) if path[-1] == "value" else None
+    if path[-1] == "difference_to_teacher":
+        for step in path[:-1]:
+            part = part.get(step, {})
+        return _pair(part.get("difference_interval"))
     if path[0] == "by_prompt_tokens":
         part, path = part.get(path[0], {}).get(path[1], {}), path[2:]
     return _pair(part.get("intervals", {}).get(".".join(path)))
 
 
-def _score_interval(score: Mapping[str, Any], *, share: bool) -> tuple[float, float] | None:
-    """Return the interval of a score over documents; `None` where their values do not tell how far others would lie."""
-    if share:
-        return _share_interval(score["value"], score["n"]) if score.get("n") else None
-    reach = NORMAL * score.get("stderr", 0.0)
-    return (score["value"] - reach, score["value"] + reach) if reach else None
-
-
 def _is_score(gate: Gate) -> bool:
     """Say whether a gate limits a score, or its difference to the teacher's: a few documents alone decide nothing."""
-    room, *_, name = gate.figure.split(".")
-    return room in _SCORES and name in ("value", "difference_to_teacher") and gate.compare == "difference"
+    name = gate.figure.rsplit(".", 1)[1]
+    return _is_of_scores(gate) and name in ("value", "difference_to_teacher") and gate.compare == "difference"
+
+
+def _is_of_scores(gate: Gate) -> bool:
+    """Say whether a figure stands in a score of a model, or of a variant."""
+    room, _, *path = gate.figure.split(".")
+    return room in _SCORES or (room == "variants" and path[0] == "capability")
 
 
 def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     return None if bounds is None else (bounds[0], bounds[1])
 
 
-def _share_interval(share: float, documents: int) -> tuple[float, float]:
-    """Return the 95% interval of a share of documents (Wilson, 1927).
-
-    Unlike a share and its standard errors it has a width where all documents, or none, were answered rightly.
-    """
-    z = NORMAL
-    scale = 1 + z**2 / documents
-    centre = (share + z**2 / (2 * documents)) / scale
-    reach = z / scale * sqrt(share * (1 - share) / documents + z**2 / (4 * documents**2))
-    return centre - reach, centre + reach
+def _usual_direction(gate: Gate) -> Direction:
+    """Which way is better where no documents say it: of losses and bits it is known, of scores it is not."""
+    return "no direction" if _is_of_scores(gate) else "lower is better"
 
 
-def _verdict(gate: Gate, value: float | None, interval: tuple[float, float] | None, *, needs_interval: bool) -> Verdict:
-    if value is None or (needs_interval and interval is None):
+def _limits(gate: Gate, found: Evidence | None) -> Limits:
+    """What the figure may be; a margin lies on the side on which the figure is worse."""
+    if gate.margin is None:
+        return (
+            -inf if gate.at_least is None else gate.at_least,
+            inf if gate.at_most is None else gate.at_most,
+        )
+    same = 1.0 if gate.compare == "ratio" else 0.0
+    match _usual_direction(gate) if found is None else found.direction:
+        case "higher is better":
+            return same - gate.margin, inf
+        case "lower is better":
+            return -inf, same + gate.margin
+        case _:
+            return same - gate.margin, same + gate.margin
+
+
+def _verdict(
+    found: Evidence | None, interval: tuple[float, float] | None, limits: Limits, *, needs_interval: bool
+) -> Verdict:
+    if found is None or (needs_interval and interval is None):
         return "insufficient evidence"
-    low, high = interval or (value, value)
-    # `at_least` is `at_most` seen in a mirror.
-    if gate.at_most is None:
-        low, high = -high, -low
-    limit = gate.at_most if gate.at_most is not None else -(gate.at_least or 0.0)
-    if high <= limit:
+    low, high = interval or (found.value, found.value)
+    if limits[0] <= low and high <= limits[1]:
         return "passed"
-    return "failed" if low > limit else "insufficient evidence"
+    return "failed" if low > limits[1] or high < limits[0] else "insufficient evidence"
 
 
-def _limit(gate: Gate) -> str:
-    side, bound = ("at most", gate.at_most) if gate.at_most is not None else ("at least", gate.at_least)
-    assert bound is not None
+def _limit(gate: Gate, limits: Limits) -> str:
+    """Spell what the figure may be, as `evaluation.report.gate_words` reads it."""
+    low, high = limits
+    if isfinite(low) and isfinite(high):
+        return f"within {high:g} of {gate.relative_to}"
+    side, bound = ("at most", high) if isfinite(high) else ("at least", low)
     if gate.relative_to is None:
         return f"{side} {bound:g}"
     if gate.compare == "ratio":

@@ -90,6 +90,16 @@ class Score(Part):
     """This model's value less the teacher's on the same documents; `None` for the teacher."""
     difference_interval: Interval | None = None
     """95% interval of that difference, over the documents that both models answered; `None` where they tell none."""
+    p_value: float | None = None
+    """Two-sided, of no difference: exact McNemar for shares of documents, bootstrap for the rest."""
+    p_value_holm: float | None = None
+    """The same among all of the model's benchmarks, or all its measures of behaviour (Holm); `None` for `pooled`."""
+    gained: int | None = None
+    """Documents that count with this model and not with the teacher; shares only."""
+    lost: int | None = None
+    """Documents that count with the teacher and not with this model; shares only."""
+    minimum_detectable_difference: float | None = None
+    """The smallest true difference that so many documents show four times in five, at 5% two-sided."""
 
 
 class Percentiles(Part):
@@ -104,18 +114,28 @@ class Percentiles(Part):
 
 
 class Speed(Part):
-    """How fast a variant is after a prompt of one length."""
+    """How fast a variant is after prompts of one length: after one prompt, or a batch of them side by side."""
 
     time_to_first_token_ms: Percentiles
-    """Prefill of the prompt and one token."""
+    """Prefill of the prompt and one token; of a batch, until every prompt has its own."""
     inter_token_latency_ms: Percentiles
-    """Between consecutive tokens, each timed."""
+    """Between consecutive tokens of a text, each timed by itself."""
     prefill_tokens_per_second: float
-    """Prompt tokens over time to first token, median."""
+    """Prompt tokens over time to first token, median; of a batch, those of all prompts."""
     decode_tokens_per_second: float
-    """One over the median inter-token latency."""
+    """One over the median inter-token latency; of a batch, that times its size."""
+    peak_memory_bytes: int | None = None
+    """VmHWM of a process that has read this many prompts of this length side by side, and shorter ones; `None` in files
+    of before it was told."""
     intervals: dict[str, Interval] = {}
     """95% interval of each figure that has one."""
+
+
+class NotBatched(Part):
+    """Why a variant was not timed on several prompts at once."""
+
+    reason: str
+    """Why."""
 
 
 class Candidate(Part):
@@ -135,17 +155,24 @@ class Candidate(Part):
     """Tokens behind the figures."""
 
 
-class VariantFigures(Part):
-    """One deployable form, measured from its saved bytes."""
+class Costs(Part):
+    """What it takes to serve a model, measured from its saved bytes."""
 
     size_bytes: int
     """Its directory as shipped."""
     peak_memory_bytes: int
-    """VmHWM of a process that loads it and generates."""
+    """VmHWM of a process that loads it and generates, a prompt at a time."""
     peak_memory_above_imports_bytes: int
     """The same less what the process held before it loaded the model."""
     load_seconds: float
-    """From nothing to ready, median."""
+    """From nothing to ready in a process that has the libraries, median."""
+    cold_start_seconds: float | None = None
+    """From the start of a process to its first token, the model's files not in the system's file cache, median; `None`
+    where the system does not let go of them, or the recipe asks for no starts."""
+    warm_start_seconds: float | None = None
+    """The same with the model's files cached."""
+    starts: int | None = None
+    """Fresh processes behind each of the two."""
     time_to_first_token_ms: Percentiles
     """Prefill of the prompt and one token, after a prompt of `prompt_tokens`, as the three below."""
     inter_token_latency_ms: Percentiles
@@ -158,6 +185,19 @@ class VariantFigures(Part):
     """Length of the prompt behind the four figures above: the middle one of the recipe's."""
     by_prompt_tokens: dict[str, Speed]
     """The same for every prompt length of the recipe."""
+    by_batch_size: dict[str, dict[str, Speed] | NotBatched] = {}
+    """The same for every batch size of the recipe beyond 1, and in it every prompt length."""
+    repeats: int
+    """Repeats behind the speed figures."""
+    threads: int
+    """CPU threads of the benchmark process."""
+    intervals: dict[str, Interval] = {}
+    """95% interval of each figure that has one."""
+
+
+class VariantFigures(Costs):
+    """One deployable form, measured from its saved bytes."""
+
     candidates: list[Candidate] = []
     """Where the variant's kind was chosen by validation text: every kind that was tried."""
     bits_per_byte: float
@@ -172,12 +212,11 @@ class VariantFigures(Part):
     """bits_per_byte over torch-fp32's."""
     parity_tokens: int
     """Tokens behind the quality figures."""
-    repeats: int
-    """Repeats behind the speed figures."""
-    threads: int
-    """CPU threads of the benchmark process."""
-    intervals: dict[str, Interval] = {}
-    """95% interval of each figure that has one."""
+    capability: dict[str, Score] = {}
+    """Benchmark, and `pooled`: on the recipe's `evaluation.variant_documents`; the differences are to torch-fp32."""
+    batch_dependence_nats: float | None = None
+    """How far the log-probability of an answer moves, at most, when others are asked beside it. Above 0.001 the variant
+    is scored one request at a time, and must not be served in batches; `None` in files of before it was measured."""
 
 
 class VariantAbsent(Part):
@@ -187,6 +226,15 @@ class VariantAbsent(Part):
     """Why."""
 
 
+class NoiseFloor(Part):
+    """A/A: one variant measured twice as if it were two. What sets the two apart is the machine and not the variant."""
+
+    variant: str
+    """Which one: measured in its turn, and again after all the others."""
+    relative: dict[str, float]
+    """By a figure's path within a variant: two variants differ in it only by a factor above 1 + this."""
+
+
 class GateResult(Part):
     """One gate with its verdict."""
 
@@ -194,14 +242,21 @@ class GateResult(Part):
     """Path in this file."""
     value: float | None
     """What was compared with the limit: the figure, or its difference or ratio to `relative_to`."""
-    interval: Interval | None
-    """95% interval of `value`."""
+    interval: Annotated[tuple[float, float], Field(description="Low and high")] | None
+    """Bounds of `value`, each holding at `confidence`, or both at once at 95% where there is none."""
     limit: str
-    """As in `at most 0.75` or `at most 1.1 x torch-fp32`."""
+    """As in `at most 0.75`, `at most 1.1 x torch-fp32` or `within 0.02 of teacher`."""
     action: Literal["block", "warn"]
     """What a verdict other than `passed` does."""
     verdict: Verdict
-    """`insufficient evidence` where the interval lies on both sides of the limit, or there is no value."""
+    """`insufficient evidence` where the bounds lie on both sides of the limit, or there is no value."""
+    margin: float | None = None
+    """How much worse than `relative_to` was allowed; `None` where the limit was given as such."""
+    confidence: float | None = None
+    """One-sided, of each bound of `interval`; `None` in files of before gates had one."""
+    documents_needed: int | None = None
+    """With insufficient evidence: documents that would decide it four times in five, were `value` the truth.
+    `None` where no number would, since `value` lies on the limit, or where it is no matter of documents."""
 
 
 class PackageRecord(Part):
@@ -234,6 +289,10 @@ class Results(Part):
     """Measure, then model."""
     variants: dict[str, VariantFigures | VariantAbsent]
     """Each deployable form."""
+    noise_floor: NoiseFloor | None = None
+    """What differences of speed and memory must exceed; `None` in files of before it was measured."""
+    teacher_costs: Costs | None = None
+    """What it takes to serve the teacher, where the recipe's `benchmark.teacher` asks for it."""
     gates: list[GateResult]
     """In the recipe's order."""
     package: PackageRecord | None = None

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evaluation.results import ModelFigures, PackageRecord, Results, VariantAbsent
+from evaluation.benchmark_files import POOLED
+from evaluation.report import differences, gate_words
+from evaluation.report.measure_words import capability_measure
+from evaluation.results import GateResult, ModelFigures, PackageRecord, Results, Score, VariantAbsent
 from flows.work import Call, Made, Planner, Work, directly
 from stillhouse.store import collect
 from stillhouse.store.artifact import Reference
@@ -112,13 +115,13 @@ def summary(run: Path) -> str:
     seconds = sum(stage.seconds for stage in results.lineage.stages)
     lines = [
         *_found(results.models),
+        *_scored(results.capability),
         f"stages     {seconds / 60:.1f} min of work, done now or earlier",
         f"report     {run / 'report.html'}",
     ]
     absent = {name: one.reason for name, one in results.variants.items() if isinstance(one, VariantAbsent)}
     lines += [f"absent     {name}: {reason}" for name, reason in absent.items()]
-    unmet = [f"{gate.figure} ({gate.verdict}, {gate.limit})" for gate in results.gates if gate.verdict != "passed"]
-    lines += [f"gate       {line}" for line in unmet]
+    lines += [f"gate       {_unmet(gate)}" for gate in results.gates if gate.verdict != "passed"]
     if results.package is None:
         return "\n".join(["BLOCKED: a gate keeps this student from shipping", *lines])
     ships = ", ".join(results.package.variants)
@@ -136,3 +139,18 @@ def _found(models: Mapping[Any, ModelFigures]) -> Iterator[str]:
     before = f" (before distillation {start.held_out_loss_above_teacher_nats_per_token:.3f})" if start else ""
     above = f"{student.held_out_loss_above_teacher_nats_per_token:.3f} nats per token above the teacher"
     yield f"held out   {above}{before}"
+
+
+def _scored(capability: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
+    """Right answers beside the teacher's on all benchmarks together, and what so many documents can show."""
+    scores = capability.get(POOLED, {})
+    found = differences.difference(scores)
+    if found is not None:
+        one = capability_measure(POOLED)
+        yield f"answers    {differences.signed(one, found)} against the teacher, {found.reading}"
+        yield f"evidence   {differences.seen(one, found, scores['student'].n)}"
+
+
+def _unmet(gate: GateResult) -> str:
+    settled = gate_words.settled_by(gate)
+    return f"{gate.figure} ({'; '.join(part for part in (f'{gate.verdict}, {gate.limit}', settled) if part)})"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from evaluation.report import words
 from evaluation.report.measure_words import Measure
 from evaluation.results import Interval, Score
+from evaluation.statistics import LEVEL
 
 UNCLEAR = "not distinguishable at this n"
 
@@ -17,20 +18,35 @@ class Difference:
     value: float
     interval: Interval | None
     """Its 95% interval; None where all documents differ alike."""
+    p_value: float | None = None
+    """Of no difference, by itself."""
+    p_value_holm: float | None = None
+    """The same among all that the suite compares."""
+    minimum_detectable: float | None = None
+    """The smallest true difference that so many documents show four times in five."""
 
     @property
     def distinguishable(self) -> bool:
-        """Whether there is an interval, and it leaves zero out."""
-        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+        """Whether there is an interval that leaves zero out, and the suite's other comparisons do not explain it."""
+        return self._leaves_zero_out and not self._may_be_one_of_many
 
     @property
     def reading(self) -> str:
         """What it says, in words."""
         if self.interval is None:
             return "no interval, so it may be chance"
-        if not self.distinguishable:
+        if not self._leaves_zero_out:
             return UNCLEAR
-        return "above the teacher" if self.value > 0 else "below the teacher"
+        side = "above the teacher" if self.value > 0 else "below the teacher"
+        return f"{side} by itself, not among all" if self._may_be_one_of_many else side
+
+    @property
+    def _leaves_zero_out(self) -> bool:
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+
+    @property
+    def _may_be_one_of_many(self) -> bool:
+        return self.p_value_holm is not None and self.p_value_holm > 1 - LEVEL
 
 
 def difference(scores: Mapping[str, Score]) -> Difference | None:
@@ -38,7 +54,13 @@ def difference(scores: Mapping[str, Score]) -> Difference | None:
     student = scores.get("student")
     if student is None or student.difference_to_teacher is None:
         return None
-    return Difference(student.difference_to_teacher, student.difference_interval)
+    return Difference(
+        student.difference_to_teacher,
+        student.difference_interval,
+        student.p_value,
+        student.p_value_holm,
+        student.minimum_detectable_difference,
+    )
 
 
 def bounds(measure: Measure, found: Difference) -> str:
@@ -55,6 +77,26 @@ def distance(measure: Measure, found: Difference) -> str:
     """A distinguishable difference without its sign: `5.2 points (2.1 to 8.3)`."""
     ends = sorted(map(abs, found.interval or ()))
     return _with_interval(measure, measure.size(abs(found.value)), words.TO.join(map(measure.size, ends)))
+
+
+def chance(found: Difference) -> str:
+    """How likely chance alone would set the two so far apart, alone and among the suite; empty where nobody knows."""
+    if found.p_value is None:
+        return ""
+    among = "" if found.p_value_holm is None else f", {_p_value(found.p_value_holm)} among all (Holm)"
+    return f"p {_p_value(found.p_value)}{among}"
+
+
+def seen(measure: Measure, found: Difference, documents: int) -> str:
+    """What so many documents can show: `with 200 documents this suite sees differences above 4.1 points`."""
+    if found.minimum_detectable is None:
+        return f"{words.plural(documents, 'document')} are too few to show any difference"
+    size = f"{measure.size(found.minimum_detectable)} {measure.difference_unit}".rstrip()
+    return f"with {words.plural(documents, 'document')} this suite sees differences above {size}"
+
+
+def _p_value(value: float) -> str:
+    return "below 0.001" if value < 0.001 else words.number(float(value), 2)
 
 
 def _with_interval(measure: Measure, value: str, spread: str) -> str:

@@ -9,20 +9,29 @@ from typing import Any
 
 from evaluation.report import seen
 from evaluation.results import Results, VariantFigures
+from evaluation.waterfall import Waterfall, waterfall
 
+_BARS = (
+    "A bar goes from what the step before left to what this one leaves; the line in it is the interval of the change. "
+    "Grey: not called a change."
+)
 CAPTIONS = {
     "loss": (
         "Above: loss on training text, and on validation text, which no step learned from. Below: the loss that "
         "training minimises, and the teacher's part of it as the recipe's temperature scales it."
     ),
     "layers": "How much worse the whole teacher predicts training text without each of its layers.",
+    "waterfall_quality": f"Predictions: what each step cost (red) or gained (green). {_BARS}",
+    "waterfall_benchmarks": f"Right answers over all benchmarks together; each one stands in the table. {_BARS}",
+    "waterfall_cost": f"What it takes to serve: size, slow tokens and memory. {_BARS}",
     "variants": "Quality of every variant against what it costs: better is lower, and left above, right below.",
     "memory": "What each variant takes on disk, and in memory while it generates.",
     "latency": "Median times by length of the prompt. A line through a dot is its 95% interval.",
     "gates": "Room between each value and its limit, as a share of the limit. A bar is a 95% interval.",
     "fronts": (
-        "Every variant of every run: quality against a cost; better is lower and further left. What no other variant "
-        "beats in both is joined by a line, and named by its run and variant."
+        "Every variant of every run: quality against a cost, with 95% intervals; better is lower and further left. "
+        "What no other variant beats in both for certain is joined by a line, and named by its run and variant; the "
+        "darkest are what none beats in quality and all costs at once."
     ),
     "stages": "Wall time and peak memory of each stage when its artifact was made.",
 }
@@ -83,12 +92,26 @@ def drawings(results: Results, ranking: dict[str, Any] | None, history: dict[str
         found.append(Drawing("loss", seen.loss_curves(history), partial(plots.loss_curves, history)))
     if ranking:
         found.append(Drawing("layers", seen.layer_ranking(ranking), partial(plots.layer_ranking, ranking)))
+    found += _of_steps(waterfall(results))
     found += _of_variants({name: one for name, one in results.variants.items() if isinstance(one, VariantFigures)})
     if any(gate.value is not None for gate in results.gates):
         found.append(Drawing("gates", seen.gate_margins(results.gates), partial(margins.gate_margins, results.gates)))
     if stages := results.lineage.stages:
         found.append(Drawing("stages", seen.stage_times(stages), partial(plots.stage_times, stages)))
     return found
+
+
+def _of_steps(found: Waterfall) -> list[Drawing]:
+    """A waterfall for each group of metrics that was measured."""
+    from evaluation.report import waterfall_plots, waterfall_tables
+
+    groups = [group for group in waterfall_tables.TITLES if any(fall.group == group for fall in found.falls)]
+    return [
+        Drawing(
+            f"waterfall_{group}", waterfall_tables.seen(found, group), partial(waterfall_plots.waterfalls, found, group)
+        )
+        for group in groups
+    ]
 
 
 def _of_variants(made: Mapping[str, VariantFigures]) -> list[Drawing]:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from evaluation.benchmark_files import POOLED
 from evaluation.gates import blocks_run, variants_left_out
-from evaluation.report import gate_words, words
+from evaluation.report import gate_words, noise_words, words
 from evaluation.report.differences import bounds, difference
-from evaluation.report.gains import ABOVE
+from evaluation.report.gains import ABOVE, SPEED
 from evaluation.report.measure_words import capability_measure
 from evaluation.results import GateResult, Results, VariantAbsent, VariantFigures
 
@@ -67,11 +67,15 @@ def why(gate: GateResult, whose: str = "") -> str:
     if gate.value is None:
         return f"{name} was not measured, so nothing shows that it is {gate.limit}"
     value = f"{gate_words.spelled(gate.value, gate.limit)} {found.unit}".rstrip()
-    bounds = gate_words.spelled_interval(gate.interval, gate.limit)
-    spread = f", 95% interval {bounds}" if bounds else ""
+    bounds = gate_words.spelled_bounds(gate)
+    spread = f", {bounds}" if bounds else ""
     if gate.verdict == "failed":
         return f"{name} is {value}{spread}, and the limit is {gate.limit}"
-    return f"{name} is {value}{spread}, too wide to tell whether it is {gate.limit}"
+    if gate.interval is None:
+        return f"{name} is {value}, and its documents do not tell how sure that is, nor whether it is {gate.limit}"
+    settled = gate_words.settled_by(gate)
+    open_still = f"{name} is {value}{spread}, too wide to tell whether it is {gate.limit}"
+    return f"{open_still}; {settled}" if settled else open_still
 
 
 def _on_variant(gate: GateResult) -> bool:
@@ -152,4 +156,6 @@ def _variant_tiles(results: Results, found: Verdict) -> Iterator[Tile]:
         whose = "shipped" if found.shipped else "made"
         yield Tile(f"Smallest variant {whose}", words.size(offered[smallest].size_bytes), smallest)
         speed = words.number(offered[fastest].decode_tokens_per_second)
-        yield Tile(f"Fastest variant {whose}", speed, f"tokens/s decoded, {fastest}")
+        equal = noise_words.not_told_apart(fastest, offered, SPEED, results.noise_floor)
+        note = f"{fastest}, not told apart from {words.listed(equal)}" if equal else fastest
+        yield Tile(f"Fastest variant {whose}", speed, f"tokens/s decoded, {note}")

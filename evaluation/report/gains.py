@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from evaluation.benchmark_files import POOLED
-from evaluation.report import words
+from evaluation.report import noise_words, words
 from evaluation.report.differences import UNCLEAR, difference, distance, signed
 from evaluation.report.measure_words import measure
-from evaluation.results import ModelFigures, Results, Score, VariantFigures
+from evaluation.results import ModelFigures, NoiseFloor, Results, Score, VariantFigures
 
 ABOVE = "held_out_loss_above_teacher_nats_per_token"
+SPEED = "decode_tokens_per_second"
 RATIO = "bits_per_byte_ratio_to_fp32"
 REFERENCE = "torch-fp32"
 # What rounding in another order of summation does; beyond it, a variant answers otherwise.
@@ -27,14 +28,14 @@ def gained(results: Results) -> Iterator[str]:
     reference = results.variants.get(REFERENCE)
     for name, figures in results.variants.items():
         if isinstance(figures, VariantFigures):
-            yield _variant_gain(name, figures, reference if name != REFERENCE else None)
+            yield _variant_gain(name, figures, reference if name != REFERENCE else None, results.noise_floor)
 
 
 def _depth(student: int, teacher: int) -> str:
     return f"{student} layers instead of {teacher}" if student != teacher else f"in as many layers ({student})"
 
 
-def _variant_gain(name: str, figures: VariantFigures, reference: object) -> str:
+def _variant_gain(name: str, figures: VariantFigures, reference: object, noise: NoiseFloor | None) -> str:
     size, speed = words.size(figures.size_bytes), words.number(figures.decode_tokens_per_second)
     memory = words.size(figures.peak_memory_bytes)
     text = f"{name}: {size} on disk, {speed} tokens/s decoded, {memory} peak memory"
@@ -42,7 +43,11 @@ def _variant_gain(name: str, figures: VariantFigures, reference: object) -> str:
         return f"{text}."
     share = words.percent(figures.size_bytes / reference.size_bytes)
     faster = words.factor(figures.decode_tokens_per_second / reference.decode_tokens_per_second)
-    return f"{text}; that is {share} of {REFERENCE}'s size and {faster} its decoding speed."
+    told = f"{text}; that is {share} of {REFERENCE}'s size and"
+    floor = noise_words.floor_told(noise, SPEED)
+    if not noise_words.are_apart(figures, reference, SPEED, noise):
+        return f"{told} no other decoding speed as far as can be told ({faster}{floor})."
+    return f"{told} {faster} its decoding speed{floor}."
 
 
 def lost(results: Results) -> Iterator[str]:

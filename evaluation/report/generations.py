@@ -11,6 +11,9 @@ from evaluation.report.markdown import fenced
 
 FILE = "generations.json"
 SHOWN = 8
+"""Ordinary prompts; edge cases are all shown."""
+LONGEST = 400
+"""Characters of a prompt that are shown."""
 Row = Mapping[str, Any]
 """A prompt with one model's answers to it, an entry of `FILE`."""
 
@@ -41,6 +44,8 @@ class Reading:
     """The teacher's and the student's, as far as there are any."""
     start: tuple[Answer, ...]
     """The pruned start's, or nothing."""
+    kind: str = ""
+    """What makes it an edge case, where it is one."""
 
     @property
     def block(self) -> Markup:
@@ -49,18 +54,33 @@ class Reading:
 
 
 def readings(written: Mapping[str, Sequence[Row]]) -> list[Reading]:
-    """The first prompts, each with every model's greedy answer; empty where nothing was generated.
+    """The first prompts and every edge case, each with every model's greedy answer; empty where nothing was generated.
 
     Args:
         written: Content of `generations.json` of each model that wrote, in the order in which they are shown.
     """
-    prompts = list(dict.fromkeys(_asked(row) for model in ("student", *written) for row in written.get(model, ())))
+    asked = {_asked(row): row for model in ("student", *written) for row in written.get(model, ())}
+    edges = [prompt for prompt, row in asked.items() if row.get("edge")]
+    prompts = [prompt for prompt in asked if prompt not in edges][:SHOWN] + edges
     found = []
-    for number, prompt in enumerate(prompts[:SHOWN], start=1):
+    for number, prompt in enumerate(prompts, start=1):
         answers = [_answer(model, row) for model, rows in written.items() if (row := _row(rows, prompt))]
         beside = tuple(answer for answer in answers if answer.model != "pruned")
-        found.append(Reading(number, prompt, beside, tuple(answer for answer in answers if answer not in beside)))
+        start = tuple(answer for answer in answers if answer not in beside)
+        kind = str(asked[prompt]["kind"]) if prompt in edges else ""
+        found.append(Reading(number, _shown(prompt), beside, start, kind))
     return found
+
+
+def _shown(prompt: str) -> str:
+    """The prompt as it is printed: an empty one is said to be, a very long one keeps its two ends."""
+    if not prompt.strip():
+        return "(empty)"
+    if len(prompt) <= LONGEST:
+        return prompt
+    half = LONGEST // 2
+    left_out = words.number(len(prompt) - 2 * half)
+    return f"{prompt[:half]} [... {left_out} characters ...] {prompt[-half:]}"
 
 
 def _row(rows: Sequence[Row], prompt: str) -> Row | None:

@@ -92,7 +92,8 @@ def _variants(results: Results) -> Iterator[str]:
     if not made:
         return
     tokens, repeats = min(found.parity_tokens for found in made), min(found.repeats for found in made)
-    teacher = " The teacher's own speed was not measured." if "teacher" in results.models else ""
+    untimed = "teacher" in results.models and results.teacher_costs is None
+    teacher = " The teacher's own speed was not measured." if untimed else ""
     yield (
         f"Variants were compared with {REFERENCE} on {words.number(tokens)} parity tokens, and each speed is the "
         f"median of {words.plural(repeats, 'repeat')} in one process.{teacher}"
@@ -108,8 +109,8 @@ def _latency(results: Results) -> Iterator[str]:
     if counts and min(counts) < SAMPLES_FOR_P99:
         yield (
             f"Time to first token has {words.number(min(counts))} samples a prompt length: its p99 lies between the "
-            "slowest two, and says what happened once rather than what happens once in a hundred. One request at a "
-            "time was timed; nothing is known of a loaded server."
+            "slowest two, and says what happened once rather than what happens once in a hundred. Nothing is known of "
+            "a loaded server, where requests come and go while others run."
         )
 
 

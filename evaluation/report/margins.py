@@ -21,7 +21,8 @@ def gate_margins(gates: Sequence[GateResult], theme: Theme) -> Figure:
     colours = {"passed": theme.good, "failed": theme.bad, "insufficient evidence": theme.unsure}
     for row, gate in enumerate(drawn):
         colour = colours[gate.verdict]
-        low, high = sorted(_room(gate, end) for end in (gate.interval or (gate.value, gate.value)) if end is not None)
+        ends = [_room(gate, end) for end in (*(gate.interval or ()), gate.value) if end is not None]
+        low, high = min(ends), max(ends)
         axes.plot([low, high], [row, row], color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
         axes.plot([_room(gate, gate.value or 0.0)], [row], "o", color=colour, markersize=6)
         where: dict[str, Any] = {
@@ -48,8 +49,7 @@ def _told(gate: GateResult) -> str:
 
 def _room(gate: GateResult, value: float) -> float:
     """Signed distance to the limit as a share of it, cut off at the plot's edges."""
-    limit = gate_words.limit_number(gate.limit) or 0.0
-    distance = limit - value if gate.limit.startswith("at most") else value - limit
+    limit, distance = gate_words.limit_number(gate.limit) or 0.0, gate_words.room(gate.limit, value) or 0.0
     # A limit of zero has no share of its own; the value's size takes its place.
     scale = abs(limit) or max(map(abs, gate.interval or (value,))) or 1.0
     return max(-FAR, min(FAR, distance / scale))

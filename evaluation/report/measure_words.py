@@ -3,20 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.benchmark_files import POOLED
+from evaluation.benchmark_files import POOLED, benchmark, direction, known_benchmarks
 from evaluation.report import words
 
-BENCHMARKS = {
-    "arc_easy": "ARC-Easy",
-    "arc_challenge": "ARC-Challenge",
-    "boolq": "BoolQ",
-    "hellaswag": "HellaSwag",
-    "openbookqa": "OpenBookQA",
-    "piqa": "PIQA",
-    "sciq": "SciQ",
-    "winogrande": "WinoGrande",
-    POOLED: "all of them, pooled",
-}
+Form = Literal["share", "percent", "tokens", "plain"]
+Told = dict[str, tuple[str, str, Form]]
+"""By the rest of a key: name, which way is better, and how it is written."""
 STEREOSET = {
     "language_model_score": ("StereoSet language model score", "100 is ideal"),
     "stereotype_score": ("StereoSet stereotype score", "50 is unbiased"),
@@ -27,12 +19,84 @@ GENERATIONS = {
     "tokens": ("length in tokens", "neither way is better"),
     "repetition": ("repetition", "less is better"),
 }
+CALIBRATION: Told = {
+    "error": ("Calibration error", "less is better", "share"),
+    "overconfidence": ("Confidence less accuracy", "0 is ideal", "share"),
+    "brier": ("Brier score", "less is better", "plain"),
+}
+BIAS: Told = {
+    "bbq_ambiguous_accuracy": ("BBQ, nothing told: rightly left open", "more is better", "share"),
+    "bbq_ambiguous_bias": ("BBQ, nothing told: bias score", "0 is unbiased", "plain"),
+    "bbq_disambiguated_accuracy": ("BBQ, told: answered rightly", "more is better", "share"),
+    "bbq_disambiguated_bias": ("BBQ, told: bias score", "0 is unbiased", "plain"),
+    "crows_pairs": ("CrowS-Pairs: stereotype preferred", "50% is unbiased", "share"),
+    "pronouns_stereotyped": ("Pronoun of the stereotype preferred", "50% is unbiased", "share"),
+    "pronouns_masculine": ("Masculine pronoun preferred", "50% is unbiased", "share"),
+}
+HARM: Told = {
+    "toxic_continuations": ("Toxic texts continued toxically", "less is better", "share"),
+    "toxic_toxicity": ("Toxicity after toxic texts", "less is better", "plain"),
+    "innocent_continuations": ("Innocent texts continued toxically", "less is better", "share"),
+    "innocent_toxicity": ("Toxicity after innocent texts", "less is better", "plain"),
+    "refused": ("Harmful requests refused", "more is better", "share"),
+    "jailbreaks_refused": ("Jailbreaks refused", "more is better", "share"),
+    "benign_refused": ("Benign requests refused", "less is better", "share"),
+    "injections_followed": ("Carried instructions followed", "less is better", "share"),
+}
+CHANGES = {
+    "lower_case": "lower case",
+    "upper_case": "upper case",
+    "template_plain": "a bare template",
+    "template_chatty": "a chatty template",
+    "option_order": "options in another order",
+    "distractor": "a distracting sentence",
+    "emoji": "emoji",
+    "foreign": "a foreign greeting",
+    "long": "much text before it",
+    "empty": "no question at all",
+}
+RECITATION: Told = {
+    "share": ("Runs of 8 words from the training texts", "less is better", "share"),
+    "longest": ("Longest run from the training texts, in words", "less is better", "plain"),
+}
 FAMILIES = {
     "stereoset": "Stereotypes (StereoSet)",
+    "bias": "Bias in questions and sentences",
+    "harm": "Harm and refusals",
     "typos": "Questions with typing errors",
+    "robustness": "Questions asked otherwise",
+    "calibration": "Calibration",
     "generations": "What the models write",
+    "recitation": "Recitation of training texts",
 }
 MEANINGS = {
+    "bias": (
+        "BBQ asks about two people. Where nothing is told, only 'not known' is right, and the bias score is how much "
+        "more often the stereotyped answer is given than its opposite; where it is told, the bias score looks at the "
+        "answers that name somebody. Both run from -1 (against the stereotype) to 1, and 0 is unbiased; they are over "
+        "the questions whose biased answer is known. CrowS-Pairs and the pronouns ask which of two sentences is "
+        "likelier. A model that guesses looks unbiased: read the accuracies beside."
+    ),
+    "harm": (
+        "Texts are continued, and the continuation is scored by a classifier that knows words, not meanings. Requests "
+        "are answered, and a refusal is found by its phrases; its precision and recall are told under Methods. Nothing "
+        "here says that an answer that is no refusal does harm: a small model often does not know how. Read the "
+        "difference to the teacher before the value."
+    ),
+    "robustness": (
+        "The same questions asked otherwise, benchmarks together. Answers changed is the share of questions that are "
+        "then answered otherwise, rightly or not; accuracy lost is against the same questions as they are. A model "
+        "that guesses has no accuracy to lose. Without any question, what is left are the choices alone."
+    ),
+    "calibration": (
+        "Confidence is the probability of the chosen answer over the choices. The calibration error averages its "
+        "distance from accuracy over bins of equally many documents; chance alone gives a small set of documents "
+        "some. Confidence less accuracy above 0 is a model that is too sure of itself."
+    ),
+    "recitation": (
+        "How much of the answers above stands word for word in the training texts. An answer counts as reciting from "
+        "eight words on."
+    ),
     "stereoset": (
         "StereoSet offers a stereotyped, an anti-stereotyped and a meaningless completion. The language model score is "
         "how often a meaningful one is preferred (100 is ideal). The stereotype score is how often the stereotyped one "
@@ -53,6 +117,9 @@ MEANINGS = {
 }
 
 
+_TABLES = {"calibration": CALIBRATION, "bias": BIAS, "harm": HARM, "recitation": RECITATION}
+
+
 @dataclass(frozen=True)
 class Measure:
     """How one benchmark or measure of behaviour is written."""
@@ -60,7 +127,7 @@ class Measure:
     name: str
     direction: str = ""
     """Which way is meant, in words."""
-    form: Literal["share", "percent", "tokens", "plain"] = "plain"
+    form: Form = "plain"
     """`share` is between 0 and 1 and written in percent; `percent` is so already."""
 
     def value(self, number: float) -> str:
@@ -87,8 +154,15 @@ class Measure:
 
 
 def capability_measure(key: str) -> Measure:
-    """How a benchmark of lm-eval is written; all of them are shares of documents."""
-    return Measure(BENCHMARKS.get(key, key), "more is better", "share")
+    """How a benchmark is written; one that is not packaged, as a share under the name it has in `results.json`."""
+    if key == POOLED:
+        return Measure("all of them, pooled", "more is better", "share")
+    if key not in known_benchmarks():
+        return Measure(key, "more is better", "share")
+    file = benchmark(key)
+    if direction(file) == "lower is better":
+        return Measure(file.title, "less is better", "plain")
+    return Measure(file.title, "more is better", "share")
 
 
 def behaviour_measure(key: str) -> Measure:
@@ -102,6 +176,17 @@ def behaviour_measure(key: str) -> Measure:
     if suite == "generations" and part in GENERATIONS:
         name, direction = GENERATIONS[part]
         return Measure(f"{manner.capitalize()} answers, {name}", direction, "tokens" if part == "tokens" else "share")
+    if suite == "robustness":
+        return _robustness(key, rest)
+    known = _TABLES.get(suite, {}).get(rest)
+    return Measure(key) if known is None else Measure(*known)
+
+
+def _robustness(key: str, rest: str) -> Measure:
+    for ending, name in (("_accuracy_lost", "accuracy lost"), ("_answers_changed", "answers changed")):
+        change = CHANGES.get(rest.removesuffix(ending)) if rest.endswith(ending) else None
+        if change:
+            return Measure(f"{change[0].upper()}{change[1:]}, {name}", "less is better", "share")
     return Measure(key)
 
 
@@ -111,9 +196,9 @@ def _typos(rest: str) -> Measure:
         ("_answers_changed", "answers changed by errors"),
     ):
         if rest.endswith(ending):
-            benchmark = rest.removesuffix(ending)
-            return Measure(f"{BENCHMARKS.get(benchmark, benchmark)}, {name}", "less is better", "share")
-    return Measure(f"{BENCHMARKS.get(rest, rest)}, accuracy with errors", "more is better", "share")
+            asked = capability_measure(rest.removesuffix(ending)).name
+            return Measure(f"{asked}, {name}", "less is better", "share")
+    return Measure(f"{capability_measure(rest).name}, accuracy with errors", "more is better", "share")
 
 
 def family(key: str) -> str:

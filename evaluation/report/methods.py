@@ -5,7 +5,6 @@ from typing import Any
 
 from evaluation.report import distillation_words, start_words, words
 from evaluation.results import Results, VariantFigures
-from evaluation.statistics import NORMAL
 
 Paragraph = tuple[str, str]
 """A heading, and what follows it."""
@@ -128,7 +127,7 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
         words.number(length) for length in sorted({int(n) for one in made for n in one.by_prompt_tokens})
     )
     yield (
-        "Each variant runs in one fresh process that holds nothing else, while every other stage waits; one request at "
+        "Each variant runs in a fresh process that holds nothing else, while every other stage waits; one request at "
         f"a time, {words.plural(made[0].threads, 'thread')}, greedy, prompts of {lengths} random tokens."
     )
     if settings.get("warmup") and settings.get("new_tokens"):
@@ -141,6 +140,23 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
         "Peak memory is the process's highest resident memory (VmHWM), Python and libraries included; what it held "
         "before it opened the model is told apart. Size is every file of the variant's folder."
     )
+    if sizes := sorted({int(size) for one in made for size in one.by_batch_size}):
+        yield (
+            f"In further processes {words.listed(map(words.number, sizes))} prompts are continued side by side, unless "
+            "one changes what the others are answered."
+        )
+    if any(one.starts for one in made):
+        yield (
+            f"A start is from the start of a process to its first token; {words.number(made[0].starts)} with the "
+            "variant's files dropped from this system's file cache (posix_fadvise) and as many with them in it. Python "
+            "and the libraries stay cached, as may what a disk or a host holds."
+        )
+    if results.noise_floor is not None:
+        yield (
+            f"{results.noise_floor.variant} was measured again after all others: the ratio of its two measurements, at "
+            "95% by bootstrap over repeats, is the A/A noise floor of each figure. Two variants differ in a figure "
+            "where their intervals are apart by more."
+        )
 
 
 def _intervals(results: Results) -> Iterator[str]:
@@ -149,22 +165,31 @@ def _intervals(results: Results) -> Iterator[str]:
             "Every interval holds 95%. Those of differences between two shares of documents are worked out (Agresti "
             "and Min), which gives them a width where all documents agree. The others are by bootstrap (percentiles "
             "of 2,000 draws): for StereoSet target terms are drawn, for speed whole repeats, for every other mean "
-            "documents. Tokens never are, since tokens of one document resemble each other."
+            "documents, those that share a passage as one. Tokens never are, since tokens of one document resemble "
+            "each other."
         )
     if "teacher" in results.models and results.capability:
         yield (
             "Differences are paired: a document counts with both models' answers, so what makes it hard for both "
-            "cancels. A difference whose interval holds zero is not called one."
+            "cancels. A difference whose interval holds zero is not called one, nor one that the number of comparisons "
+            "explains: p-values, by McNemar's exact test for shares and by bootstrap for the rest, are corrected over "
+            "a model's benchmarks, and over its measures of behaviour (Holm)."
         )
 
 
 def _gates(results: Results) -> Iterator[str]:
-    if results.gates:
+    if not results.gates:
+        return
+    yield (
+        "A gate passes only where the bound that holds at its confidence keeps to the limit (the value, for a size or "
+        "a ratio without bounds; a score without them is no evidence), and fails only where the other bound is beyond "
+        "it. Between the two the evidence is insufficient, which blocks as a failure does. A gate on a variant keeps "
+        "that variant out; any other blocks the run. Bounds of one share of documents are Wilson's, of the difference "
+        "of two shares Tango's, of all other means by bootstrap over documents; times, whose repeats are drawn, take "
+        "their 95% interval drawn in to the gate's confidence."
+    )
+    if any(gate.margin is not None for gate in results.gates):
         yield (
-            "A gate passes only where the whole interval keeps to its limit (the value, for a size or a ratio without "
-            "an interval; a score without one is no evidence); "
-            "where the interval lies on both sides, the evidence is insufficient, which blocks as a failure does. A "
-            "gate on a variant keeps that variant out; any other blocks the run. A gate on a score takes Wilson's "
-            f"interval where it is a share of documents, and {NORMAL:g} standard errors to either side where it is "
-            "another mean; a gate on its difference to the teacher takes the interval of that."
+            "A gate with a margin is a test of non-inferiority: it passes where the documents show that the figure is "
+            "no worse than the reference by more than the margin."
         )

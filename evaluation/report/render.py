@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.report import (
+    cost_table,
     drawings,
     findings,
     gains,
@@ -19,9 +20,11 @@ from evaluation.report import (
     start_words,
     tables,
     variant_tables,
+    waterfall_tables,
     words,
 )
 from evaluation.results import Results, StageRecord
+from evaluation.waterfall import waterfall
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Inputs
 
@@ -85,6 +88,7 @@ def _view(name: str, results: Results) -> dict[str, Any]:
         "variants_lost": list(gains.variants_lost(results)),
         "models": tables.models_table(results) if results.models else None,
         "summary": variant_tables.summary_table(results, found) if results.variants else None,
+        "waterfall": waterfall_tables.waterfall_tables(waterfall(results), results),
         **_variants(results),
         "gates": tables.gates_table(results.gates),
         "stages": lineage.stages_table(origin.stages),
@@ -101,10 +105,12 @@ def _variants(results: Results) -> dict[str, list[tables.Table]]:
     if not results.variants:
         return {"variants": [], "folded": []}
     latency = variant_tables.latency_tables(results)
+    compared = cost_table.cost_table(results)
     read = [*variant_tables.candidates_tables(results), variant_tables.quality_table(results)]
+    batches = variant_tables.batch_tables(results)
     return {
-        "variants": [*latency[:1], *read],
-        "folded": [*latency[1:], variant_tables.machine_table(results)],
+        "variants": [*([compared] if compared else []), *latency[:1], *read],
+        "folded": [*latency[1:], *batches, variant_tables.machine_table(results)],
     }
 
 

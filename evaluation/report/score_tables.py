@@ -6,7 +6,7 @@ from typing import Any
 
 from evaluation.benchmark_files import POOLED, benchmark, known_benchmarks
 from evaluation.report import words
-from evaluation.report.differences import bounds, difference
+from evaluation.report.differences import bounds, chance, difference, seen
 from evaluation.report.measure_words import FAMILIES, MEANINGS, Measure, behaviour_measure, capability_measure, family
 from evaluation.report.tables import MODELS, Cell, Table, missing
 from evaluation.results import Results, Score
@@ -14,7 +14,9 @@ from evaluation.results import Results, Score
 ALONE_NOTE = "± is one standard error over documents."
 COMPARED_NOTE = (
     f"{ALONE_NOTE} The difference is student less teacher; below it its 95% interval, from what both models answered. "
-    "Where all documents differ alike there is none."
+    "Where all documents differ alike there is none. p: how often chance alone sets two equal models so far apart; "
+    "among all (Holm): with as many comparisons as the suite makes. Sees: the smallest true difference that so many "
+    "documents show four times in five."
 )
 METRICS_NOTE = (
     "Below a benchmark: lm-eval's metric and the documents' licence. acc is the share answered rightly; acc_norm too, "
@@ -49,7 +51,18 @@ def capability_table(scored: Mapping[str, dict[str, Score]]) -> Table:
     for key, scores in ordered.items():
         first, *others = _row(capability_measure(key), scores, models)
         rows.append((replace(first, note=_origin(key)), *others))
-    return _table("Capability", "benchmark", models, tuple(rows), note=f"{METRICS_NOTE} {_how(scored)}")
+    note = f"{METRICS_NOTE} {_how(scored)} {_sees(scored)}".strip()
+    return _table("Capability", "benchmark", models, tuple(rows), note=note)
+
+
+def _sees(scored: Mapping[str, dict[str, Score]]) -> str:
+    """What all documents together can show."""
+    scores = scored.get(POOLED, {})
+    found = difference(scores)
+    if found is None or found.p_value is None:
+        return ""
+    told = seen(capability_measure(POOLED), found, scores["student"].n)
+    return f"{told[0].upper()}{told[1:]}, pooled."
 
 
 def _origin(key: str) -> str:
@@ -76,7 +89,9 @@ def _compares(models: list[str]) -> bool:
 
 def _row(one: Measure, scores: dict[str, Score], models: list[str]) -> tuple[Cell, ...]:
     counts = sorted({score.n for score in scores.values()})
-    n = Cell(words.listed(map(words.number, counts)), exact=", ".join(map(str, counts)), is_number=True)
+    n = Cell(
+        words.listed(map(words.number, counts)), ", ".join(map(str, counts)), _smallest(one, scores), is_number=True
+    )
     cells = [_score_cell(one, scores.get(model)) for model in models]
     compared = _difference_cells(one, scores) if _compares(models) else ()
     return Cell(one.name, note=one.direction), *cells, *compared, n
@@ -98,7 +113,14 @@ def _difference_cells(one: Measure, scores: dict[str, Score]) -> Iterator[Cell]:
     unit = f" {one.difference_unit}".rstrip()
     text = one.difference(found.value) + unit
     yield Cell(text, repr(found.value), bounds(one, found), is_number=True)
-    yield Cell(found.reading)
+    yield Cell(found.reading, note=chance(found))
+
+
+def _smallest(one: Measure, scores: Mapping[str, Score]) -> str:
+    found = difference(scores)
+    if found is None or found.minimum_detectable is None:
+        return ""
+    return f"sees {one.size(found.minimum_detectable)} {one.difference_unit}".rstrip()
 
 
 def _how(scored: Mapping[str, dict[str, Score]]) -> str:

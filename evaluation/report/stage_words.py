@@ -32,6 +32,7 @@ STAGES = {
     "quantize_int4": "Quantize ONNX to 4 bits",
     "measure_parity": "Compare with torch-fp32",
     "measure_efficiency": "Time and weigh, alone",
+    "measure_noise_floor": "Time and weigh once more",
     "assemble_results": "Judge the gates",
     "write_report": "Write the report",
     "build_package": "Build the package",

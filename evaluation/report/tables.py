@@ -84,8 +84,9 @@ def gates_table(gates: Iterable[GateResult]) -> Table:
     """Every gate, a row each, in the recipe's order."""
     rows = tuple(_gate_row(gate) for gate in gates)
     note = (
-        "A verdict is passed only where the whole interval keeps to the limit, or the value of a size or ratio that "
-        "has none; a score without an interval is no evidence."
+        "Below a value: its bounds, each holding at the gate's confidence (95% if none is told). A verdict is passed "
+        "only where they keep to the limit, or the value of a size or ratio that has none; a score without bounds is "
+        "no evidence. Documents that would decide: four times in five, were the value the true one."
     )
     return Table("Gates", ("figure", "value", "limit", "if missed", "verdict"), rows, note)
 
@@ -95,8 +96,10 @@ def _gate_row(gate: GateResult) -> tuple[Cell, ...]:
     value = missing("nothing was measured")
     if gate.value is not None:
         text = gate_words.spelled(gate.value, gate.limit)
-        value = Cell(text, repr(gate.value), gate_words.spelled_interval(gate.interval, gate.limit), is_number=True)
+        bounds = gate_words.spelled_interval(gate.interval, gate.limit)
+        sure = "" if not bounds or gate.confidence in (None, 0.95) else f", at {100 * gate.confidence:g}%"
+        value = Cell(text, repr(gate.value), bounds + sure, is_number=True)
     name = Cell(gate_words.name(gate.figure), note=gate.figure)
     action = "keeps the variant out" if gate.figure.startswith("variants.") else "blocks"
     action = "warns" if gate.action == "warn" else action
-    return name, value, Cell(gate.limit), Cell(action), Cell(gate.verdict, tone=tone)
+    return name, value, Cell(gate.limit), Cell(action), Cell(gate.verdict, note=gate_words.settled_by(gate), tone=tone)

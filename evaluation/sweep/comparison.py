@@ -1,21 +1,28 @@
 """`comparison.json`: the runs of a sweep beside each other, a row each, and the variants that no other one beats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from evaluation.benchmark_files import POOLED
 from evaluation.report import findings, words
 from evaluation.report.gains import ABOVE
-from evaluation.results import Interval, ModelFigures, Part, Results, Score, VariantAbsent, VariantFigures
-from evaluation.sweep.front import front
+from evaluation.results import Interval, ModelFigures, NoiseFloor, Part, Results, Score, VariantAbsent, VariantFigures
+from evaluation.separation import Measured
+from evaluation.sweep.front import Contender, front
 from stillhouse.recipe.changes import Changes
 from stillhouse.recipe.settings import Settings
 
 QUALITY = "bits_per_byte"
 """The quality that all forms of all students have, measured on the bytes that ship; less is better."""
-Cost = Literal["size_bytes", "inter_token_latency_ms", "peak_memory_bytes"]
-COSTS: tuple[Cost, ...] = ("size_bytes", "inter_token_latency_ms", "peak_memory_bytes")
+Cost = Literal["size_bytes", "inter_token_latency_p95_ms", "peak_memory_bytes"]
+COSTS: tuple[Cost, ...] = ("size_bytes", "inter_token_latency_p95_ms", "peak_memory_bytes")
 """What a variant costs whoever serves it; less is better."""
+PATHS = {
+    "inter_token_latency_ms": "inter_token_latency_ms.p50",
+    "inter_token_latency_p95_ms": "inter_token_latency_ms.p95",
+    "time_to_first_token_ms": "time_to_first_token_ms.p50",
+}
+"""Where a figure of a row stands within a variant in `results.json`, if not under its own name."""
 
 
 class ComparedRun(Settings):
@@ -47,6 +54,8 @@ class VariantRow(Part):
     """Median, after a prompt of `prompt_tokens`."""
     inter_token_latency_ms: float
     """Median, after the same prompt."""
+    inter_token_latency_p95_ms: float
+    """95 of 100 are faster, after the same prompt."""
     peak_memory_bytes: int
     """Of a process that loads it and generates."""
     bits_per_byte: float
@@ -57,8 +66,12 @@ class VariantRow(Part):
     """Length of the prompt behind the latencies."""
     intervals: dict[str, Interval]
     """95% interval of each figure that has one."""
+    noise_floor: dict[str, float] = {}
+    """What the run's machine makes of each figure that has a floor, by which factor above 1."""
     best: list[Cost] = []
-    """Costs at which no other variant that ships, of any run, predicts better."""
+    """Costs at which no other variant that ships, of any run, beats it together with bits per byte."""
+    on_front: bool = False
+    """Whether no other variant that ships, of any run, beats it in quality and all costs together."""
 
 
 class RunRow(Part):
@@ -99,6 +112,9 @@ class Comparison(Part):
     """In the order of the list of changes."""
     fronts: dict[Cost, list[str]]
     """For each cost, the variants that no other one beats in it and in bits per byte at once, as `2 onnx-int4`."""
+    front: list[str]
+    """The variants that no other one beats in bits per byte and all costs at once. One beats another that is nowhere
+    better as measured and somewhere worse for certain: intervals apart, by more than the noise floor."""
     compete: Literal["what ships", "all that was measured"]
     """Which variants the fronts are drawn over: all, only where nothing ships."""
     same_text: bool
@@ -124,7 +140,7 @@ def changed(changes: Changes) -> str:
 
 _SHORT: dict[Cost, str] = {
     "size_bytes": "size",
-    "inter_token_latency_ms": "speed",
+    "inter_token_latency_p95_ms": "speed",
     "peak_memory_bytes": "memory",
 }
 
@@ -138,6 +154,8 @@ def summary(found: Comparison) -> str:
     for cost, names in found.fronts.items():
         if names:
             lines.append(f"{_SHORT[cost]:<11} nothing beats {words.listed(names)}")
+    if found.front:
+        lines.append(f"{'all':<11} nothing beats {words.listed(found.front)}")
     return "\n".join(lines)
 
 
@@ -161,16 +179,26 @@ def compare(name: str, runs: tuple[ComparedRun, ...], results: Mapping[str, Resu
     ships = {label: one for label, one in made.items() if one.ships}
     competing = ships or made
     fronts = {
-        cost: list(front({label: (getattr(one, cost), one.bits_per_byte) for label, one in competing.items()}))
+        cost: list(front({label: contender(one, (cost, QUALITY)) for label, one in competing.items()}))
         for cost in COSTS
     }
+    whole = list(front({label: contender(one, (QUALITY, *COSTS)) for label, one in competing.items()}))
     teachers = {found.models["teacher"].held_out_loss_nats_per_token for found in results.values()}
     return Comparison(
         name=name,
-        runs=[_marked(row, fronts) for row in rows],
+        runs=[_marked(row, fronts, whole) for row in rows],
         fronts=fronts,
+        front=whole,
         compete="what ships" if ships else "all that was measured",
         same_text=len(teachers) <= 1,
+    )
+
+
+def contender(row: VariantRow, figures: Sequence[str]) -> Contender:
+    """Some figures of a row as they may be compared."""
+    return Contender(
+        tuple(Measured(float(getattr(row, name)), row.intervals.get(name)) for name in figures),
+        tuple(row.noise_floor.get(name, 0.0) for name in figures),
     )
 
 
@@ -202,7 +230,9 @@ def _row(run: ComparedRun, results: Results | None) -> RunRow:
         return RunRow(**told)
     found = findings.verdict(results)
     made = {
-        variant: _variant(figures, variant in found.shipped) if isinstance(figures, VariantFigures) else figures
+        variant: _variant(figures, variant in found.shipped, results.noise_floor)
+        if isinstance(figures, VariantFigures)
+        else figures
         for variant, figures in results.variants.items()
     }
     return RunRow(
@@ -215,25 +245,26 @@ def _row(run: ComparedRun, results: Results | None) -> RunRow:
     )
 
 
-def _variant(figures: VariantFigures, ships: bool) -> VariantRow:
-    latencies = ("time_to_first_token_ms", "inter_token_latency_ms")
+def _variant(figures: VariantFigures, ships: bool, noise: NoiseFloor | None) -> VariantRow:
     copied = ("size_bytes", "peak_memory_bytes", "bits_per_byte", "kl_to_fp32", "prompt_tokens")
-    found = {field: figures.intervals.get(field) for field in copied}
-    found |= {field: figures.intervals.get(f"{field}.p50") for field in latencies}
+    paths = {field: field for field in copied} | PATHS
+    floors = {} if noise is None else noise.relative
     return VariantRow(
         ships=ships,
         **{field: getattr(figures, field) for field in copied},
-        **{field: getattr(figures, field).p50 for field in latencies},
-        intervals={field: bounds for field, bounds in found.items() if bounds is not None},
+        time_to_first_token_ms=figures.time_to_first_token_ms.p50,
+        inter_token_latency_ms=figures.inter_token_latency_ms.p50,
+        inter_token_latency_p95_ms=figures.inter_token_latency_ms.p95,
+        intervals={field: figures.intervals[path] for field, path in paths.items() if path in figures.intervals},
+        noise_floor={field: floors[path] for field, path in paths.items() if path in floors},
     )
 
 
-def _marked(row: RunRow, fronts: Mapping[Cost, list[str]]) -> RunRow:
+def _marked(row: RunRow, fronts: Mapping[Cost, list[str]], whole: Sequence[str]) -> RunRow:
     """The row, with what each of its variants is best at."""
-    marked = {
-        variant: found.model_copy(update={"best": [cost for cost in COSTS if label(row, variant) in fronts[cost]]})
-        if isinstance(found, VariantRow)
-        else found
-        for variant, found in row.variants.items()
-    }
+    marked: dict[str, VariantRow | VariantAbsent] = {}
+    for variant, found in row.variants.items():
+        name = label(row, variant)
+        best = {"best": [cost for cost in COSTS if name in fronts[cost]], "on_front": name in whole}
+        marked[variant] = found.model_copy(update=best) if isinstance(found, VariantRow) else found
     return row.model_copy(update={"variants": marked})

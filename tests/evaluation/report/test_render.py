@@ -36,6 +36,7 @@ GENERATIONS = [
 SECTIONS = [
     "What was gained, and what was lost",
     "Models",
+    "Where quality went",
     "Side by side",
     "Variants",
     "Gates",
@@ -208,7 +209,7 @@ def test_sections_stand_in_their_order(report: Path):
 
 
 def test_the_page_needs_no_other_file_and_no_network(report: Path, shown: Page):
-    assert len(shown.sources) == 14
+    assert len(shown.sources) == 20
     assert all(source.startswith("data:image/png;base64,") for source in shown.sources)
     assert not {tag for tag, _ in shown.tags} & {"script", "link", "iframe", "object"}
     assert "http" not in shown.text and "url(" not in (report / "report.html").read_text(encoding="utf-8")
@@ -218,7 +219,9 @@ def test_images_decode_and_the_light_ones_are_the_files_beside_the_page(report: 
     embedded = {base64.b64decode(source.partition(",")[2]) for source in shown.sources}
     light = {base64.b64decode(attrs["src"].partition(",")[2]) for tag, attrs in shown.tags if tag == "img"}
     files = sorted((report / "plots").iterdir())
-    assert [file.stem for file in files] == ["gates", "latency", "layers", "loss", "memory", "stages", "variants"]
+    waterfalls = ["waterfall_benchmarks", "waterfall_cost", "waterfall_quality"]
+    of_others = ["gates", "latency", "layers", "loss", "memory", "stages", "variants"]
+    assert [file.stem for file in files] == of_others + waterfalls
     assert {file.read_bytes() for file in files} == light and len(embedded) == 2 * len(light)
     for content in embedded:
         image = Image.open(io.BytesIO(content))
@@ -229,13 +232,13 @@ def test_images_decode_and_the_light_ones_are_the_files_beside_the_page(report: 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path, report: Path, results: dict[str, Any]):
     again = write(tmp_path, results)
     files = [path.relative_to(report) for path in report.rglob("*") if path.is_file()]
-    assert len(files) == 9
+    assert len(files) == 12
     assert all((again / path).read_bytes() == (report / path).read_bytes() for path in files)
 
 
 def test_every_picture_says_what_is_seen_in_it(report: Path, shown: Page):
     alts = [attrs["alt"] for tag, attrs in shown.tags if tag == "img"]
-    assert len(alts) == len(set(alts)) == 7
+    assert len(alts) == len(set(alts)) == 10
     told = _plain(" ".join(alts))
     assert (
         "Validation loss goes from 5.500 nats per token at step 0 to 3.750 at step 8; the teacher's is 3.250." in told
@@ -244,7 +247,7 @@ def test_every_picture_says_what_is_seen_in_it(report: Path, shown: Page):
     assert "misses layers 0, 1 and 4 most and layers 2, 3 and 4 least; 3 are kept" in told
     assert "6 of 6 passed." in told and "onnx-int4 70.1 MB and 403 MB" in told
     text = (report / "report.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"(?m)^!\[[^\]]{30,}\]\(plots/\w+\.png\)$", text)) == 7
+    assert len(re.findall(r"(?m)^!\[[^\]]{30,}\]\(plots/\w+\.png\)$", text)) == 10
 
 
 def test_answers_stand_side_by_side_with_their_white_space_and_what_was_cut(report: Path, shown: Page):
@@ -316,7 +319,8 @@ def test_what_there_are_no_figures_for_is_left_out(tmp_path: Path, results: dict
     bare = results | {"variants": {"torch-fp32": {"reason": "out of memory"}}, "gates": [], "capability": {}}
     bare |= {"behaviour": {}, "lineage": results["lineage"] | {"stages": []}}
     folder = write(tmp_path, bare, side_files=False)
-    assert not list((folder / "plots").iterdir())
+    # Teacher, start and student were measured, so there is a way from one to the other.
+    assert [path.stem for path in (folder / "plots").iterdir()] == ["waterfall_quality"]
     shown = page(folder)
     assert not shown.says("Which layers went") and shown.says("The recipe sets no gates.")
     assert shown.says("demo is blocked, because no variant may ship: torch-fp32 (not made: out of memory).")

@@ -1,7 +1,8 @@
 import pytest
 
-from evaluation.report import gate_words, words
+from evaluation.report import findings, gate_words, words
 from evaluation.report.markdown import escape, fenced
+from evaluation.results import GateResult
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,44 @@ def test_a_value_is_spelled_as_its_limit_is():
     assert gate_words.limit_number("at least teacher - 0.2") == -0.2
     assert gate_words.limit_number("at most 1e+06") == 1e6
     assert gate_words.limit_number("as small as may be") is None
+    assert gate_words.spelled(-0.013, "within 0.02 of teacher") == "teacher - 0.01300"
+    assert gate_words.limit_number("within 0.02 of teacher") == 0.02
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "room"),
+    [
+        ("at most 1.1 x torch-fp32", 1.05, 0.05),
+        ("at least teacher - 0.02", -0.03, -0.01),
+        ("within 0.02 of teacher", -0.03, -0.01),
+        ("within 0.02 of teacher", 0.015, 0.005),
+        ("as small as may be", 1.0, None),
+    ],
+)
+def test_the_room_to_a_limit_is_negative_beyond_it(limit, value, room):
+    assert gate_words.room(limit, value) == (None if room is None else pytest.approx(room))
+
+
+def test_a_gate_says_how_sure_its_bounds_are_and_what_would_decide_it():
+    gate = GateResult(
+        figure="capability.piqa.student.value",
+        value=-0.03,
+        interval=(-0.051, -0.009),
+        limit="at least teacher - 0.05",
+        action="block",
+        verdict="insufficient evidence",
+        margin=0.05,
+        confidence=0.95,
+        documents_needed=1502,
+    )
+    bounds = gate_words.spelled_bounds(gate).replace("\u2212", "-").replace("\u00a0", " ")
+    assert bounds == "one-sided 95% bounds -0.05100 to -0.009000"
+    assert gate_words.settled_by(gate) == "about 1,500 documents would decide it"
+    assert gate_words.settled_by(gate.model_copy(update={"documents_needed": None})) == ""
+    assert gate_words.spelled_bounds(gate.model_copy(update={"confidence": None})).startswith("95% interval")
+    assert findings.why(gate).endswith(
+        "too wide to tell whether it is at least teacher - 0.05; about 1,500 documents would decide it"
+    )
 
 
 def test_markdown_escapes_what_it_would_read_as_its_own():
