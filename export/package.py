@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import PositiveInt
 
+from evaluation.batch_dependence import LIMIT_NATS
 from export.card import model_card
 from export.smoke import SMOKE, choose_smoke_prompts
 from stillhouse import progress
@@ -70,15 +71,21 @@ def build_package(settings: PackageSettings, inputs: Inputs, folder: Path) -> No
     link_file(inputs["report"] / "report.html", folder / "report.html")
     link_tree(inputs["report"] / "plots", folder / "plots")
     (folder / "README.md").write_text(model_card(json.loads(text)), encoding="utf-8")
-    _write_json(folder / FACTS, _facts(settings.name, ships, left_out))
+    _write_json(folder / FACTS, _facts(settings.name, ships, left_out, json.loads(text)["variants"]))
 
 
-def _facts(name: str, ships: dict[str, Path], left_out: dict[str, str]) -> dict[str, Any]:
+def _facts(
+    name: str, ships: dict[str, Path], left_out: dict[str, str], figures: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """What the manifest says to whoever opens the package."""
     return {
         "name": name,
         "variants": {
-            variant: {"folder": f"{VARIANTS}/{variant}", "loaders": _loaders(variant, folder)}
+            variant: {
+                "folder": f"{VARIANTS}/{variant}",
+                "loaders": _loaders(variant, folder),
+                "batched": _may_be_batched(figures[variant]),
+            }
             for variant, folder in ships.items()
         },
         "left_out": left_out,
@@ -95,6 +102,12 @@ def _loaders(variant: str, folder: Path) -> dict[str, str]:
         # optimum lays out its key-value cache for hidden_size / num_attention_heads channels a head.
         return {library: name for library, name in loaders.items() if library != "optimum"}
     return loaders
+
+
+def _may_be_batched(figures: dict[str, Any]) -> bool:
+    """Whether requests may be answered side by side; only where it was measured that none changes another's answer."""
+    dependence = figures.get("batch_dependence_nats")
+    return dependence is not None and dependence <= LIMIT_NATS
 
 
 def _family(variant: str) -> str:

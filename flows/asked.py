@@ -10,7 +10,40 @@ from stillhouse.store.fingerprint import PROJECT_ROOT
 
 Preset = Literal["demo", "tiny", "smollm2-1.7b-to-360m"]
 
-Benchmark = Literal["arc_easy", "piqa", "hellaswag", "boolq", "winogrande", "openbookqa"]
+Benchmark = Literal[
+    "arc_easy",
+    "piqa",
+    "hellaswag",
+    "boolq",
+    "winogrande",
+    "openbookqa",
+    "arc_challenge",
+    "basic_skills_arithmetic",
+    "basic_skills_coding",
+    "basic_skills_common_knowledge",
+    "basic_skills_logical_reasoning",
+    "basic_skills_pattern",
+    "basic_skills_string_operations",
+    "commonsense_qa",
+    "copa",
+    "gsm8k_bits_per_byte",
+    "gsm8k_cot_zeroshot",
+    "humaneval",
+    "lambada_openai",
+    "math_bits_per_byte",
+    "mbpp",
+    "medmcqa",
+    "mmlu",
+    "needle",
+    "nq_open",
+    "pubmedqa",
+    "reasoning_gym",
+    "sciq",
+    "squad",
+    "sst2",
+    "triviaqa",
+]
+"""The files of `evaluation/benchmarks/`; the first six are what is usual."""
 
 
 def recipe_path(preset: Preset, recipe: str | None) -> Path:

@@ -11,6 +11,7 @@ from tasks.build_package import build_package
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
+from tasks.find_noise_floor import measure_noise_floor
 from tasks.gather import gather_documents
 from tasks.keep_student import copy_student
 from tasks.quantize_bnb import quantize_bnb
@@ -63,6 +64,7 @@ def deliver(settings: SettingsOfDelivery, work: Work, found: References) -> Made
     """
     variants = make_variants(settings, work, found["student"], found["dataset"])
     measured = measure_variants(settings, work, variants, found["dataset"])
+    measured |= measure_beside(settings, work, measured, found.get("teacher"))
     results = work.make(assemble_results, settings.assemble(work.absent), {**found, **measured})
     shown = {name: found[name] for name in SHOWN if name in found}
     report = work.make(write_report, settings.report, {"results": results, **shown})
@@ -99,13 +101,36 @@ def make_variants(settings: SettingsOfDelivery, work: Work, student: Reference, 
 
 
 def measure_variants(settings: SettingsOfDelivery, work: Work, variants: References, dataset: Reference) -> References:
-    """The variants that run here, with the quality, speed and memory of each, from its saved bytes."""
+    """The variants that run here, with the quality, speed, memory and scores of each, from its saved bytes.
+
+    One that fails at the benchmarks is noted with its failure, and the others go on.
+    """
     measured: References = {}
     for name, variant in variants.items():
         short = name.removeprefix("variant_")
         read = {"variant": variant, "reference": variants[REFERENCE], "dataset": dataset}
         parity = work.attempt([short], measure_parity, settings.parity, read)
         efficiency = parity and work.attempt([short], measure_efficiency, settings.efficiency, {"variant": variant})
-        if parity and efficiency:
-            measured |= {name: variant, f"parity_{short}": parity, f"efficiency_{short}": efficiency}
+        asked = settings.capability_of_variants
+        capability = efficiency and work.endure([short], evaluate_capability, asked, {"model": variant})
+        if parity and efficiency and capability:
+            made = {"variant": variant, "parity": parity, "efficiency": efficiency, "capability": capability}
+            measured |= {f"{kind}_{short}": each for kind, each in made.items()}
     return measured
+
+
+def measure_beside(
+    settings: SettingsOfDelivery, work: Work, measured: References, teacher: Reference | None
+) -> References:
+    """What the variants' speed is read beside: the teacher's, where it is asked for, and the noise floor.
+
+    The floor comes last, so that between the first variant's two measurements lie those of all the others.
+    """
+    asked, beside = settings.recipe.benchmark, References()
+    if asked.teacher and teacher is not None:
+        beside["efficiency_teacher"] = work.make(measure_efficiency, settings.efficiency, {"variant": teacher})
+    first = next((name.removeprefix("variant_") for name in measured if name.startswith("variant_")), None)
+    if asked.noise_floor and first is not None:
+        read = {name: measured[f"{name}_{first}"] for name in ("variant", "efficiency")}
+        beside["noise_floor"] = work.make(measure_noise_floor, settings.efficiency, read)
+    return beside

@@ -24,6 +24,8 @@ _TRAINING_SHARE = 0.4
 vocabulary and the optimizer are not matrix products. Set from the demo's own wall time (README)."""
 _OTHER_SECONDS = 60.0
 """Start-up, imports of every process, export, quantization and packaging of any run."""
+_TOKENS_A_DOCUMENT = 200
+"""Of a benchmark: its question, once for each answer that does not share a pass."""
 _LIBRARIES_BYTES = 700 * 2**20
 """Python, torch and transformers themselves."""
 
@@ -127,7 +129,7 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     training = tokens * (2 * teacher.parameters + 6 * student.parameters)
     validation = validations * data.validation_tokens * 2 * student.parameters
     start = _flops_of_start(recipe.student, teacher, student)
-    scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * 200
+    scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
@@ -167,5 +169,8 @@ def _flops_of_variants(recipe: Recipe, student: ModelShape) -> float:
     asked, benchmark = recipe.evaluation, recipe.benchmark
     rounds = benchmark.repeats + benchmark.warmup
     timed = rounds * sum(length + 10 * benchmark.new_tokens for length in benchmark.prompt_tokens)
+    timed *= sum(set(benchmark.batch_sizes))
     compared = 2 * asked.parity_tokens + GREEDY_PROMPTS * 10 * asked.greedy_tokens
-    return len(recipe.export.variants) * (timed + compared) * 2 * student.parameters
+    scored = len(asked.benchmarks) * asked.variant_documents * _TOKENS_A_DOCUMENT
+    once_more = timed if benchmark.noise_floor else 0
+    return (len(recipe.export.variants) * (timed + compared + scored) + once_more) * 2 * student.parameters

@@ -86,6 +86,14 @@ class SettingsOfDelivery:
         return capability_settings(self.recipe.evaluation, self.compute)
 
     @property
+    def capability_of_variants(self) -> CapabilitySettings:
+        """Of `evaluate_capability` for a variant, whose name says its precision; fewer documents, or none."""
+        asked, number = self.recipe.evaluation, self.recipe.evaluation.variant_documents
+        fewer = {"documents": number} if number else {"benchmarks": ()}
+        compute = self.compute.model_copy(update={"precision": "fp32"})
+        return capability_settings(asked.model_copy(update=fewer), compute)
+
+    @property
     def held_out(self) -> HeldOutSettings:
         """Of `measure_held_out`."""
         return HeldOutSettings(

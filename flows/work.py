@@ -11,7 +11,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flows import server
 from stillhouse import progress
-from stillhouse.errors import Unavailable
+from stillhouse.errors import InputError, Unavailable
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import References, Store
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_TRIES = 50
 """How often a stage is called again for a server's sake."""
+
+_FAILURES = (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What a model's own weights, graph or size make a stage raise."""
 
 StageTask = Task[[Store, Any, References], Any]
 Call = Callable[[StageTask, Store, Settings, References], Reference]
@@ -135,6 +138,32 @@ class Work:
             self.absent |= dict.fromkeys(variants, str(error))
             return None
 
+    def endure(
+        self, variants: Sequence[str], task: StageTask, settings: Settings, inputs: References
+    ) -> Reference | None:
+        """As `attempt`, but a variant that fails at its work is noted with the failure too: the others go on.
+
+        What is wrong with the request or the machine, as a full disk, would stop the others as well, and is raised.
+        """
+        try:
+            return self.attempt(variants, task, settings, inputs)
+        except Exception as error:
+            if not _is_of_the_variant(error):
+                raise
+            said = (str(error) or "no words").splitlines()[0]
+            reason = f"{type(error).__name__} in {task.fn.__name__}: {said}"
+            logger.warning("%s failed: %s", " and ".join(variants), reason)
+            self.absent |= dict.fromkeys(variants, reason)
+            return None
+
     def facts(self, reference: Reference) -> dict[str, Any]:
         """What the stage said of its result; nothing while a run is only planned."""
         return self.store.facts(reference)
+
+
+def _is_of_the_variant(error: Exception) -> bool:
+    """Whether another variant may well do what this one failed at."""
+    if isinstance(error, InputError):
+        return False
+    # Errors of ONNX Runtime have no class of Python's above them; those of Prefect and of the system are not these.
+    return isinstance(error, _FAILURES) or type(error).__module__.startswith("onnxruntime")

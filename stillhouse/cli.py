@@ -1,8 +1,8 @@
 """The door: `stillhouse run | check | evaluate | export | sweep | ui | explain | verify | gc`.
 
 Commands import what they need when they run, so that help answers at once and `verify` works without torch.
-Exit codes: 0 done, 1 a package that is not what it says, a sweep with a run that failed, or a machine without room,
-2 wrong input, 3 blocked by a gate.
+Exit codes: 0 done, 1 a package that is not what it says, a sweep with a run that failed, an evaluation of which a part
+failed, or a machine without room, 2 wrong input, 3 blocked by a gate.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from stillhouse.errors import InputError
 from stillhouse.failures import advice
@@ -80,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     for one in (run, check):
         one.add_argument("recipe", type=Path, help="a YAML file, as recipes/demo.yaml")
         one.add_argument("--runs", type=Path, default=Path("runs"), help="holds all that runs make (default: runs)")
-    _add_evaluate(commands.add_parser("evaluate", help="score a model, or each variant of a package, with lm-eval"))
+    _add_evaluate(
+        commands.add_parser("evaluate", help="score a model, or each variant of a package (exit 1: one failed)")
+    )
     _add_export(commands.add_parser("export", help="variants and package of a model that exists (exit 3: blocked)"))
     _add_sweep(
         commands.add_parser("sweep", help="one recipe with several changes, and a comparison (exit 1: one failed)")
@@ -112,7 +113,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--behaviour", type=_names_or_none, help="instead of all suites: names with commas between, or none"
     )
-    parser.add_argument("--limit", type=int, help="documents of each benchmark (default: 100)")
+    parser.add_argument("--suite", help="a file of recipes/suites, as quick; what is given beside it goes before it")
+    parser.add_argument("--documents", type=int, help="documents of each benchmark (default: the suite's, or 100)")
+    parser.add_argument("--limit", type=int, help="at most so many documents of each, whatever the suite says")
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
     parser.add_argument("--device", default="auto", help="a torch device (default: auto)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
@@ -166,35 +169,46 @@ def _run(recipe: Path, runs: Path) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from flows.evaluate_model import SCORES, check_evaluation, evaluate, request_of, run_evaluation, table
+    from flows.evaluate_model import (
+        SCORES,
+        Wish,
+        check_evaluation,
+        evaluate,
+        failures,
+        flow_parameters,
+        request_of,
+        run_evaluation,
+        table,
+    )
     from flows.server import is_usable
     from flows.work import directly
     from stillhouse import terminal
 
-    asked: dict[str, Any] = {
-        "model": options.model,
-        "variant": options.variant,
-        "benchmarks": options.benchmarks,
-        "documents": options.limit,
-        "behaviour": options.behaviour,
-        "device": options.device,
-    }
-    request = request_of(**asked)
+    wish = Wish(
+        model=options.model,
+        variant=options.variant,
+        suite=options.suite,
+        benchmarks=options.benchmarks,
+        documents=options.documents,
+        limit=options.limit,
+        behaviour=options.behaviour,
+        device=options.device,
+    )
+    request = request_of(wish)
     if options.json is not None:
         _refuse_unwritable(options.json)
     with terminal.shown():
         # As in `_run`: a wrong request is its author's to mend, not a failed run for the server to keep.
-        subjects = check_evaluation(request)
+        checked = check_evaluation(request)
         if is_usable():
-            given = {name: value for name, value in asked.items() if value is not None}
-            folder = Path(evaluate(**given, runs=str(options.runs))["run"])
+            folder = Path(evaluate(**flow_parameters(wish), runs=str(options.runs))["run"])
         else:
-            folder = run_evaluation(request, subjects, options.runs, directly)
+            folder = run_evaluation(request, checked, options.runs, directly)
     text = (folder / SCORES).read_text(encoding="utf-8")
     if options.json is not None:
         options.json.write_text(text, encoding="utf-8")
     print(f"{table(json.loads(text))}\nscores  {folder / SCORES}")
-    return DONE
+    return DIFFERS if failures(json.loads(text)) else DONE
 
 
 def _refuse_unwritable(path: Path) -> None:

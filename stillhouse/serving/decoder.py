@@ -5,7 +5,7 @@ reads what a model wants from the session: any causal model with inputs `input_i
 perhaps `position_ids`, `past_key_values.N.key` and `.value`, and outputs `logits`, `present.N.key` and
 `.value`, the names that optimum's export writes.
 
-Shapes: T = tokens, V = vocabulary, H = key-value heads, P = cached tokens, D = head dimension.
+Shapes: B = sequences, T = tokens, V = vocabulary, H = key-value heads, P = cached tokens, D = head dimension.
 """
 
 import json
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from stillhouse.errors import InputError
-from stillhouse.serving.language_model import Choose, Generation
+from stillhouse.serving.batches import Continuations, Padded, pad_left, pad_right
+from stillhouse.serving.language_model import Choose, Generation, OnStep
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -38,7 +39,7 @@ class Decoder:
         self._device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
         self.context_tokens = context_tokens(config)
         self.vocabulary_size: int = config["vocab_size"]
-        self.stop_ids: tuple[int, ...] = _as_ids(config.get("eos_token_id"))
+        self.stop_ids = stop_ids(config)
 
     @classmethod
     def open(cls, folder: Path, *, threads: int, providers: tuple[str, ...] = (CPU,)) -> "Decoder":
@@ -56,10 +57,7 @@ class Decoder:
         for name in FILES:
             if not (folder / name).is_file():
                 raise InputError(f"not a variant folder: {folder} has no {name}; it needs {', '.join(FILES)}")
-        config = json.loads((folder / "config.json").read_text())
-        generation = folder / "generation_config.json"
-        if generation.is_file():
-            config |= json.loads(generation.read_text())
+        config = read_config(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -81,6 +79,22 @@ class Decoder:
         """
         return self.outputs(ids, ["logits"])["logits"][0].astype(np.float32, copy=False)
 
+    def logits_of(self, batch: Sequence[Sequence[int]], *, last: int | None = None) -> list[NDArray[np.float32]]:
+        """Return `[T, V]` of each sequence, or of its `last` positions, in one pass; see `LanguageModel`.
+
+        Raises:
+            InputError: As `logits` does.
+        """
+        for ids in batch:
+            self._check(ids, 0)
+        padded = pad_right(batch)
+        logits_BTV = self._step(padded, padded.mask, {}, ["logits"])["logits"].numpy()
+        firsts = [0 if last is None else max(0, len(ids) - last) for ids in batch]
+        return [
+            logits_BTV[row, first : len(ids)].astype(np.float32, copy=False)
+            for row, (first, ids) in enumerate(zip(firsts, batch, strict=True))
+        ]
+
     def outputs(self, ids: Sequence[int], names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return any of the graph's outputs, as the graph shapes them, after one pass over the whole sequence.
 
@@ -88,7 +102,8 @@ class Decoder:
             InputError: As `logits` does.
         """
         self._check(ids, 0)
-        return {name: value.numpy() for name, value in self._step(ids, 0, {}, names).items()}
+        padded = pad_right([ids])
+        return {name: value.numpy() for name, value in self._step(padded, padded.mask, {}, names).items()}
 
     def generate(
         self,
@@ -122,25 +137,69 @@ class Decoder:
         Raises:
             InputError: When the prompt is empty, holds an unknown token or leaves no room in the context.
         """
-        self._check(ids, max_new_tokens)
-        step, past, cache = list(ids), 0, dict[str, onnxruntime.OrtValue]()
-        new_ids, margins = list[int](), list[float]()
-        while len(new_ids) < max_new_tokens:
-            found = self._step(step, past, cache, self._outputs)
-            logits_V = found["logits"].numpy()[0, -1].astype(np.float32, copy=False)
-            token, margin = _highest(logits_V)
-            if choose is not None:
-                token = choose(logits_V)
-            new_ids.append(token)
-            margins.append(margin)
-            if on_token is not None:
-                on_token(token)
-            if token in stop_ids:
-                break
-            past += len(step)
-            step = [token]
+        continuations = Continuations(
+            1,
+            max_new_tokens=max_new_tokens,
+            stop_ids=stop_ids,
+            choose=None if choose is None else [choose],
+            on_step=None if on_token is None else _telling(on_token),
+        )
+        return self._continue([ids], max_new_tokens, continuations)[0]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop_ids: Collection[int] = (),
+        choose: Sequence[Choose] | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Generation]:
+        """Continue prompts side by side; see `LanguageModel`.
+
+        A graph without `position_ids` would count what was filled up, so its prompts of several lengths go one by one.
+
+        Raises:
+            InputError: As `generate_with_margins` does.
+            NotFinite: If a token cannot be chosen.
+        """
+        if "position_ids" not in self._input_types and len({len(ids) for ids in prompts}) > 1:
+            return [
+                self._continue(
+                    [ids],
+                    max_new_tokens,
+                    Continuations(
+                        1,
+                        max_new_tokens=max_new_tokens,
+                        stop_ids=stop_ids,
+                        choose=None if choose is None else [choose[row]],
+                        on_step=None if on_step is None else _of_row(on_step, row),
+                    ),
+                )[0]
+                for row, ids in enumerate(prompts)
+            ]
+        continuations = Continuations(
+            len(prompts), max_new_tokens=max_new_tokens, stop_ids=stop_ids, choose=choose, on_step=on_step
+        )
+        return self._continue(prompts, max_new_tokens, continuations)
+
+    def _continue(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, continuations: Continuations
+    ) -> list[Generation]:
+        """Run the model until every continuation has ended, the keys and values kept where the session computes."""
+        for ids in prompts:
+            self._check(ids, max_new_tokens)
+        step = pad_left(prompts)
+        mask_BP, positions = step.mask, step.positions
+        cache = dict[str, onnxruntime.OrtValue]()
+        while any(continuations.going):
+            found = self._step(step, mask_BP, cache, self._outputs, positions)
+            logits_BV = found["logits"].numpy()[:, -1].astype(np.float32, copy=False)
+            tokens = continuations.take(logits_BV)
+            mask_BP = np.pad(mask_BP, ((0, 0), (0, 1)), constant_values=1)
+            step, positions = Padded(tokens[:, None], mask_BP[:, -1:]), positions[:, -1:] + 1
             cache = {_past_name(name): value for name, value in found.items() if name != "logits"}
-        return Generation(new_ids, margins)
+        return continuations.found
 
     def _check(self, ids: Sequence[int], max_new_tokens: int) -> None:
         if not ids:
@@ -157,18 +216,23 @@ class Decoder:
             )
 
     def _step(
-        self, ids: Sequence[int], past: int, cache: dict[str, onnxruntime.OrtValue], wanted: Sequence[str]
+        self,
+        step: Padded,
+        mask_BP: NDArray[np.int64],
+        cache: dict[str, onnxruntime.OrtValue],
+        wanted: Sequence[str],
+        positions_BT: NDArray[np.int64] | None = None,
     ) -> dict[str, onnxruntime.OrtValue]:
-        """Run the model over new tokens behind `past` cached ones.
+        """Run the model over new tokens behind cached ones; `mask_BP` is of both.
 
         The outputs stay OrtValues, bound where the session computes: passed through numpy, the cache would
         be copied twice a token.
         """
         binding = self._session.io_binding()
         given = {
-            "input_ids": np.array([ids], dtype=np.int64),
-            "attention_mask": np.ones((1, past + len(ids)), dtype=np.int64),
-            "position_ids": np.arange(past, past + len(ids), dtype=np.int64)[None],
+            "input_ids": step.ids,
+            "attention_mask": mask_BP,
+            "position_ids": np.ascontiguousarray(step.positions if positions_BT is None else positions_BT),
         }
         for name, kind in self._input_types.items():
             if name in given:
@@ -176,11 +240,20 @@ class Decoder:
             elif name in cache:
                 binding.bind_ortvalue_input(name, cache[name])
             else:
-                binding.bind_cpu_input(name, _empty_cache(kind))
+                binding.bind_cpu_input(name, _empty_cache(kind, len(step.ids)))
         for name in wanted:
             binding.bind_output(name, self._device if name.startswith("present") else "cpu")
         self._session.run_with_iobinding(binding)
         return dict(zip(wanted, binding.get_outputs(), strict=True))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what a model's `config.json` says, and over it what its `generation_config.json` does."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # A model that also sees or hears keeps what concerns text in a part of its own.
+    config = config.get("text_config", {}) | config
+    generation = folder / "generation_config.json"
+    return config | (json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {})
 
 
 def context_tokens(config: dict[str, Any]) -> int:
@@ -193,6 +266,14 @@ def context_tokens(config: dict[str, Any]) -> int:
         if name in config:
             return int(config[name])
     raise InputError("config.json states no context: neither max_position_embeddings nor n_positions is there")
+
+
+def stop_ids(config: dict[str, Any]) -> tuple[int, ...]:
+    """Tokens that end a text as a config has them: none, one or several."""
+    stated: int | list[int] | None = config.get("eos_token_id")
+    if stated is None:
+        return ()
+    return (stated,) if isinstance(stated, int) else tuple(stated)
 
 
 def _open_session(model: Path, threads: int, providers: tuple[str, ...]) -> onnxruntime.InferenceSession:
@@ -217,25 +298,23 @@ def _open_session(model: Path, threads: int, providers: tuple[str, ...]) -> onnx
     return session
 
 
-def _highest(logits_V: NDArray[Any]) -> tuple[int, float]:
-    """Return the most likely token and how far its logit is above the next."""
-    token = int(logits_V.argmax())
-    others = (logits_V[:token].max(initial=-np.inf), logits_V[token + 1 :].max(initial=-np.inf))
-    return token, float(logits_V[token]) - float(max(others))
-
-
-def _empty_cache(kind: Any) -> NDArray[Any]:
-    """Return `[1, H, 0, D]`: the cache before the first token, typed as the session wants it."""
+def _empty_cache(kind: Any, rows: int) -> NDArray[Any]:
+    """Return `[B, H, 0, D]`: the cache before the first token, typed as the session wants it."""
     _, heads, _, dimension = kind.shape
-    return np.zeros((1, heads, 0, dimension), dtype=ELEMENTS[kind.type])
+    return np.zeros((rows, heads, 0, dimension), dtype=ELEMENTS[kind.type])
+
+
+def _telling(on_token: Callable[[int], None]) -> OnStep:
+    def told(row: int, token: int) -> bool:
+        on_token(token)
+        return True
+
+    return told
+
+
+def _of_row(on_step: OnStep, row: int) -> OnStep:
+    return lambda _, token: on_step(row, token)
 
 
 def _past_name(present: str) -> str:
     return present.replace("present", "past_key_values", 1)
-
-
-def _as_ids(value: int | list[int] | None) -> tuple[int, ...]:
-    """Return the stop tokens of a config, which names none, one or several."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)

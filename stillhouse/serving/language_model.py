@@ -1,4 +1,7 @@
-"""What every open variant can do, whatever runs it."""
+"""What every open variant can do, whatever runs it.
+
+Shapes: T = tokens, V = vocabulary.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,18 @@ from numpy.typing import NDArray
 
 Choose = Callable[[NDArray[np.float32]], int]
 """From the logits `[V]` of the next token to the token."""
+
+OnStep = Callable[[int, int], bool]
+"""Told a prompt's number and its new token as soon as it is known; says whether that continuation goes on."""
+
+
+class NotFinite(FloatingPointError):
+    """A model's logits hold NaN or infinity where a token had to be chosen."""
+
+    def __init__(self, row: int):
+        super().__init__("the model's logits are not finite: its weights, or the precision that it runs in, are broken")
+        self.row = row
+        """Number of the prompt within its batch."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,13 @@ class LanguageModel(Protocol):
         """Return `[T, V]`: what each position predicts next, in one pass over the whole sequence."""
         ...
 
+    def logits_of(self, batch: Sequence[Sequence[int]], *, last: int | None = None) -> list[NDArray[np.float32]]:
+        """Return `[T, V]` of each sequence, or of its `last` positions, in one pass over all of them.
+
+        Shorter sequences are filled up on the right, where no position before can see.
+        """
+        ...
+
     def generate_with_margins(
         self,
         ids: Sequence[int],
@@ -40,5 +62,23 @@ class LanguageModel(Protocol):
         """Continue the prompt by the most likely token, or by what `choose` says of the logits.
 
         `on_token` is told each token as soon as it is known.
+        """
+        ...
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop_ids: Collection[int] = (),
+        choose: Sequence[Choose] | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Generation]:
+        """Continue prompts side by side, keys and values of earlier tokens kept; `choose` has one chooser a prompt.
+
+        Shorter prompts are filled up on the left, where no token sees.
+
+        Raises:
+            NotFinite: If a token cannot be chosen; its `row` is the prompt's number.
         """
         ...

@@ -2,16 +2,17 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stillhouse.store import lock
 from stillhouse.store.artifact import Reference
+from stillhouse.store.beside import REQUESTS, model_digest
 from stillhouse.store.store import Store
 
 
 def collect(root: Path, needed: Callable[[], set[Reference]], *, dry_run: bool = False) -> list[str]:
-    """Delete the artifacts and unfinished work that no run needs.
+    """Delete the artifacts and unfinished work that no run needs, and what models answered that no run needs.
 
     A run notes what it is going to need before it starts, so a run that is under way, or was killed and may go on,
     keeps its own. What another process is making at this moment is left alone in any case.
@@ -26,8 +27,10 @@ def collect(root: Path, needed: Callable[[], set[Reference]], *, dry_run: bool =
     """
     store = Store(root)
     with lock.locked(_noting(root)):
-        unneeded = sorted(_found(root) - needed(), key=str)
-        return [line for reference in unneeded for line in _drop(store, reference, dry_run)]
+        kept = needed()
+        unneeded = sorted(_found(root) - kept, key=str)
+        lines = [line for reference in unneeded for line in _drop(store, reference, dry_run)]
+        return lines + list(_drop_answers(root, _digests(store, kept), dry_run))
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def _noting(root: Path) -> Path:
 
 
 def _found(root: Path) -> set[Reference]:
-    folders = [path for path in root.glob("*/*") if path.is_dir()]
+    folders = [path for path in root.glob("*/*") if path.is_dir() and path.parent.name != REQUESTS]
     return {Reference(path.parent.name, path.name.removesuffix(".partial")) for path in folders}
 
 
@@ -56,6 +59,25 @@ def _drop(store: Store, reference: Reference, dry_run: bool) -> Iterator[str]:
         if not dry_run:
             store.remove(reference)
             shutil.rmtree(store.partial(reference), ignore_errors=True)
+
+
+def _digests(store: Store, references: set[Reference]) -> set[str]:
+    """Digests of the models that runs need and that are there."""
+    found = set()
+    for reference in references:
+        # What a run names may be gone or damaged; it is made again when it is needed.
+        with suppress(OSError, ValueError):
+            found.add(model_digest(store.manifest(reference)))
+    return found
+
+
+def _drop_answers(root: Path, digests: set[str], dry_run: bool) -> Iterator[str]:
+    """Delete what models answered that no run needs; a model that is asked at this moment is one that a run needs."""
+    for folder in sorted((root / REQUESTS).glob("*")):
+        if folder.name not in digests:
+            yield f"{REQUESTS}/{folder.name[:12]}  {_size_bytes(folder) / 1e6:.1f} MB"
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _size_bytes(folder: Path) -> int:

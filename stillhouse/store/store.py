@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from stillhouse import machine, progress
 from stillhouse.errors import Unavailable
-from stillhouse.store import fingerprint, lock, unavailable
+from stillhouse.store import beside, fingerprint, lock, unavailable
 from stillhouse.store.artifact import (
     FACTS,
     MANIFEST,
@@ -157,7 +157,8 @@ class Store:
             started = time.monotonic()
             machine.forget_peak_memory()
             try:
-                stage(settings, {name: self.folder(inner) for name, inner in inputs.items()}, folder)
+                with beside.offered(self.root):
+                    stage(settings, {name: self.folder(inner) for name, inner in inputs.items()}, folder)
             except Unavailable as error:
                 unavailable.note(self._unavailable_file(reference), str(error))
                 raise

@@ -8,7 +8,7 @@ import torch
 
 from evaluation.torch_decoder import TorchDecoder
 from stillhouse.serving.decoder import Decoder
-from stillhouse.serving.language_model import Choose
+from stillhouse.serving.language_model import Choose, NotFinite
 
 IDS = [5, 60, 70, 80, 90]
 
@@ -33,6 +33,31 @@ def test_a_model_folder_answers_as_its_onnx_form_does(tiny_model: Path, tiny_onn
     )
     assert found.ids == expected.ids
     np.testing.assert_allclose(found.margins, expected.margins, atol=1e-4)
+
+
+def test_a_batch_answers_as_its_onnx_form_does_and_as_each_alone(tiny_model: Path, tiny_onnx: Path):
+    torch_form, onnx_form = TorchDecoder.open(tiny_model, threads=1), Decoder.open(tiny_onnx, threads=1)
+    prompts = [IDS, IDS[:1], [7, *IDS, 200]]
+    for last in (None, 2):
+        both = zip(torch_form.logits_of(prompts, last=last), onnx_form.logits_of(prompts, last=last), strict=True)
+        for ids, (found, expected) in zip(prompts, both, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+            assert found.shape == (min(len(ids), last or len(ids)), 300)
+    found, expected = (model.generate_batch(prompts, max_new_tokens=6) for model in (torch_form, onnx_form))
+    alone = [torch_form.generate_with_margins(ids, max_new_tokens=6) for ids in prompts]
+    assert [each.ids for each in found] == [each.ids for each in expected] == [each.ids for each in alone]
+
+
+def test_a_model_whose_logits_are_not_numbers_chooses_no_token(tiny_model: Path):
+    broken = TorchDecoder.open(tiny_model, threads=1)
+    with torch.no_grad():
+        broken._model.get_input_embeddings().weight[90] = float("nan")
+    with pytest.raises(NotFinite) as alone:
+        broken.generate_with_margins(IDS, max_new_tokens=2)
+    assert alone.value.row == 0
+    # The head is tied to the embedding: what never met token 90 still has one logit that is none.
+    with pytest.raises(NotFinite):
+        broken.generate_batch([IDS[:2], IDS], max_new_tokens=2)
 
 
 def test_a_quantized_folder_answers_as_transformers_opens_it(quantized: Path):

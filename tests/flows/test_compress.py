@@ -52,6 +52,17 @@ def test_onnx_fp32_is_the_student_and_int4_is_close(results: dict):
     assert int4["size_bytes"] < fp32["size_bytes"]
 
 
+def test_speed_stands_beside_the_noise_floor_alone_and_in_batches(results: dict):
+    made = {name: found for name, found in results["variants"].items() if "reason" not in found}
+    assert results["noise_floor"]["variant"] == "torch-fp32"
+    wanted = set(made["torch-fp32"]["intervals"]) & {"load_seconds", "inter_token_latency_ms.p95"}
+    assert len(wanted) == 2 and wanted <= set(results["noise_floor"]["relative"])
+    for name, found in made.items():
+        batch = found["by_batch_size"]["4"]
+        assert set(batch) in ({"16", "64", "256"}, {"reason"}), name
+    assert "reason" not in made["onnx-fp32"]["by_batch_size"]["4"]
+
+
 def test_every_gate_of_the_recipe_passed(results: dict):
     assert results["gates"] and {gate["verdict"] for gate in results["gates"]} == {"passed"}
 
@@ -265,11 +276,12 @@ def test_prefect_runs_the_same_orders_of_work(runs: Path, run: Path, tmp_path: P
     from flows.evaluate_model import evaluate
     from flows.export_model import export
 
+    asked = {"benchmarks": ("piqa",), "documents": 4, "behaviour": ("none",)}
     with prefect_test_harness(server_startup_timeout=120):
         states = [
             compress(recipe=str(RECIPE), runs=str(runs), return_state=True),
             export(source=str(run), to=str(tmp_path / "package"), runs=str(runs), return_state=True),
-            evaluate(str(run), "onnx-int4", ("piqa",), 4, (), runs=str(runs), return_state=True),
+            evaluate(str(run), "onnx-int4", **asked, runs=str(runs), return_state=True),
         ]
         assert all(state.is_completed() for state in states), states
         assert [state.result().get("verdict") for state in states] == ["passed", "passed", None]

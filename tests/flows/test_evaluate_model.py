@@ -6,8 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from huggingface_hub import HfApi
 
+from evaluation.batch_dependence import LIMIT_NATS
+from evaluation.results import Score
+from flows import evaluate_model
+from flows.evaluate_model import (
+    SCORES,
+    Checked,
+    Wish,
+    evaluate,
+    failures,
+    flow_parameters,
+    request_of,
+    run_evaluation,
+    table,
+)
+from flows.work import directly
 from stillhouse.cli import command
+from stillhouse.models.adopted import AdoptSettings
+from stillhouse.models.load import load_model
+from stillhouse.recipe.source import Source
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "tests" / "tiny_teacher"
@@ -32,8 +52,22 @@ def test_each_variant_of_a_package_is_scored_from_its_own_bytes(run: Path, score
         assert found["capability"]["pooled"]["n"] == 24
 
 
-def test_onnx_fp32_scores_as_torch_fp32_does(scores: dict):
-    assert scores["onnx-fp32"]["capability"] == scores["torch-fp32"]["capability"]
+def test_scores_are_those_of_results_json_with_the_difference_to_torch_fp32(scores: dict):
+    for name, found in scores.items():
+        for score in found["capability"].values():
+            assert Score(**score).model_dump(mode="json") == score
+            assert (score["difference_to_teacher"] is None) == (name == "torch-fp32")
+    for benchmark, score in scores["onnx-fp32"]["capability"].items():
+        assert (score["value"], score["gained"], score["lost"]) == (
+            scores["torch-fp32"]["capability"][benchmark]["value"],
+            0,
+            0,
+        )
+
+
+def test_what_batching_does_to_a_variant_stands_beside_its_scores(scores: dict):
+    for name in ("torch-fp32", "onnx-fp32", "onnx-int4"):
+        assert 0 <= scores[name]["batch_dependence_nats"] < LIMIT_NATS
 
 
 def test_a_model_is_scored_with_its_behaviour(stillhouse, tmp_path: Path):
@@ -69,8 +103,107 @@ def test_an_unknown_variant_is_refused(refused, run: Path):
     assert "onnx-int3" in said and "onnx-int4" in said
 
 
-def test_a_suite_without_data_is_refused(refused):
-    assert "no package here carries its data" in refused(str(TEACHER), "--benchmarks", "lambada_openai")
+@pytest.fixture(scope="module")
+def runs_of_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for models that are scored alone: the precisions are timed once."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """The tiny teacher with weights that are no numbers."""
+    model = load_model(TEACHER, device="cpu", dtype="fp32")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = float("nan")
+    shutil.copytree(TEACHER, tmp_path / "broken")
+    model.save_pretrained(tmp_path / "broken")
+    return tmp_path / "broken"
+
+
+def test_a_variant_that_fails_in_the_middle_is_a_row_with_its_reason_and_the_others_finish(
+    broken, runs_of_models: Path
+):
+    request = request_of(Wish(str(TEACHER), benchmarks=("piqa",), behaviour=("stereoset",), limit=4, device="cpu"))
+    folders = {"torch-fp32": TEACHER, "bad": broken, "good": TEACHER}
+    subjects = {
+        name: AdoptSettings(source=Source(kind="directory", digest=name, location=str(folder), name=name))
+        for name, folder in folders.items()
+    }
+    folder = run_evaluation(request, Checked(subjects), runs_of_models, directly)
+    found = json.loads((folder / SCORES).read_text())
+    assert failures(found) == ["bad"]
+    assert "FloatingPointError in evaluate_capability" in found["bad"]["reason"]
+    assert "document 0 of piqa" in found["bad"]["reason"]
+    for name in ("torch-fp32", "good"):
+        assert found[name]["capability"]["piqa"]["n"] == 4 and found[name]["behaviour"]
+    assert "bad: FloatingPointError" in table(found)
+
+
+def test_what_a_model_could_not_read_whole_is_counted_beside_its_scores(stillhouse, runs_of_models, tmp_path: Path):
+    short = tmp_path / "short"
+    shutil.copytree(TEACHER, short)
+    config = json.loads((short / "config.json").read_text(encoding="utf-8")) | {"max_position_embeddings": 200}
+    (short / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    arguments = ("evaluate", str(short), "--benchmarks", "boolq,arc_easy", "--behaviour", "none", "--limit", "3")
+    done = stillhouse(*arguments, "--json", str(tmp_path / "scores.json"), "--runs", str(runs_of_models))
+    assert done.returncode == 0, done.stderr[-3000:]
+    cut = json.loads((tmp_path / "scores.json").read_text())["model"]["cut"]
+    # A passage is longer than 200 tokens, a question of grade school is not.
+    assert set(cut) == {"boolq"} and cut["boolq"] > 0
+    assert f"boolq: {cut['boolq']} requests were longer than the model reads" in done.stdout
+
+
+def test_a_part_that_failed_is_told_by_the_exit_code(stillhouse, broken, runs_of_models, tmp_path: Path):
+    arguments = ("evaluate", str(broken), "--benchmarks", "piqa", "--behaviour", "none", "--limit", "4")
+    done = stillhouse(*arguments, "--json", str(tmp_path / "scores.json"), "--runs", str(runs_of_models))
+    assert done.returncode == 1
+    assert "document 0 of piqa" in json.loads((tmp_path / "scores.json").read_text())["model"]["reason"]
+
+
+def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
+    suite = request_of(Wish("x", suite="quick")).evaluation
+    assert suite.suite == "quick" and len(suite.benchmarks) > 3
+    told = request_of(Wish("x", suite="quick", benchmarks=("piqa",), behaviour=())).evaluation
+    assert told.benchmarks == ("piqa",) and told.behaviour.suites == ()
+    assert told.documents == suite.documents
+    assert request_of(Wish("x", suite="quick", limit=3)).evaluation.documents == 3
+    assert request_of(Wish("x", suite="quick", limit=10**6)).evaluation.documents == suite.documents
+    assert request_of(Wish("x", documents=12, limit=40)).evaluation.documents == 12
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish("x"),
+        Wish("x", variant="onnx-int4", suite="quick", limit=3),
+        Wish("x", benchmarks=(), behaviour=(), documents=7),
+        Wish("x", benchmarks=("piqa", "swag"), behaviour=("stereoset",)),
+        Wish("x", benchmarks=("swag",)),
+    ],
+)
+def test_the_flow_is_asked_what_the_command_line_was(wish: Wish, monkeypatch):
+    """A form has no empty fields that mean nothing: what is left open has a word there."""
+    asked = []
+    monkeypatch.setattr(evaluate_model, "request_of", lambda wish: asked.append(wish))
+    monkeypatch.setattr(evaluate_model, "attended", lambda work: work())
+    monkeypatch.setattr(evaluate_model, "_in_flow", lambda request, runs: None)
+    parameters = evaluate.validate_parameters(flow_parameters(wish))
+    evaluate.fn(**parameters)
+    assert asked == [wish]
+
+
+def test_an_unknown_suite_of_benchmarks_is_refused(refused):
+    assert "there is no suite 'quickest'; take one of full, quick, standard" in refused(
+        str(TEACHER), "--suite", "quickest"
+    )
+
+
+def test_a_task_without_data_is_refused_where_no_hub_is_in_reach(refused, monkeypatch):
+    def away(self, name, timeout):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(HfApi, "dataset_info", away)
+    assert "no package here carries its data" in refused(str(TEACHER), "--benchmarks", "piqa,swag")
 
 
 def test_an_unknown_suite_is_refused(refused):
@@ -97,7 +230,7 @@ def test_a_manifest_that_hides_a_variant_is_refused(refused, run: Path, tmp_path
 
 
 def test_more_documents_than_there_are_is_refused(refused):
-    assert "openbookqa has 500" in refused(str(TEACHER), "--limit", "501")
+    assert "openbookqa has 500" in refused(str(TEACHER), "--documents", "501")
 
 
 def test_a_damaged_package_is_refused(refused, run: Path, tmp_path: Path):

@@ -33,7 +33,7 @@ def examined(tiny_model: Path, tmp_path: Path) -> Callable[..., SettingsOfStages
             "teacher": str(teacher),
             "data": {"sets": [{"kind": "jsonl", "path": "data.jsonl"}], "sequence_length": 32},
             "student": student,
-            "benchmark": {"prompt_tokens": [8, 16], "new_tokens": 4},
+            "benchmark": {"prompt_tokens": [8, 16], "new_tokens": 4, "starts": 0},
         }
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe))

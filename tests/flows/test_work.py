@@ -5,13 +5,15 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from prefect import Task, task
+from prefect.exceptions import CancelledRun
 from pydantic import BaseModel
 
 from flows import delivery, server
 from flows.work import Planner, Work, directly, through_prefect
 from stillhouse import progress
-from stillhouse.errors import Unavailable
+from stillhouse.errors import InputError, Unavailable
 from stillhouse.recipe.export import VariantName
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -68,9 +70,41 @@ def test_a_variant_that_cannot_be_run_is_a_row_with_its_reason(broken, tmp_path)
 
     work = Work(Store(tmp_path), call)
     variants = {f"variant_{name}": Reference("make", name.split("-")[0]) for name in ("torch-fp32", "bnb-nf4")}
-    measured = delivery.measure_variants(SimpleNamespace(parity=None, efficiency=None), work, variants, DATASET)
-    assert set(measured) == {"variant_torch-fp32", "parity_torch-fp32", "efficiency_torch-fp32"}
+    settings = SimpleNamespace(parity=None, efficiency=None, capability_of_variants=None)
+    measured = delivery.measure_variants(settings, work, variants, DATASET)
+    assert set(measured) == {f"{kind}_torch-fp32" for kind in ("variant", "parity", "efficiency", "capability")}
     assert work.absent == {"bnb-nf4": "this processor has none"}
+
+
+def failing_at_benchmarks(error: Exception, tmp_path: Path) -> tuple[set[str], dict[str, str]]:
+    def call(task, store, settings, inputs) -> Reference:
+        if task.fn.__name__ == "evaluate_capability" and inputs["model"].key == "bnb":
+            raise error
+        return Reference(task.fn.__name__, "3" * 64)
+
+    work = Work(Store(tmp_path), call)
+    variants = {f"variant_{name}": Reference("make", name.split("-")[0]) for name in ("bnb-nf4", "torch-fp32")}
+    settings = SimpleNamespace(parity=None, efficiency=None, capability_of_variants=None)
+    return set(delivery.measure_variants(settings, work, variants, DATASET)), work.absent
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FloatingPointError("not finite"), RuntimeError("bad node\nstack"), MemoryError("too large"), Fail("graph")],
+)
+def test_a_variant_that_fails_at_the_benchmarks_is_a_row_and_the_others_finish(error, tmp_path):
+    measured, absent = failing_at_benchmarks(error, tmp_path)
+    assert "capability_torch-fp32" in measured and not [name for name in measured if "bnb" in name]
+    said = str(error).splitlines()[0]
+    assert absent == {"bnb-nf4": f"{type(error).__name__} in evaluate_capability: {said}"}
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("a benchmark has too long an answer"), OSError(28, "No space left"), CancelledRun("stopped")]
+)
+def test_what_is_wrong_with_the_request_or_the_machine_stops_all(error, tmp_path):
+    with pytest.raises(type(error)):
+        failing_at_benchmarks(error, tmp_path)
 
 
 def test_a_plan_names_what_a_run_will_name_where_a_variant_cannot_be_made(tmp_path):

@@ -67,6 +67,50 @@ def test_a_chooser_says_which_token_follows_and_margins_stay_those_of_the_likeli
     np.testing.assert_allclose(unlikeliest.margins, ordered[:, -1] - ordered[:, -2], atol=1e-4)
 
 
+TEXTS = ("The capital of", "A small model learns what a large one knows.", "x", "Water, malt and yeast")
+
+
+def test_sequences_in_one_pass_have_the_logits_that_each_has_alone(decoder: Decoder):
+    batch = [decoder.encode(text) for text in TEXTS]
+    for ids, found, ending in zip(batch, decoder.logits_of(batch), decoder.logits_of(batch, last=3), strict=True):
+        alone = decoder.logits(ids)
+        assert found.shape == alone.shape
+        np.testing.assert_allclose(found, alone, atol=1e-4)
+        np.testing.assert_array_equal(ending, found[-3:])
+
+
+def test_prompts_side_by_side_are_continued_as_each_is_alone(decoder: Decoder):
+    prompts = [decoder.encode(text) for text in TEXTS]
+    alone = [decoder.generate_with_margins(ids, max_new_tokens=8) for ids in prompts]
+    # A token that only one of them meets, in the middle: the others go on.
+    stop = alone[0].ids[3]
+    expected = [decoder.generate(ids, max_new_tokens=8, stop_ids={stop}) for ids in prompts]
+    found = decoder.generate_batch(prompts, max_new_tokens=8, stop_ids={stop})
+    assert [generation.ids for generation in found] == expected
+    assert len({len(ids) for ids in expected}) > 1
+    np.testing.assert_allclose(found[0].margins, alone[0].margins[: len(expected[0])], atol=1e-4)
+
+
+def test_each_prompt_has_its_own_chooser_and_may_be_ended_from_outside(decoder: Decoder):
+    prompts = [decoder.encode(text) for text in TEXTS[:2]]
+    told: list[tuple[int, int]] = []
+
+    def goes_on(row: int, token: int) -> bool:
+        told.append((row, token))
+        return row == 0 or len([one for one in told if one[0] == 1]) < 2
+
+    first, second = decoder.generate_batch(
+        prompts,
+        max_new_tokens=4,
+        choose=[lambda logits_V: int(logits_V.argmax()), lambda logits_V: int(logits_V.argmin())],
+        on_step=goes_on,
+    )
+    assert first.ids == decoder.generate(prompts[0], max_new_tokens=4)
+    expected = decoder.generate_with_margins(prompts[1], max_new_tokens=2, choose=lambda logits_V: logits_V.argmin())
+    assert second.ids == expected.ids
+    assert [token for row, token in told if row == 0] == first.ids
+
+
 def test_generation_ends_with_a_stop_token_and_tells_each_token_at_once(decoder: Decoder):
     ids = decoder.encode(PROMPT)
     free = decoder.generate(ids, max_new_tokens=8)
@@ -122,7 +166,15 @@ def test_a_model_without_position_ids_is_run_without_them(tmp_path: Path, tiny_o
     shutil.copytree(tiny_onnx, tmp_path / "echo")
     opsets = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "echo" / "model.onnx")
-    assert Decoder.open(tmp_path / "echo", threads=1).generate([5, 9], max_new_tokens=3) == [9, 9, 9]
+    echo = Decoder.open(tmp_path / "echo", threads=1)
+    assert echo.generate([5, 9], max_new_tokens=3) == [9, 9, 9]
+    # It could not tell what was filled up from what was said: several lengths go one by one.
+    told: list[tuple[int, int]] = []
+    found = echo.generate_batch(
+        [[5, 9], [7]], max_new_tokens=2, on_step=lambda row, token: not told.append((row, token))
+    )
+    assert [generation.ids for generation in found] == [[9, 9], [7, 7]]
+    assert told == [(0, 9), (0, 9), (1, 7), (1, 7)]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
