@@ -1,54 +1,147 @@
 """The benchmarks that need no hub: one YAML each, naming lm-eval's own task file and the packaged data for it.
 
-Prompts and metric stay lm-eval's; only where the documents come from differs. A new benchmark is a new file in
-`evaluation/benchmarks/`, with `overrides` where the packaged columns are not those that the task reads.
+Prompts and metric stay lm-eval's where it has the task; only where the documents come from differs. A new benchmark
+is a new file in `evaluation/benchmarks/`, with `overrides` where the packaged columns are not those that the task
+reads, or with a description of its own there where lm-eval has none.
 """
 
 import difflib
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt, TypeAdapter
 
 from stillhouse.errors import InputError
+from stillhouse.recipe.evaluation import FewerDocuments
 from stillhouse.recipe.settings import Settings
 
 POOLED = "pooled"
-"""What the documents of all benchmarks together are filed under."""
+"""What the documents of all benchmarks together are filed under whose metric is a share of documents."""
+Direction = Literal["higher is better", "lower is better"]
 _FILES = Path(__file__).with_name("benchmarks")
 
 
-class BenchmarkFile(Settings):
-    """One file of `evaluation/benchmarks/`."""
+class _Described(Settings):
+    """What every benchmark says of itself."""
 
     name: str
-    """The file's name without `.yaml`; lm-eval's name of the task."""
-    task_file: str
-    """lm-eval's own description of the task, relative to `lm_eval/tasks`."""
-    metric: str
-    """The metric that is reported, of those that the task has."""
-    archive: str
-    """The package that carries the documents."""
-    member: str
-    """The documents' Arrow file in it."""
-    split: str
-    """Which of lm-eval's splits these documents are."""
+    """The file's name without `.yaml`; lm-eval's name of the task where it has it."""
+    title: str
+    """As it stands in a table."""
     documents: PositiveInt
     """How many there are."""
     licence: str
     """Of the documents."""
     question: tuple[str, ...] = ()
     """Columns that only ask; none where the question is part of what is scored."""
+    compared: tuple[str, ...] = ()
+    """Columns that are looked for in the training data; none where documents are noise."""
+    compared_whole: bool = False
+    """Whether only the whole of such a column counts: where the wording of all documents is alike."""
+    groups: str | None = None
+    """Column whose value documents share that are alike: a passage, a subject."""
+
+
+class _Packaged(_Described):
+    """Documents that an installable package carries."""
+
+    archive: str
+    """The package that carries the documents."""
+    member: str
+    """Their file in it, or a pattern of several: Arrow, JSON lines, or ready requests with a `doc` each."""
+    task_file: str | None = None
+    """lm-eval's own description of the task, relative to `lm_eval/tasks`; none where `overrides` say it all."""
     overrides: dict[str, Any] = {}
     """Keys of lm-eval's description that the packaged data needs otherwise."""
 
 
+class ChoiceBenchmark(_Packaged):
+    """Questions with answers to choose from: the likeliest is taken."""
+
+    kind: Literal["choice"] = "choice"
+    metric: Literal["acc", "acc_norm"]
+    """`acc_norm` divides an answer's log-probability by its characters."""
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "share of documents"
+
+
+class TextBenchmark(_Packaged):
+    """Texts whose ends are known: how well they are predicted."""
+
+    kind: Literal["text"]
+    metric: Literal["bits_per_byte", "last_word"]
+    """`last_word` counts a text whose end is the likeliest, token by token."""
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "bits per byte" if self.metric == "bits_per_byte" else "share of documents"
+
+
+class GenerationBenchmark(_Packaged):
+    """Questions that the model answers in its own words."""
+
+    kind: Literal["generation"]
+    metric: Literal["exact_match", "f1"]
+    """`exact_match` is lm-eval's; `f1` that of SQuAD, over words."""
+    answers: str | None = None
+    """Column of the right answers, which `f1` reads."""
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "share of documents" if self.metric == "exact_match" else "F1 over words, 0 to 1"
+
+
+class CodeBenchmark(_Packaged):
+    """Functions that the model writes, run against their tests in a sandbox (`evaluation.sandbox`)."""
+
+    kind: Literal["code"]
+    metric: Literal["passes"] = "passes"
+    program: str
+    """A Jinja template over a document's columns and `answer`: the program that ends without error if it is right."""
+    solution: str
+    """A Jinja template over a document's columns: an answer that is known to be right."""
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "share of documents"
+
+
+class GeneratedBenchmark(_Described):
+    """Documents that code makes, from seeds that no training data has."""
+
+    kind: Literal["generated"]
+    generator: Literal["needle", "reasoning_gym"]
+    """Which; see `evaluation.benchmark_tasks.generated`."""
+    metric: Literal["correct"] = "correct"
+    new_tokens: PositiveInt
+    """Where an answer is cut."""
+    until: tuple[str, ...] = ()
+    """Texts that end it."""
+
+    @property
+    def unit(self) -> str:
+        """Of the value."""
+        return "share of documents"
+
+
+BenchmarkFile = ChoiceBenchmark | TextBenchmark | GenerationBenchmark | CodeBenchmark | GeneratedBenchmark
+"""One file of `evaluation/benchmarks/`."""
+_READ: TypeAdapter[BenchmarkFile] = TypeAdapter(Annotated[BenchmarkFile, Field(discriminator="kind")])
+
+
 def known_benchmarks() -> tuple[str, ...]:
-    """Names of the benchmarks whose data an installable package carries."""
+    """Names of the benchmarks whose data an installable package carries, or code makes."""
     return tuple(sorted(path.stem for path in _FILES.glob("*.yaml")))
 
 
@@ -60,41 +153,75 @@ def benchmark(name: str) -> BenchmarkFile:
     """
     if name not in known_benchmarks():
         raise InputError(_why_unknown(name))
+    return _read(name)
+
+
+@cache
+def _read(name: str) -> BenchmarkFile:
     content = yaml.safe_load((_FILES / f"{name}.yaml").read_text(encoding="utf-8"))
-    return BenchmarkFile(name=name, **content)
+    return _READ.validate_python({"kind": "choice", "name": name, **content})
 
 
-def check_benchmarks(names: Sequence[str], documents: int) -> None:
+def is_share(file: BenchmarkFile) -> bool:
+    """Say whether each document counts 1 or 0; only such benchmarks are pooled."""
+    return file.unit == "share of documents"
+
+
+def has_shares(names: Sequence[str]) -> bool:
+    """Say whether any of these benchmarks is pooled."""
+    return any(is_share(benchmark(name)) for name in names)
+
+
+def direction(file: BenchmarkFile) -> Direction:
+    """Say which way is better."""
+    return "lower is better" if file.unit == "bits per byte" else "higher is better"
+
+
+def asked_of(file: BenchmarkFile, documents: int) -> int:
+    """How many documents of a benchmark are asked, where `documents` of each are wanted: it may hold fewer."""
+    return min(documents, file.documents)
+
+
+def check_benchmarks(names: Sequence[str], documents: int, *, fewer: FewerDocuments = "refused") -> None:
     """Refuse benchmarks that cannot be scored.
 
     Args:
         names: As in the recipe's `evaluation.benchmarks`.
         documents: As in its `evaluation.documents`.
+        fewer: As in its `evaluation.fewer_documents`: whether a benchmark may hold fewer.
 
     Raises:
-        InputError: If a benchmark is not packaged, stands there twice, or has fewer documents.
+        InputError: If a benchmark is not packaged, stands there twice, has fewer documents where that is refused, or
+            runs programs where this machine cannot keep them in.
     """
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise InputError(f"evaluation.benchmarks names {', '.join(twice)} more than once; name each benchmark once")
     for file in map(benchmark, names):
-        if documents > file.documents:
+        if documents > file.documents and fewer == "refused":
             raise InputError(
                 f"evaluation.documents is {documents}, but {file.name} has {file.documents}; "
-                f"ask for {file.documents} or fewer, or leave {file.name} out"
+                f"ask for {file.documents} or fewer, leave {file.name} out, or say fewer_documents: all asked"
             )
+        if file.kind == "code":
+            from evaluation.sandbox.run import check_sandbox
+
+            check_sandbox()
 
 
 def spread_evenly(total: int, wanted: int) -> list[int]:
     """Numbers of `wanted` documents of `total`, at equal distances from the first on.
 
-    The first of a file may be of one kind: HellaSwag's are all from ActivityNet, WikiHow's come after them.
+    The first of a file may be of one kind: HellaSwag's are all from ActivityNet, WikiHow's come after them. Where a
+    benchmark is several files one after the other (the 57 subjects of MMLU), each gives its share.
     """
     return [number * total // wanted for number in range(wanted)]
 
 
-def task_path(file: BenchmarkFile) -> Path:
-    """Where lm-eval's own description of the benchmark lies."""
+def task_path(file: BenchmarkFile) -> Path | None:
+    """Where lm-eval's own description of the benchmark lies; `None` where it has none."""
+    if isinstance(file, GeneratedBenchmark) or file.task_file is None:
+        return None
     return _lm_eval_tasks() / file.task_file
 
 

@@ -7,15 +7,21 @@ so that scores can be compared.
 import json
 import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from evaluation.benchmark_files import POOLED, BenchmarkFile, benchmark
-from evaluation.lm_eval_tasks import Change, continuations, count_choices, load_task, quiet, right_answer, run_task
-from stillhouse.errors import InputError
+from evaluation.benchmark_files import POOLED, BenchmarkFile, asked_of, benchmark, direction, is_share
+from evaluation.benchmark_tasks.build import build_task
+from evaluation.benchmark_tasks.documents import Change, choose_documents, group_numbers
+from evaluation.benchmark_tasks.guards import chance, check_answers
+from evaluation.benchmark_tasks.verdicts import Verdict, judge
+from evaluation.contamination import Overlap, as_record, check_contamination
+from evaluation.hub_tasks import HubTask, score_hub_task
+from evaluation.lm_eval_tasks import quiet, run_task
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
@@ -30,7 +36,11 @@ class CapabilitySettings(Settings):
     benchmarks: tuple[str, ...]
     """Names of files in `evaluation/benchmarks/`."""
     documents: int = Field(ge=2)
-    """Documents of each benchmark."""
+    """Documents of each benchmark; all of one that holds fewer."""
+    contaminated_at_most: float = Field(default=Evaluation().contaminated_at_most, ge=0, le=1)
+    """Largest share of a benchmark's documents that may occur in the training data."""
+    hub_tasks: tuple[HubTask, ...] = ()
+    """Further tasks of lm-eval, whose data a hub has."""
     batch_size: PositiveInt
     """Requests scored side by side."""
     compute: Compute
@@ -40,61 +50,119 @@ class CapabilitySettings(Settings):
 def capability_settings(asked: Evaluation, compute: Compute) -> CapabilitySettings:
     """The part of the section `evaluation` that decides scores."""
     return CapabilitySettings(
-        benchmarks=asked.benchmarks, documents=asked.documents, batch_size=asked.batch_size, compute=compute
+        benchmarks=asked.benchmarks,
+        documents=asked.documents,
+        contaminated_at_most=asked.contaminated_at_most,
+        batch_size=asked.batch_size,
+        compute=compute,
     )
 
 
 def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> None:
     """Score the model folder `inputs["model"]`; write `capability.json` and `facts.json`.
 
-    `capability.json` holds for each benchmark the metric's value, its standard error, in the documents' order which
-    answer was chosen and whether it was right, how many answers were cut to the model's length, and where the
-    benchmark comes from. `facts.json` also has `pooled`, all documents together.
+    `capability.json` holds for each benchmark what `score_benchmark` returns, and under `contamination` what of it
+    occurs in the training data; `facts.json` value, standard error and number of documents, and `pooled`, all documents
+    together of the benchmarks whose metric is a share of documents.
+
+    Args:
+        settings: What is scored.
+        inputs: `model`, and perhaps `training_documents`, what `gather_documents` made of the data that the model is
+            trained on: then benchmarks are looked for there before anything is scored.
+        folder: Gets the files.
 
     Raises:
-        InputError: If an answer is longer than what the model reads at once.
+        InputError: If an answer is longer than what the model reads at once, or more of a benchmark occurs in the
+            training data than is allowed.
         ValueError: If a document's right answer is not one of its choices: data and task do not fit.
     """
     from evaluation.lm_eval_model import scorer_of
 
     files = [benchmark(name) for name in settings.benchmarks]
+    overlaps: Mapping[str, Overlap] = {}
+    if "training_documents" in inputs:
+        asked = [(file, settings.documents) for file in files]
+        overlaps = check_contamination(inputs["training_documents"], asked, at_most=settings.contaminated_at_most)
     scorer = scorer_of(inputs["model"], compute=settings.compute, batch_size=settings.batch_size)
-    scores = {file.name: score_benchmark(scorer, file, settings.documents, folder / WORK / file.name) for file in files}
+    scores = {}
+    for file in files:
+        start = time.monotonic()
+        scores[file.name] = score_benchmark(scorer, file, settings.documents, folder / WORK / file.name) | {
+            "contamination": as_record(overlaps.get(file.name))
+        }
+        _tell_time(file, asked_of(file, settings.documents), time.monotonic() - start)
+    for task in settings.hub_tasks:
+        scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
     facts = {name: {key: score[key] for key in ("value", "stderr", "n")} for name, score in scores.items()}
+    shares = {file.name: facts[file.name] for file in files if is_share(file)}
+    pooled = {POOLED: pool(shares)} if shares else {}
+    found = {"batch_dependence_nats": scorer.batch_dependence_nats}
     (folder / "capability.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    pooled = {POOLED: pool(facts)} if facts else {}
-    (folder / FACTS).write_text(json.dumps(facts | pooled, indent=1) + "\n", encoding="utf-8")
+    (folder / FACTS).write_text(json.dumps(facts | pooled | found, indent=1) + "\n", encoding="utf-8")
 
 
 def score_benchmark(
     scorer: Any, file: BenchmarkFile, documents: int, folder: Path, *, change: Change | None = None
 ) -> dict[str, Any]:
-    """Score one benchmark; see `evaluate_capability` for what is found and what is refused.
+    """Score one benchmark; see `evaluate_capability` for what is refused.
 
     Args:
         scorer: An lm-eval model with `tok_encode` and `max_length`.
         file: The benchmark.
-        documents: How many of it.
+        documents: How many of it; all where it holds fewer.
         folder: For scratch files.
         change: What is done to each document before it is asked.
+
+    Returns:
+        The metric's `value` and `stderr`, `metric`, `unit` and `direction`, the number `n` of documents, what guessing
+        gives (`chance`, `None` where there is nothing to guess), `licence` and `task_version`, how many answers were
+        `cut` to the model's length; and by document, in their order: `values`, whose mean is the value, or whose sum
+        over that of `weights` is (bits over bytes); whether it is `correct`, which of the choices is the answer
+        (`answers`) and how likely it was among them (`confidence`), and the number of its group (`clusters`), each
+        `None` where there is no such thing.
     """
+    chosen = choose_documents(file, documents, change=change)
+    rows = chosen.rows
     with quiet():
-        task = load_task(file, documents, folder, change=change)
-        _refuse_long_answers(scorer, task)
-        answers = count_choices(task)
-    found = run_task(scorer, task, f"answers {file.name}", requests=answers)
-    figures, samples = found["figures"], found["samples"]
+        task = build_task(file, chosen, folder)
+        requests = check_answers(scorer, file, task)
+    found = run_task(scorer, task, f"answers {file.name}", requests=requests)
+    verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], rows, strict=True)]
+    _warn_of_cut(file.name, found["cut"], requests, scorer.max_length)
+    values, weights, answers, confidence = _by_document(verdicts)
+    value, stderr = mean_of(values, weights)
     return {
-        "value": float(figures[f"{file.metric},none"]),
-        "stderr": float(figures[f"{file.metric}_stderr,none"]),
-        "n": len(samples),
+        "value": value,
+        "stderr": stderr,
+        "n": len(values),
         "metric": file.metric,
-        "correct": [bool(sample[file.metric]) for sample in samples],
-        "answers": [_chosen(task, file.metric, sample) for sample in samples],
+        "unit": file.unit,
+        "direction": direction(file),
+        "chance": chance(file, task),
+        "values": values,
+        "weights": weights,
+        "correct": [one == 1 for one in values] if is_share(file) else None,
+        "answers": answers,
+        "confidence": confidence,
+        "clusters": None if file.groups is None else group_numbers(rows, file.groups),
         "licence": file.licence,
         "task_version": found["version"],
-        "cut": _count_cut(scorer, file.name, samples),
+        "cut": found["cut"],
     }
+
+
+def mean_of(values: Sequence[float], weights: Sequence[int] | None) -> tuple[float, float]:
+    """Return the mean of values, or their sum over that of weights, with its standard error over documents.
+
+    The error of the ratio is that of its linearization (Cochran, 1977, Sampling Techniques, section 6.4); with equal
+    weights it is that of the mean.
+    """
+    count = len(values)
+    total = float(count) if weights is None else float(sum(weights))
+    value = sum(values) / total
+    shares = [1.0] * count if weights is None else weights
+    squares = sum((one - value * share) ** 2 for one, share in zip(values, shares, strict=True))
+    return value, math.sqrt(squares * count / (count - 1)) / total
 
 
 def pool(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -108,39 +176,34 @@ def pool(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _chosen(task: Any, metric: str, sample: dict[str, Any]) -> int:
-    """Which choice the metric takes as the model's answer, as lm-eval decides it."""
-    choices = task.doc_to_choice(sample["doc"])
-    sums = [log_prob for log_prob, _ in sample["filtered_resps"]]
-    if metric == "acc_norm":
-        sums = [log_prob / len(choice) for log_prob, choice in zip(sums, choices, strict=True)]
-    chosen = sums.index(max(sums))
-    assert bool(sample[metric]) == (chosen == right_answer(task, sample["doc"])), f"{metric} means another choice"
-    return chosen
+def _by_document(
+    verdicts: Sequence[Verdict],
+) -> tuple[list[float], list[int] | None, list[int] | None, list[float] | None]:
+    weights = [one.weight for one in verdicts if one.weight is not None]
+    answers = [one.chosen for one in verdicts if one.chosen is not None]
+    confidence = [one.confidence for one in verdicts if one.confidence is not None]
+    return [one.value for one in verdicts], weights or None, answers or None, confidence or None
 
 
-def _refuse_long_answers(scorer: Any, task: Any) -> None:
-    """Refuse an answer that leaves no room for a question; lm-eval would stop at an assertion without words."""
-    answers = (answer for document in task.eval_docs for answer in continuations(task, document))
-    longest = max(len(scorer.tok_encode(answer)) for answer in answers)
-    if longest > scorer.max_length:
-        raise InputError(
-            f"an answer of {task.config.task} has {longest} tokens, and the model reads {scorer.max_length} at once; "
-            "leave the benchmark out of evaluation.benchmarks, or ask for fewer evaluation.documents"
-        )
-
-
-def _count_cut(scorer: Any, name: str, samples: list[dict[str, Any]]) -> int:
-    """Count answers that the model could not read whole, and say so once; lm-eval says it of every one."""
-    requests = [request for sample in samples for request in sample["arguments"]]
-    longest = scorer.max_length + 1
-    cut = sum(len(scorer.tok_encode(context + answer)) > longest for context, answer in requests)
+def _warn_of_cut(name: str, cut: int, requests: int, longest: int) -> None:
+    """Say once how many answers the model could not read whole."""
     if cut:
         logger.warning(
             "%d of %d answers of %s are longer than the model's %d tokens; the beginnings of their questions were cut",
             cut,
-            len(requests),
+            requests,
             name,
-            scorer.max_length,
+            longest,
         )
-    return cut
+
+
+def _tell_time(file: BenchmarkFile, documents: int, seconds: float) -> None:
+    """Say how long a benchmark took, and how long all of it would; requests known from before count as asked."""
+    logger.info(
+        "%s: %d of %d documents in %.1f s; all of them would take about %.0f s",
+        file.name,
+        documents,
+        file.documents,
+        seconds,
+        seconds * file.documents / documents,
+    )

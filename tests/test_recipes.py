@@ -93,7 +93,7 @@ def own_data(folder: Path) -> Path:
         "greedy_tokens": 4,
     }
     content["export"] = {"variants": ["onnx-fp32", "onnx-int4"], "int4": {"method": "nearest"}}
-    content["benchmark"] = {"prompt_tokens": [8], "new_tokens": 2}
+    content["benchmark"] = {"prompt_tokens": [8], "new_tokens": 2, "starts": 0}
     (folder / "own-data.yaml").write_text(yaml.safe_dump(content))
     return folder / "own-data.yaml"
 

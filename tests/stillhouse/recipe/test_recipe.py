@@ -59,7 +59,7 @@ def test_a_recipe_does_not_change(tmp_path):
         (WORKING + "distillation: {temprature: 2}\n", "distillation.temprature: Extra inputs"),
         (WORKING + "distillation: {temperature: 0}\n", "distillation.temperature: Input should be greater than 0"),
         (WORKING + "threads: many\n", "threads"),
-        (WORKING + "gates: [{figure: a.b}]\n", "exactly one of at_most and at_least"),
+        (WORKING + "gates: [{figure: a.b}]\n", "exactly one of at_most, at_least and margin"),
         (WORKING + "export: {variants: [onnx-fp7]}\n", "export.variants.0"),
         (WORKING.replace("teacher: some/model\n", ""), "teacher: Field required"),
         (WORKING.replace("name: mine", "name: store"), "name: .*take another name"),

@@ -1,0 +1,113 @@
+"""Runs a program that a model wrote, in a process that can do little: see `evaluation.sandbox.child`.
+
+What this does not stop: a program may read every file that the user may read (it cannot pass anything on: no sockets,
+no files, no processes, an output that goes nowhere); it may look for the word by which its process says that it
+passed, and so cheat its own test; a fault of the kernel or of the interpreter is no barrier to a program written to
+use it. It is for the programs of a model under test, not for those of an attacker.
+"""
+
+import json
+import os
+import platform
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillhouse.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use."""
+
+    wall_seconds: float = 10.0
+    """From its start; then its process is killed."""
+    cpu_seconds: int = 5
+    """Of processor time."""
+    memory_bytes: int = 1 << 29
+    """Of address space, the interpreter included."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended."""
+
+    passed: bool
+    """Whether it ran to its end without an error."""
+    reason: str
+    """`passed`, the name of the error that ended it, `ran too long` or `killed by signal N`."""
+
+
+def check_sandbox() -> None:
+    """Refuse to run programs where this machine cannot keep them in.
+
+    Raises:
+        InputError: If it is no Linux machine with an x86-64 processor.
+    """
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise InputError(
+            f"programs that a model writes are run in a sandbox of Linux on x86-64, and this is {platform.system()} "
+            f"on {platform.machine()}; leave the benchmarks out that run programs (humaneval, mbpp)"
+        )
+
+
+def run_program(program: str, limits: Limits = Limits()) -> Outcome:
+    """Run a Python program to its end, in an empty folder that is removed after it.
+
+    Args:
+        program: Its text, its tests included: that it ends without an error is what is found out.
+        limits: What it may use.
+
+    Raises:
+        RuntimeError: If the kernel does not grant the sandbox; the program was not run.
+    """
+    # Imported for its place, and so that it is among the sources of whatever runs programs; it is Linux's alone.
+    from evaluation.sandbox import child
+
+    secret = secrets.token_hex(16)
+    asked = {
+        "program": program,
+        "secret": secret,
+        "cpu_seconds": limits.cpu_seconds,
+        "memory_bytes": limits.memory_bytes,
+    }
+    with tempfile.TemporaryDirectory(prefix="stillhouse-sandbox-") as scratch:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(child.__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=scratch,
+            # Nothing of the user's: a name or a key may stand there.
+            env={"PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+        try:
+            said, _ = process.communicate(json.dumps(asked).encode(), timeout=limits.wall_seconds)
+        except subprocess.TimeoutExpired:
+            return Outcome(passed=False, reason="ran too long")
+        finally:
+            _kill(process)
+    return _outcome(said, secret, process.returncode)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End the whole group; where it has ended already, its number is not given anew before it is waited for."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _outcome(said: bytes, secret: str, code: int) -> Outcome:
+    text = said.decode("ascii", "replace")
+    if not text.startswith(secret):
+        reason = f"killed by signal {-code}" if code < 0 else "ended its own process"
+        return Outcome(passed=False, reason=reason)
+    word = text.removeprefix(secret)
+    if word.startswith("no sandbox"):
+        raise RuntimeError(f"the kernel does not grant the sandbox ({word}); nothing was run")
+    return Outcome(passed=word == "passed", reason=word[:80])
