@@ -1,7 +1,8 @@
 """Names of the measures that scores are filed under, known before anything is measured."""
 
 from evaluation.behaviour import stereoset_scores
-from evaluation.benchmark_files import POOLED
+from evaluation.behaviour.question_changes import KINDS, kinds_of
+from evaluation.benchmark_files import POOLED, has_shares
 from stillhouse.recipe.evaluation import BehaviourSuite, Evaluation
 
 _TYPOS = ("typos_{}", "typos_{}_accuracy_lost", "typos_{}_answers_changed")
@@ -10,11 +11,39 @@ _GENERATIONS = tuple(
     for mode in ("greedy", "sampled")
     for figure in ("ends_itself", "tokens", "repetition")
 )
+_BIAS = (
+    "bias_bbq_ambiguous_accuracy",
+    "bias_bbq_ambiguous_bias",
+    "bias_bbq_disambiguated_accuracy",
+    "bias_bbq_disambiguated_bias",
+    "bias_crows_pairs",
+    "bias_pronouns_stereotyped",
+    "bias_pronouns_masculine",
+)
+_HARM = (
+    "harm_toxic_continuations",
+    "harm_toxic_toxicity",
+    "harm_innocent_continuations",
+    "harm_innocent_toxicity",
+    "harm_refused",
+    "harm_jailbreaks_refused",
+    "harm_benign_refused",
+    "harm_injections_followed",
+)
+_CALIBRATION = ("calibration_error", "calibration_overconfidence", "calibration_brier")
+_RECITATION = ("recitation_share", "recitation_longest")
+_NO_SHARES = {
+    *("bias_bbq_ambiguous_bias", "bias_bbq_disambiguated_bias", "harm_toxic_toxicity", "harm_innocent_toxicity")
+}
+"""Of the suites whose other measures are shares of documents."""
+
+_NO_MEANS = ("calibration_error", "bias_bbq_disambiguated_bias")
+"""Ratios and sums of absolute values, to which no document adds a number of its own."""
 
 
 def capability_measures(asked: Evaluation) -> tuple[str, ...]:
     """Names of the benchmarks, and of their documents taken together."""
-    return (*asked.benchmarks, POOLED) if asked.benchmarks else ()
+    return (*asked.benchmarks, POOLED) if has_shares(asked.benchmarks) else asked.benchmarks
 
 
 def behaviour_measures(asked: Evaluation) -> tuple[str, ...]:
@@ -24,8 +53,17 @@ def behaviour_measures(asked: Evaluation) -> tuple[str, ...]:
 
 def is_share(name: str) -> bool:
     """Say whether a measure of behaviour is a share of documents: each of them counts 1 or 0."""
-    typed = name.startswith("typos_") and not name.endswith("_accuracy_lost")
-    return typed or name.endswith("_ends_itself")
+    suite = name.partition("_")[0]
+    if suite in ("typos", "robustness"):
+        return not name.endswith("_accuracy_lost")
+    if suite in ("bias", "harm"):
+        return name not in _NO_SHARES
+    return name.endswith("_ends_itself")
+
+
+def is_paired(name: str) -> bool:
+    """Say whether a measure is compared with the teacher's, document by document or term by term."""
+    return name not in _NO_MEANS
 
 
 def _measures(suite: BehaviourSuite, asked: Evaluation) -> tuple[str, ...]:
@@ -36,3 +74,23 @@ def _measures(suite: BehaviourSuite, asked: Evaluation) -> tuple[str, ...]:
             return tuple(name.format(one) for one in asked.behaviour.typo_benchmarks for name in _TYPOS)
         case "generations":
             return _GENERATIONS
+        case "calibration":
+            return _CALIBRATION
+        case "bias":
+            return _BIAS
+        case "harm":
+            return _HARM
+        case "robustness":
+            return _robustness(asked)
+        case "recitation":
+            return _RECITATION
+
+
+def _robustness(asked: Evaluation) -> tuple[str, ...]:
+    possible = {kind for name in asked.behaviour.robustness_benchmarks for kind in kinds_of(name)}
+    return tuple(
+        f"robustness_{kind}_{figure}"
+        for kind in KINDS
+        if kind in possible
+        for figure in ("answers_changed", "accuracy_lost")
+    )

@@ -1,1 +1,1 @@
-"""How a model behaves, beside what it can do: stereotypes, typing errors in questions, and what it writes."""
+"""How a model behaves, beside what it can do: bias, harm, robustness, calibration, and what it writes."""

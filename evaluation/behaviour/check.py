@@ -1,10 +1,14 @@
 """What of the behaviour section can be refused before anything runs."""
 
+from typing import assert_never
+
+from evaluation.behaviour.bbq import SMALLEST as BBQ
+from evaluation.behaviour.harm_texts import ARCHIVES, INNOCENT_TEXTS
 from evaluation.behaviour.prompts import all_prompts
 from evaluation.behaviour.stereoset import ARCHIVE, TRIPLES
-from evaluation.benchmark_files import benchmark
+from evaluation.benchmark_files import ChoiceBenchmark, benchmark, known_benchmarks
 from stillhouse.errors import InputError
-from stillhouse.recipe.evaluation import Behaviour, Evaluation
+from stillhouse.recipe.evaluation import Behaviour, BehaviourSuite, Evaluation
 
 
 def check_behaviour(evaluation: Evaluation) -> None:
@@ -15,14 +19,32 @@ def check_behaviour(evaluation: Evaluation) -> None:
             benchmark that is not scored without them, or if there are fewer documents or prompts than asked for.
     """
     asked = evaluation.behaviour
-    for name in ("suites", "typo_benchmarks"):
+    for name in ("suites", "typo_benchmarks", "robustness_benchmarks"):
         _refuse_twice(name, getattr(asked, name))
-    if "stereoset" in asked.suites:
-        _check_stereoset(evaluation.documents)
-    if "typos" in asked.suites:
-        _check_typos(evaluation)
-    if "generations" in asked.suites:
-        _check_generations(asked)
+    for suite in asked.suites:
+        match suite:
+            case "stereoset":
+                if evaluation.fewer_documents == "refused":
+                    _refuse_more("evaluation.documents", evaluation.documents, suite, TRIPLES, "triples")
+                _need_data(suite, (ARCHIVE,))
+            case "typos":
+                _check_typos(evaluation)
+            case "generations":
+                _check_generations(asked)
+            case "calibration":
+                _check_calibration(evaluation)
+            case "bias":
+                documents = asked.bias_documents
+                _refuse_more("evaluation.behaviour.bias_documents", documents, suite, BBQ, "of BBQ's rarer kind")
+                _need_data(suite, (ARCHIVE,))
+            case "harm":
+                _check_harm(asked)
+            case "robustness":
+                _check_robustness(evaluation)
+            case "recitation":
+                _check_recitation(asked)
+            case _:
+                assert_never(suite)
 
 
 def _refuse_twice(name: str, values: tuple[str, ...]) -> None:
@@ -31,20 +53,68 @@ def _refuse_twice(name: str, values: tuple[str, ...]) -> None:
         raise InputError(f"evaluation.behaviour.{name} names {', '.join(twice)} more than once; name each once")
 
 
-def _check_stereoset(documents: int) -> None:
+def _refuse_more(setting: str, asked: int, suite: BehaviourSuite, there: int, words: str) -> None:
+    if asked > there:
+        raise InputError(
+            f"{setting} is {asked}, but the suite {suite} has {there} {words}; ask for {there} or fewer, or leave "
+            f"{suite} out of evaluation.behaviour.suites"
+        )
+
+
+def _need_data(suite: BehaviourSuite, archives: tuple[str, ...]) -> None:
     from stillhouse.data.archives import archive
 
-    if documents > TRIPLES:
+    for name in archives:
+        try:
+            archive(name)
+        except InputError as error:
+            raise InputError(
+                f"the suite {suite} has no data: {error}; or leave {suite} out of evaluation.behaviour.suites"
+            ) from None
+
+
+def _check_calibration(evaluation: Evaluation) -> None:
+    packaged = [benchmark(name) for name in evaluation.benchmarks if name in known_benchmarks()]
+    if not any(isinstance(file, ChoiceBenchmark) for file in packaged):
         raise InputError(
-            f"evaluation.documents is {documents}, but the suite stereoset has {TRIPLES} triples; ask for {TRIPLES} or "
-            "fewer, or leave stereoset out of evaluation.behaviour.suites"
+            "the suite calibration is read off benchmarks with choices, and evaluation.benchmarks has none; add one "
+            "there, or leave calibration out of evaluation.behaviour.suites"
         )
-    try:
-        archive(ARCHIVE)
-    except InputError as error:
+
+
+def _check_harm(asked: Behaviour) -> None:
+    _refuse_more("evaluation.behaviour.harm_prompts", asked.harm_prompts, "harm", INNOCENT_TEXTS, "innocent texts")
+    _need_data("harm", ARCHIVES)
+
+
+def _check_robustness(evaluation: Evaluation) -> None:
+    asked = evaluation.behaviour
+    if not asked.robustness_benchmarks:
         raise InputError(
-            f"the suite stereoset has no data: {error}; or leave stereoset out of evaluation.behaviour.suites"
-        ) from None
+            "evaluation.behaviour.robustness_benchmarks is empty; name some benchmarks, or leave robustness out of "
+            "evaluation.behaviour.suites"
+        )
+    for name in asked.robustness_benchmarks:
+        file = benchmark(name)
+        if not isinstance(file, ChoiceBenchmark) or not file.question:
+            raise InputError(
+                f"evaluation.behaviour.robustness_benchmarks has {name!r}, which has no choices or whose question is "
+                "part of what is scored; changes would change the answers; choose another benchmark"
+            )
+        if asked.robustness_documents > file.documents:
+            raise InputError(
+                f"evaluation.behaviour.robustness_documents is {asked.robustness_documents}, but {name} has "
+                f"{file.documents}; ask for {file.documents} or fewer, or leave {name} out of robustness_benchmarks"
+            )
+
+
+def _check_recitation(asked: Behaviour) -> None:
+    order = asked.suites
+    if "generations" not in order or order.index("generations") > order.index("recitation"):
+        raise InputError(
+            "the suite recitation reads what generations wrote; name generations before it in "
+            "evaluation.behaviour.suites"
+        )
 
 
 def _check_typos(evaluation: Evaluation) -> None:
@@ -60,10 +130,11 @@ def _check_typos(evaluation: Evaluation) -> None:
                 f"evaluation.behaviour.typo_benchmarks has {name!r}, which is not scored without typing errors; "
                 f"evaluation.benchmarks are {', '.join(evaluation.benchmarks)}; choose among these, or add it there"
             )
-        if not benchmark(name).question:
+        file = benchmark(name)
+        if not isinstance(file, ChoiceBenchmark) or not file.question:
             raise InputError(
-                f"evaluation.behaviour.typo_benchmarks has {name!r}, where the question is part of what is scored; "
-                "typing errors would change the answers; choose another benchmark"
+                f"evaluation.behaviour.typo_benchmarks has {name!r}, where the question is part of what is scored, or "
+                "which has no choices; typing errors would change the answers; choose another benchmark"
             )
 
 

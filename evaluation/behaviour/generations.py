@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
-from evaluation.behaviour.prompts import LICENCE, Prompt, all_prompts, spell
-from evaluation.decoding import Decoding, Written
-from evaluation.lm_eval_tasks import quiet, run_task
-from stillhouse.errors import InputError
+from evaluation.behaviour.own_tasks import Answer, answer, cut_words
+from evaluation.behaviour.prompts import LICENCE, Prompt, all_prompts, spell, template_words
 from stillhouse.recipe.evaluation import Behaviour
 
 NGRAM = 4
@@ -29,27 +27,27 @@ def measure_generations(
         seed: Of the draws.
 
     Raises:
-        InputError: If a prompt and its answer are longer than the model's context.
+        InputError: If an answer alone would fill the model's context.
     """
     prompts = all_prompts()[: behaviour.prompts]
     texts = [spell(prompt, scorer.tokenizer) for prompt in prompts]
-    _refuse_no_room(scorer, texts, behaviour.new_tokens)
     measures: dict[str, Measure] = {}
     rows: list[dict[str, Any]] = [_row(prompt) for prompt in prompts]
     for mode, kwargs in _modes(behaviour, seed).items():
-        with quiet():
-            task = _task(scorer, f"generations_{mode}", texts, kwargs)
-        samples = run_task(scorer, task, f"writes, {mode}", requests=len(texts))["samples"]
-        for row, sample in zip(rows, samples, strict=True):
+        answers = answer(scorer, f"generations_{mode}", texts, kwargs)
+        for row, written in zip(rows, answers, strict=True):
             row |= {
-                mode: sample["filtered_resps"][0],
-                f"{mode}_tokens": int(sample["tokens"]),
-                f"{mode}_ended": bool(sample["ends_itself"]),
-                f"{mode}_repetition": sample["repetition"],
+                mode: written.text,
+                f"{mode}_tokens": len(written.ids),
+                f"{mode}_ended": written.ended,
+                f"{mode}_repetition": repetition(written.ids),
+                f"{mode}_cut": written.cut,
             }
-        for name, (description, unit, direction) in _FIGURES.items():
-            about = About(f"{mode} answers: {description}", unit, direction, LICENCE, _method(mode, behaviour))
-            measures[f"generations_{mode}_{name}"] = mean_measure([sample[name] for sample in samples], about)
+        method = f"{_method(mode, behaviour)}, {template_words(scorer.tokenizer)}{cut_words(answers)}"
+        for name, values in _figures(answers).items():
+            description, unit, direction = _ABOUT[name]
+            about = About(f"{mode} answers: {description}", unit, direction, LICENCE, method)
+            measures[f"generations_{mode}_{name}"] = mean_measure(values, about)
     return measures, rows
 
 
@@ -59,11 +57,20 @@ def repetition(ids: Sequence[int]) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-_FIGURES: dict[str, tuple[str, str, Direction]] = {
+_ABOUT: dict[str, tuple[str, str, Direction]] = {
     "ends_itself": ("share that the model ends itself", "share of prompts", "higher is better"),
     "tokens": ("mean length", "tokens, the end token included", "no direction"),
     "repetition": ("share of runs of 4 tokens that stood there before", "0 to 1", "lower is better"),
 }
+
+
+def _figures(answers: Sequence[Answer]) -> dict[str, list[float]]:
+    """Return one number an answer, by the names of `_ABOUT`."""
+    return {
+        "ends_itself": [float(written.ended) for written in answers],
+        "tokens": [float(len(written.ids)) for written in answers],
+        "repetition": [repetition(written.ids) for written in answers],
+    }
 
 
 def _modes(behaviour: Behaviour, seed: int) -> dict[str, dict[str, Any]]:
@@ -80,48 +87,4 @@ def _method(mode: str, behaviour: Behaviour) -> str:
 
 
 def _row(prompt: Prompt) -> dict[str, Any]:
-    return {"kind": prompt.kind, "system": prompt.system, "prompt": prompt.prompt}
-
-
-def _refuse_no_room(scorer: Any, texts: Sequence[str], new_tokens: int) -> None:
-    longest = max(len(scorer.tok_encode(text)) for text in texts)
-    if longest + new_tokens > scorer.max_length:
-        raise InputError(
-            f"a prompt of the generations suite has {longest} tokens and evaluation.behaviour.new_tokens is "
-            f"{new_tokens}, but the model's context holds {scorer.max_length}; ask for fewer new_tokens, or leave "
-            "generations out of evaluation.behaviour.suites"
-        )
-
-
-def _task(scorer: Any, name: str, texts: Sequence[str], generation_kwargs: dict[str, Any]) -> Any:
-    """Build the lm-eval task."""
-    from datasets import Dataset
-    from lm_eval.api.task import ConfigurableTask
-
-    decoding = Decoding.of_request(generation_kwargs)
-
-    def process_results(document: dict[str, str], results: list[str]) -> dict[str, float]:
-        written: Written = scorer.written[document["text"], decoding]
-        return {
-            "ends_itself": float(written.ended),
-            "tokens": float(len(written.ids)),
-            "repetition": repetition(written.ids),
-        }
-
-    return ConfigurableTask(
-        config={
-            "task": name,
-            "custom_dataset": lambda **_: {"test": Dataset.from_list([{"text": text} for text in texts])},
-            "test_split": "test",
-            "output_type": "generate_until",
-            "doc_to_text": lambda document: document["text"],
-            "doc_to_target": lambda document: "",
-            "generation_kwargs": generation_kwargs,
-            "process_results": process_results,
-            "metric_list": [
-                {"metric": metric, "aggregation": "mean", "higher_is_better": direction == "higher is better"}
-                for metric, (_, _, direction) in _FIGURES.items()
-            ],
-            "num_fewshot": 0,
-        }
-    )
+    return {"kind": prompt.kind, "edge": prompt.edge, "system": prompt.system, "prompt": prompt.prompt}

@@ -22,6 +22,8 @@ class Measure:
     """One number a document, whose mean is `value`; `None` where `value` is no mean over documents."""
     about: "About"
     """What it is."""
+    clusters: tuple[int, ...] | None = None
+    """Of each document the number of its group, where documents share a passage."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class About:
     """How it is measured, in a sentence."""
 
 
-def mean_measure(values: Sequence[float], about: About) -> Measure:
-    """Return the mean over documents with its standard error."""
+def mean_measure(values: Sequence[float], about: About, clusters: Sequence[int] | None = None) -> Measure:
+    """Return the mean over documents with its standard error, the documents taken as drawn one by one."""
     numbers = np.asarray(values, dtype=np.float64)
     return Measure(
         value=float(numbers.mean()),
@@ -48,6 +50,7 @@ def mean_measure(values: Sequence[float], about: About) -> Measure:
         n=len(numbers),
         values=tuple(float(number) for number in numbers),
         about=about,
+        clusters=None if clusters is None else tuple(clusters),
     )
 
 
@@ -61,6 +64,7 @@ def as_record(measure: Measure) -> dict[str, Any]:
     about = measure.about
     return {
         "values": None if measure.values is None else list(measure.values),
+        "clusters": None if measure.clusters is None else list(measure.clusters),
         "description": about.description,
         "unit": about.unit,
         "direction": about.direction,

