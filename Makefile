@@ -30,11 +30,15 @@ browser:  ## Chromium, for the tests that use the UI; where it cannot be install
 soak: setup  ## faults done to real servers and workers, about half an hour; what came of each goes into docs/soak.md
 	SOAK_RESULT=docs $(BIN)/python -m pytest -q -m soak tests/faults
 
-bench: setup  ## our speed and memory beside our peers', about two hours with nothing else running; into docs/benchmarks
+bench: setup  ## our speed and memory beside our peers', some hours with nothing else running; into docs/benchmarks
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.distillation_step --out docs/benchmarks/distillation_step.json
 	$(BIN)/python -m benchmarks.distillation_step --rows 16 --repeats 2 --out docs/benchmarks/distillation_step_16.json
+	$(BIN)/python -m benchmarks.capture_speed --out docs/benchmarks/capture_speed.json
 	$(BIN)/python -m benchmarks.stored_targets recipes/demo.yaml --out docs/benchmarks/stored_targets.json
+	$(BIN)/python -m benchmarks.student_starts recipes/demo.yaml --out docs/benchmarks/student_starts.json
+	$(BIN)/python -m benchmarks.growing_work recipes/demo.yaml --out docs/benchmarks/growing_work.json
+	$(BIN)/python -m benchmarks.gate_error_rates --out docs/benchmarks/gate_error_rates.json
 	$(BIN)/python -m benchmarks.loss_memory --tokens 1024 2048 4096 --vocabularies 49152 128256 \
 		--out docs/benchmarks/loss_memory.json
 
