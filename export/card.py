@@ -34,7 +34,12 @@ HUB_LICENCES = {
 DATA_COLUMNS = ("name", "licence", "credit", "train", "train_tokens", "held_out", "held_out_tokens")
 # The suites' modules say the same, but to import them would put lm-eval, datasets and transformers into the package's
 # key: every import of a stage counts, inside functions too.
-SUITE_LICENCES = {"stereoset": "CC BY-SA 4.0", "generations": "Apache-2.0"}
+SUITE_LICENCES = {
+    "stereoset": "CC BY-SA 4.0",
+    "generations": "Apache-2.0",
+    "bias": "CC BY 4.0 (BBQ), CC BY-SA 4.0 (CrowS-Pairs), MIT (pronouns)",
+    "harm": "Apache-2.0, MIT, CC BY-SA 3.0, CC BY-NC-SA 4.0 (Do-Not-Answer)",
+}
 """Of the texts behind the suites of behaviour; typing errors are made in the benchmarks' own questions."""
 UNTOLD_TEACHER = {"source": "a teacher that is not named", "licence": "not stated", "quantization": "not stated"}
 UNTOLD_CODE = {"version": "of an unknown version", "commit": "not recorded"}

@@ -84,7 +84,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     knowledge = gather_knowledge(settings, work, teacher, data["dataset"])
     student = work.make(distill, settings.distill, {"start": start, **read, **knowledge})
     models = {"teacher": teacher, "pruned": start, "student": student}
-    scores = score_models(settings, work, models, data["dataset"])
+    scores = score_models(settings, work, models, data)
     return deliver(settings, work, {**models, **data, **scores})
 
 

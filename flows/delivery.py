@@ -39,17 +39,26 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
 
 
 def score_models(
-    settings: SettingsOfDelivery, work: Work, models: Mapping[str, Reference], dataset: Reference
+    settings: SettingsOfDelivery, work: Work, models: Mapping[str, Reference], data: Mapping[str, Reference]
 ) -> References:
-    """Benchmarks, behaviour and held-out text: each model beside its teacher, or a student that has none alone."""
+    """Benchmarks, behaviour and held-out text: each model beside its teacher, or a student that has none alone.
+
+    Args:
+        settings: Of every stage.
+        work: Runs them.
+        models: By name.
+        data: `documents` and `dataset`.
+    """
     teacher = models.get("teacher", models["student"])
     scores = {}
     for name, model in models.items():
         capability = work.make(evaluate_capability, settings.capability, {"model": model})
         scores[f"capability_{name}"] = capability
         read = {"model": model, "capability": capability}
+        if "recitation" in settings.behaviour.behaviour.suites:
+            read["documents"] = data["documents"]
         scores[f"behaviour_{name}"] = work.make(evaluate_behaviour, settings.behaviour, read)
-        compared = {"model": model, "teacher": teacher, "dataset": dataset}
+        compared = {"model": model, "teacher": teacher, "dataset": data["dataset"]}
         scores[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, compared)
     return scores
 

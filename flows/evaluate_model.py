@@ -306,7 +306,9 @@ def table(scores: Scores) -> str:
         lines.append(name if "reason" not in found else f"{name}: {found['reason']}")
         dependence = found.get(BATCH_DEPENDENCE, 0.0)
         if dependence > LIMIT_NATS:
-            lines.append(f"  scored one request at a time: beside others a score moves by {dependence:.3f} nats")
+            lines.append(
+                f"  beside others a request's score moves by {dependence:.3f} nats: not to be served in batches"
+            )
         for measure, count in found.get(CUT, {}).items():
             lines.append(f"  {measure}: {count} requests were longer than the model reads; their beginnings were cut")
         for room in ("capability", "behaviour"):

@@ -153,14 +153,14 @@ def _holds(target: Path, package: Path) -> bool:
 def order_of_run(settings: SettingsOfDelivery, found: Mapping[str, Reference], work: Work) -> Made:
     """The order of work for a run's student; its models and data are in the store, whatever code made them."""
     models = {name: found[name] for name in ("teacher", "pruned", "student") if name in found}
-    return deliver(settings, work, {**found, **score_models(settings, work, models, found["dataset"])})
+    return deliver(settings, work, {**found, **score_models(settings, work, models, found)})
 
 
 def order_of_model(settings: SettingsOfExport, work: Work) -> Made:
     """The order of work for a model that is nobody's student here: it is fetched, and scored alone."""
     model = work.make(load_student, settings.model, {})
     data = prepare_data(settings, work, model)
-    scores = score_models(settings, work, {"student": model}, data["dataset"])
+    scores = score_models(settings, work, {"student": model}, data)
     return deliver(settings, work, {"student": model, **data, **scores})
 
 

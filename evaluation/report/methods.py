@@ -12,6 +12,11 @@ SUITES = {
     "stereoset": "StereoSet, with the scores of its authors",
     "typos": "benchmarks asked again with typing errors in their questions",
     "generations": "answers to prompts, greedy and sampled",
+    "calibration": "how sure the models are of their answers to the benchmarks",
+    "bias": "BBQ, CrowS-Pairs and pronouns of occupations",
+    "harm": "toxic continuations, refusals of harmful and of harmless requests, injected orders",
+    "robustness": "benchmarks whose questions are asked otherwise",
+    "recitation": "runs of training text in what the models write",
 }
 
 

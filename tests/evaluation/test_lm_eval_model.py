@@ -103,6 +103,12 @@ def test_batching_moves_a_score_by_less_than_a_thousandth_of_a_nat(name, request
     assert max(abs(one[0] - other[0]) for one, other in scores) < LIMIT_NATS
 
 
+def test_rounding_of_bf16_is_told_and_asks_in_batches_all_the_same(tiny_model):
+    rounded = scorer_of(tiny_model, compute=COMPUTE.model_copy(update={"precision": "bf16"}), batch_size=16)
+    assert rounded.batch_dependence_nats > LIMIT_NATS
+    assert rounded.batch_size == 16
+
+
 @pytest.fixture(scope="module")
 def dynamic_onnx(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph with activations in 8 bits, one scale for a whole batch."""
