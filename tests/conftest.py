@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,6 +15,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from stillhouse.machine import LOCK_FOLDER
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Tests look at what is measured, not at how fast it is: side by side they need not wait for one another.
+    os.environ[LOCK_FOLDER] = tempfile.mkdtemp(prefix=f"stillhouse-{worker}-")
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "tiny.yaml"
