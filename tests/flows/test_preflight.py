@@ -164,7 +164,7 @@ def test_typing_errors_in_a_benchmark_that_is_not_scored(write, tmp_path):
 
 
 def test_a_benchmark_whose_data_no_package_carries(write, tmp_path):
-    asked = {"benchmarks": ["lambada_openai"], "behaviour": {"suites": []}}
+    asked = {"benchmarks": ["toxigen"], "behaviour": {"suites": []}}
     assert "no package here carries its data" in refused(write(evaluation=asked), tmp_path)
 
 
