@@ -107,7 +107,7 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
     reference = None if alone else open_variant(inputs["reference"], threads=settings.threads, device=settings.device)
     vocabulary = json.loads((inputs["reference"] / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     compared: list[Comparison] = []
-    continuations: list[list[int]] = []
+    continuations: list[list[int] | None] = []
     for batch in _batches(pieces, SCRATCH_BYTES // (4 * vocabulary)):
         # One process answers the first batch and the prompts: opening a variant takes a while.
         asked = [] if continuations else [prompt.ids for prompt in prompts]
@@ -158,7 +158,7 @@ def _batches(pieces: Sequence[Piece], limit: int) -> Iterator[list[Piece]]:
 
 def _ask(
     settings: ParitySettings, variant: Path, batch: Sequence[Piece], prompts: list[list[int]], work: Path
-) -> list[list[int]]:
+) -> list[list[int] | None]:
     """Let the variant write the batch's logits to scratch files, and return how it continues the prompts."""
     payload = {
         "variant": str(variant),
@@ -172,17 +172,19 @@ def _ask(
         "new_tokens": settings.greedy_tokens,
     }
     answer = child.run(f"{parity_child.__name__}:answer", payload, threads=settings.threads)
-    continuations: list[list[int]] = answer["continuations"]
+    continuations: list[list[int] | None] = answer["continuations"]
     return continuations
 
 
-def _check_continuation(reference: LanguageModel | None, prompt: Piece, ids: list[int]) -> Continuation:
+def _check_continuation(reference: LanguageModel | None, prompt: Piece, ids: list[int] | None) -> Continuation:
     """Count the leading tokens that the reference chooses as well.
 
     One pass over prompt and continuation says what the reference puts after each token of it. Up to the first that
     differs, both have read the same tokens, so these are the reference's own greedy tokens; what it would have
     written behind is not asked, and need not be generated token by token. No reference: the variant is its own.
     """
+    if ids is None:
+        raise FloatingPointError(f"logits of the variant are not finite where it continues {prompt.name}")
     if reference is None:
         return Continuation(prompt.name, len(ids), ids, ids)
     progress.step("checks continuations with torch-fp32")

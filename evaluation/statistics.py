@@ -93,29 +93,6 @@ def bootstrap_ratios(
     return ratios
 
 
-def bootstrap_median_interval(
-    repeats: ArrayLike, *, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """Return the interval of the median over all samples, drawn by whole repeats.
-
-    Args:
-        repeats: `[R, N]`, or `[R]` for one sample a repeat: row r holds the samples of repeat r.
-        seed: Decides the resamples.
-        level: How often an interval holds the truth.
-        resamples: Draws of R repeats.
-
-    Raises:
-        ValueError: With fewer than two repeats.
-    """
-    samples = np.asarray(repeats, dtype=np.float64)
-    if len(samples) < 2:
-        raise ValueError(f"an interval needs at least 2 repeats, got {len(samples)}")
-    drawn = np.random.default_rng(seed).integers(len(samples), size=(resamples, len(samples)))
-    medians = np.median(samples[drawn].reshape(resamples, -1), axis=1)
-    low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def standard_error(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike | None = None) -> float:
     """Return the standard error of `sum(numerators) / sum(denominators)` over units, linearized.
 

@@ -85,7 +85,6 @@ def test_greedy_answers_are_those_of_lm_evals_own_model(name, reference, request
 
 
 def test_onnx_and_torch_agree_request_by_request(torch_scorer, onnx_scorer):
-    """Issue 6: 2e-6 nats at most, measured."""
     requests = ask("loglikelihood", *PAIRS)
     both = zip(*(scorer.loglikelihood(requests) for scorer in (torch_scorer, onnx_scorer)), strict=True)
     for (log_prob, greedy), (other_log_prob, other_greedy) in both:

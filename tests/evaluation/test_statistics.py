@@ -3,7 +3,6 @@ import pytest
 
 from evaluation.statistics import (
     bootstrap_mean_interval,
-    bootstrap_median_interval,
     bootstrap_ratios,
     exact_mcnemar,
     exact_sign_flip,
@@ -60,17 +59,6 @@ def test_about_95_of_100_intervals_hold_the_true_mean():
     samples = generator.normal(1.0, 1.0, size=(600, 60))
     intervals = [bootstrap_mean_interval(row, np.ones(60), seed=1, resamples=300) for row in samples]
     assert 0.91 < np.mean([low <= 1.0 <= high for low, high in intervals]) < 0.97
-
-
-def test_the_median_is_drawn_by_whole_repeats():
-    # One slow repeat in three: by samples the median hardly moves, by repeats it can be the slow one.
-    repeats = [[1.0] * 9, [1.0] * 9, [9.0] * 9]
-    assert bootstrap_median_interval(repeats, seed=0) == (1.0, 9.0)
-
-
-def test_the_median_of_one_repeat_has_no_interval():
-    with pytest.raises(ValueError, match="at least 2 repeats"):
-        bootstrap_median_interval([[1.0, 2.0]], seed=0)
 
 
 @pytest.mark.parametrize(("gained", "lost", "expected"), [(1, 9, 22 / 1024), (5, 0, 2 / 32), (0, 0, 1.0), (4, 4, 1.0)])

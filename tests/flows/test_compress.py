@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -80,12 +79,10 @@ def test_the_pruned_undistilled_student_fails_the_gate(results: dict):
 
 
 def test_the_whole_run_again_is_found_in_the_store(runs: Path, run: Path):
-    started = time.monotonic()
     command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert ": done" not in done.stderr
-    assert time.monotonic() - started < 30
     again = run_of(runs)
     assert again != run
     # Hard links: a second run's package takes no space of its own.
