@@ -2,7 +2,7 @@
 
 A false alarm is a student that is worse than its teacher by exactly the margin and passes; at most one less the gate's
 confidence is promised. A miss is a student as good as its teacher that does not pass; how often, follows from the
-documents and from how often the two differ. Cost: about ten minutes on one core.
+documents and from how often the two differ. Cost: about seven minutes on one core.
 
     python -m benchmarks.gate_error_rates --out docs/benchmarks/gate_error_rates.json
 """
