@@ -4,27 +4,13 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
-
 from benchmarks import control
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_each_arm_is_trained_with_each_seed_from_one_start(tmp_path: Path, monkeypatch):
-    content = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
-    content |= {"teacher": str(ROOT / "tests" / "tiny_teacher"), "gates": []}
-    content["data"] |= {
-        "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 60}],
-        "train_tokens": 4000,
-        "validation_tokens": 1500,
-        "held_out_tokens": 1500,
-    }
-    content["student"]["ranking_tokens"] = 512
-    content["distillation"] |= {"steps": 3, "warmup_steps": 1}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+def test_each_arm_is_trained_with_each_seed_from_one_start(small_recipe, tmp_path: Path, monkeypatch):
+    recipe = small_recipe(steps=3, warmup_steps=1)
     out = tmp_path / "control.json"
-    options = [str(tmp_path / "tiny.yaml"), "--runs", str(tmp_path / "runs"), "--out", str(out), "--seeds", "0", "1"]
+    options = [str(recipe), "--runs", str(tmp_path / "runs"), "--out", str(out), "--seeds", "0", "1"]
     monkeypatch.setattr(sys, "argv", ["control", *options])
     control.main()
     found = json.loads(out.read_text())

@@ -4,28 +4,14 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
-
 from benchmarks import student_starts
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_every_start_is_near_half_of_the_teacher_and_trained_alike(tmp_path: Path, monkeypatch):
-    content = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
-    content |= {"teacher": str(ROOT / "tests" / "tiny_teacher"), "gates": []}
-    content["data"] |= {
-        "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 60}],
-        "train_tokens": 4000,
-        "validation_tokens": 1500,
-        "held_out_tokens": 1500,
-    }
-    content["student"]["ranking_tokens"] = 512
-    content["distillation"] |= {"steps": 2, "warmup_steps": 1}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+def test_every_start_is_near_half_of_the_teacher_and_trained_alike(small_recipe, tmp_path: Path, monkeypatch):
+    recipe = small_recipe(steps=2, warmup_steps=1)
     out = tmp_path / "starts.json"
     options = ["--runs", str(tmp_path / "runs"), "--out", str(out), "--seeds", "0", "--train-tokens", "4000"]
-    monkeypatch.setattr(sys, "argv", ["student_starts", str(tmp_path / "tiny.yaml"), *options])
+    monkeypatch.setattr(sys, "argv", ["student_starts", str(recipe), *options])
     student_starts.main()
     found = json.loads(out.read_text())
     assert list(found["starts"]) == list(student_starts.STARTS)

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from benchmarks.sweep_on_dask import ENTRIES, page, ratios, train
 
-ROOT = Path(__file__).parents[2]
 ROWS = [
     {"repeat": repeat, "workers": workers, "seconds": seconds, "training_seconds": [3.0], "cores_busy_elsewhere": 0.2}
     for repeat, workers, seconds in ((0, 1, 100.0), (0, 2, 55.0), (1, 2, 60.0), (1, 1, 120.0), (2, 1, 80.0))
@@ -37,19 +34,10 @@ def test_the_page_shows_every_measurement():
     assert "not known yet" in page({**found, "ratio": None, "environment": {"processor": "", "cores": 1}})
 
 
-def test_an_entry_trains_one_student_from_what_is_there(tmp_path: Path):
-    content = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
-    content |= {"teacher": str(ROOT / "tests" / "tiny_teacher"), "gates": []}
-    content["data"] |= {
-        "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 60}],
-        "train_tokens": 4000,
-        "validation_tokens": 1500,
-        "held_out_tokens": 1500,
-    }
-    content["student"]["ranking_tokens"] = 512
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+def test_an_entry_trains_one_student_from_what_is_there(small_recipe, tmp_path: Path):
+    recipe = small_recipe()
     for one in ENTRIES[:2]:
-        payload = {"recipe": str(tmp_path / "tiny.yaml"), "runs": str(tmp_path / "runs"), "steps": 2}
+        payload = {"recipe": str(recipe), "runs": str(tmp_path / "runs"), "steps": 2}
         assert train(payload | {"changes": one.model_dump(mode="json")})["seconds"] > 0
     store = tmp_path / "runs" / "store"
     made = {kind: len(list((store / kind).glob("*/manifest.json"))) for kind in ("load_teacher", "distill")}
