@@ -54,10 +54,10 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
 
     Args:
         settings: The recipe and where it ran.
-        inputs: `student`, `documents`, `dataset`, perhaps `teacher`, and any other artifact whose record belongs in
-            the lineage; of each model `held_out_<model>`, `capability_<model>` and `behaviour_<model>`; of each
-            variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps `capability_<name>`; perhaps
-            `noise_floor` and `efficiency_teacher`.
+        inputs: `student`, `documents`, `dataset`, perhaps `teacher` and `contamination`, and any other artifact
+            whose record belongs in the lineage; of each model `held_out_<model>`, `capability_<model>` and
+            `behaviour_<model>`; of each variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps
+            `capability_<name>`; perhaps `noise_floor` and `efficiency_teacher`.
         folder: Where to write.
 
     `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
@@ -71,6 +71,7 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
+        contamination=manifests["contamination"].facts if "contamination" in manifests else {},
         capability=_scores("capability", measures["capability"], manifests, compared["capability"]),
         behaviour=_scores("behaviour", measures["behaviour"], manifests, compared["behaviour"]),
         variants=_variants(settings, manifests, compared["variants"]),

@@ -19,7 +19,6 @@ from evaluation.benchmark_tasks.build import build_task
 from evaluation.benchmark_tasks.documents import Change, choose_documents, group_numbers
 from evaluation.benchmark_tasks.guards import chance, check_answers
 from evaluation.benchmark_tasks.verdicts import Verdict, judge
-from evaluation.contamination import Overlap, as_record, check_contamination
 from evaluation.hub_tasks import HubTask, score_hub_task
 from evaluation.lm_eval_tasks import quiet, run_task
 from stillhouse.recipe.compute import Compute
@@ -37,8 +36,6 @@ class CapabilitySettings(Settings):
     """Names of files in `evaluation/benchmarks/`."""
     documents: int = Field(ge=2)
     """Documents of each benchmark; all of one that holds fewer."""
-    contaminated_at_most: float = Field(default=Evaluation().contaminated_at_most, ge=0, le=1)
-    """Largest share of a benchmark's documents that may occur in the training data."""
     hub_tasks: tuple[HubTask, ...] = ()
     """Further tasks of lm-eval, whose data a hub has."""
     batch_size: PositiveInt
@@ -52,7 +49,6 @@ def capability_settings(asked: Evaluation, compute: Compute) -> CapabilitySettin
     return CapabilitySettings(
         benchmarks=asked.benchmarks,
         documents=asked.documents,
-        contaminated_at_most=asked.contaminated_at_most,
         batch_size=asked.batch_size,
         compute=compute,
     )
@@ -61,35 +57,26 @@ def capability_settings(asked: Evaluation, compute: Compute) -> CapabilitySettin
 def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> None:
     """Score the model folder `inputs["model"]`; write `capability.json` and `facts.json`.
 
-    `capability.json` holds for each benchmark what `score_benchmark` returns, and under `contamination` what of it
-    occurs in the training data; `facts.json` value, standard error and number of documents, and `pooled`, all documents
-    together of the benchmarks whose metric is a share of documents.
+    `capability.json` holds for each benchmark what `score_benchmark` returns; `facts.json` value, standard error and
+    number of documents, and `pooled`, all documents together of the benchmarks whose metric is a share of documents.
 
     Args:
         settings: What is scored.
-        inputs: `model`, and perhaps `training_documents`, what `gather_documents` made of the data that the model is
-            trained on: then benchmarks are looked for there before anything is scored.
+        inputs: `model`.
         folder: Gets the files.
 
     Raises:
-        InputError: If an answer is longer than what the model reads at once, or more of a benchmark occurs in the
-            training data than is allowed.
+        InputError: If an answer is longer than what the model reads at once.
         ValueError: If a document's right answer is not one of its choices: data and task do not fit.
     """
     from evaluation.lm_eval_model import scorer_of
 
     files = [benchmark(name) for name in settings.benchmarks]
-    overlaps: Mapping[str, Overlap] = {}
-    if "training_documents" in inputs:
-        asked = [(file, settings.documents) for file in files]
-        overlaps = check_contamination(inputs["training_documents"], asked, at_most=settings.contaminated_at_most)
     scorer = scorer_of(inputs["model"], compute=settings.compute, batch_size=settings.batch_size)
     scores = {}
     for file in files:
         start = time.monotonic()
-        scores[file.name] = score_benchmark(scorer, file, settings.documents, folder / WORK / file.name) | {
-            "contamination": as_record(overlaps.get(file.name))
-        }
+        scores[file.name] = score_benchmark(scorer, file, settings.documents, folder / WORK / file.name)
         _tell_time(file, asked_of(file, settings.documents), time.monotonic() - start)
     for task in settings.hub_tasks:
         scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)

@@ -1,4 +1,4 @@
-"""Do documents of a benchmark occur in the training data? Told by runs of words that both have.
+"""The stage `measure_contamination`: do benchmarks occur in the training data? Told by runs of words that both have.
 
 A run of 13 words that two texts share is hardly ever chance (Brown et al., 2020, arXiv:2005.14165, appendix C), yet two
 pages of an encyclopedia share such runs and say different things. A document therefore occurs if shared runs cover half
@@ -7,17 +7,23 @@ covered where they stand in a training document from end to end; those below fiv
 What this does not find: the same said in other words, or in another language.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.benchmark_files import BenchmarkFile
+from pydantic import Field
+
+from evaluation.benchmark_files import BenchmarkFile, benchmark
 from evaluation.benchmark_tasks.documents import Row, choose_documents
 from stillhouse import progress
 from stillhouse.data.document import read_documents, words
 from stillhouse.errors import InputError
+from stillhouse.recipe.evaluation import Evaluation
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, Inputs
 
 RUN_WORDS = 13
 SHORTEST_WORDS = 5
@@ -25,6 +31,39 @@ COVERED = 0.5
 """Share of a text's words from which on it occurs in the training data."""
 _WORD = re.compile(r"\w+")
 _EXAMPLES = 3
+
+
+class ContaminationSettings(Settings):
+    """What is looked for."""
+
+    benchmarks: tuple[str, ...]
+    """Names of files in `evaluation/benchmarks/`."""
+    documents: int = Field(ge=2)
+    """Documents of each benchmark; all of one that holds fewer."""
+    contaminated_at_most: float = Field(ge=0, le=1)
+    """Largest share of a benchmark's documents that may occur in the training data."""
+
+
+def contamination_settings(asked: Evaluation) -> ContaminationSettings:
+    """The part of the section `evaluation` that says what must not be trained on."""
+    return ContaminationSettings(
+        benchmarks=asked.benchmarks, documents=asked.documents, contaminated_at_most=asked.contaminated_at_most
+    )
+
+
+def measure_contamination(settings: ContaminationSettings, inputs: Inputs, folder: Path) -> None:
+    """Look for benchmarks in `inputs["documents"]`, before anything is trained on them.
+
+    `facts.json` holds for each benchmark that has text to look for the `share` of its documents that occur, out of how
+    many `documents`, and how many were `found`, `touched` or `too_short`.
+
+    Raises:
+        InputError: If more of a benchmark occurs than is allowed.
+    """
+    asked = [(benchmark(name), settings.documents) for name in settings.benchmarks]
+    found = check_contamination(inputs["documents"], asked, at_most=settings.contaminated_at_most)
+    facts = {name: as_record(overlap) for name, overlap in found.items()}
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -156,10 +195,8 @@ def _overlap(texts: Sequence[_Text]) -> Overlap:
     )
 
 
-def as_record(overlap: Overlap | None) -> Mapping[str, Any] | None:
-    """Return what `capability.json` holds of it."""
-    if overlap is None:
-        return None
+def as_record(overlap: Overlap) -> dict[str, Any]:
+    """Return what `facts.json` holds of it."""
     return {
         "share": overlap.share,
         "documents": overlap.documents,

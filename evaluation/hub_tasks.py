@@ -89,7 +89,6 @@ def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) ->
         "licence": f"as {asked.data_set} says on its hub",
         "task_version": found["version"],
         "cut": found["cut"],
-        "contamination": None,
     }
 
 

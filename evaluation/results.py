@@ -102,6 +102,21 @@ class Score(Part):
     """The smallest true difference that so many documents show four times in five, at 5% two-sided."""
 
 
+class Contamination(Part):
+    """What of a benchmark occurs in the training data, told by runs of 13 words."""
+
+    share: float
+    """Of `documents`, those that occur: half of the passage or of the question stands in the training data."""
+    documents: int
+    """Those that were looked for."""
+    found: int
+    """Those that occur."""
+    touched: int
+    """Those that share a run of words with a training document, whether they occur or not."""
+    too_short: int
+    """Documents of too few words to look for."""
+
+
 class Percentiles(Part):
     """A latency over its samples, in milliseconds."""
 
@@ -285,6 +300,8 @@ class Results(Part):
     """On held-out text."""
     capability: dict[str, dict[str, Score]]
     """Benchmark, then model; `pooled` holds the documents of all benchmarks together."""
+    contamination: dict[str, Contamination] = {}
+    """Benchmark, of those that have text to look for in the training data; none in files of before it was done."""
     behaviour: dict[str, dict[str, Score]] = {}
     """Measure, then model."""
     variants: dict[str, VariantFigures | VariantAbsent]

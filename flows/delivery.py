@@ -14,6 +14,7 @@ from tasks.encode import encode_documents
 from tasks.find_noise_floor import measure_noise_floor
 from tasks.gather import gather_documents
 from tasks.keep_student import copy_student
+from tasks.look_for_benchmarks import measure_contamination
 from tasks.quantize_bnb import quantize_bnb
 from tasks.quantize_int4 import quantize_int4
 from tasks.quantize_int8 import quantize_int8
@@ -31,11 +32,14 @@ SHOWN = ("pruned", "student", "behaviour_teacher", "behaviour_pruned", "behaviou
 
 
 def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -> References:
-    """Documents, the teacher's answers to those that are prompts, and the token ids of both."""
+    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both."""
     documents = work.make(gather_documents, settings.documents, {})
+    contamination = work.make(measure_contamination, settings.contamination, {"documents": documents})
     answers = work.make(answer_prompts, settings.answers, {"teacher": teacher, "documents": documents})
-    read = {"teacher": teacher, "documents": documents, "answers": answers}
-    return {"documents": documents, "answers": answers, "dataset": work.make(encode_documents, settings.encode, read)}
+    dataset = work.make(
+        encode_documents, settings.encode, {"teacher": teacher, "documents": documents, "answers": answers}
+    )
+    return {"documents": documents, "contamination": contamination, "answers": answers, "dataset": dataset}
 
 
 def score_models(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from evaluation.assemble import AssembleSettings
 from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
 from evaluation.capability import CapabilitySettings, capability_settings
+from evaluation.contamination import ContaminationSettings, contamination_settings
 from evaluation.efficiency import EfficiencySettings
 from evaluation.held_out import HeldOutSettings
 from evaluation.parity import ParitySettings
@@ -63,6 +64,11 @@ class SettingsOfDelivery:
     def documents(self) -> GatherSettings:
         """Of `gather_documents`."""
         return gather_settings(self.recipe.data, self.data_sources, self.compute.seed)
+
+    @property
+    def contamination(self) -> ContaminationSettings:
+        """Of `measure_contamination`."""
+        return contamination_settings(self.recipe.evaluation)
 
     @property
     def answers(self) -> AnswerSettings:

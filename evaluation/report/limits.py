@@ -99,7 +99,13 @@ def _variants(results: Results) -> Iterator[str]:
         f"median of {words.plural(repeats, 'repeat')} in one process.{teacher}"
     )
     scored = {model for scores in (results.capability | results.behaviour).values() for model in scores}
-    if scored and not scored & set(results.variants):
+    answered = [score.n for found in made for key, score in found.capability.items() if key != POOLED]
+    if answered:
+        yield (
+            f"Variants answered {words.number(min(answered))} documents of each benchmark, fewer than the models did; "
+            "behaviour was measured on the student as trained only."
+        )
+    elif scored:
         yield "The benchmarks were scored on the student as trained, not on each variant."
 
 

@@ -19,6 +19,7 @@ from evaluation.report import (
     score_tables,
     start_words,
     tables,
+    variant_scores,
     variant_tables,
     waterfall_tables,
     words,
@@ -106,7 +107,9 @@ def _variants(results: Results) -> dict[str, list[tables.Table]]:
         return {"variants": [], "folded": []}
     latency = variant_tables.latency_tables(results)
     compared = cost_table.cost_table(results)
+    scores = variant_scores.variant_scores_table(results)
     read = [*variant_tables.candidates_tables(results), variant_tables.quality_table(results)]
+    read += [scores] if scores else []
     batches = variant_tables.batch_tables(results)
     return {
         "variants": [*([compared] if compared else []), *latency[:1], *read],

@@ -9,7 +9,7 @@ from evaluation.report import words
 from evaluation.report.differences import bounds, chance, difference, seen
 from evaluation.report.measure_words import FAMILIES, MEANINGS, Measure, behaviour_measure, capability_measure, family
 from evaluation.report.tables import MODELS, Cell, Table, missing
-from evaluation.results import Results, Score
+from evaluation.results import Contamination, Results, Score
 
 ALONE_NOTE = "± is one standard error over documents."
 COMPARED_NOTE = (
@@ -22,13 +22,16 @@ METRICS_NOTE = (
     "Below a benchmark: lm-eval's metric and the documents' licence. acc is the share answered rightly; acc_norm too, "
     "with each choice weighed by its length."
 )
+CONTAMINATION_NOTE = (
+    "Trained on: documents of which half the passage or question stands in the training data, told by runs of 13 words."
+)
 Told = Mapping[str, Mapping[str, Any]]
 """`behaviour.json`: what is said of each measure."""
 
 
 def scores_tables(results: Results, told: Told | None = None) -> list[Table]:
     """The table of capability, and one for each suite of behaviour, as far as they were scored."""
-    tables = [capability_table(results.capability)] if results.capability else []
+    tables = [capability_table(results.capability, results.contamination)] if results.capability else []
     said = _how(results.capability) if results.capability else ""
     # A suite that has no title here is shown under its own name.
     for suite in dict.fromkeys((*FAMILIES, *map(family, results.behaviour))):
@@ -43,15 +46,18 @@ def scores_tables(results: Results, told: Told | None = None) -> list[Table]:
     return tables
 
 
-def capability_table(scored: Mapping[str, dict[str, Score]]) -> Table:
-    """Benchmarks, a row each with metric and licence, and last all of them pooled."""
+def capability_table(
+    scored: Mapping[str, dict[str, Score]], contamination: Mapping[str, Contamination] | None = None
+) -> Table:
+    """Benchmarks, a row each with metric, licence and what of it was trained on, and last all of them pooled."""
     ordered = {key: scored[key] for key in sorted(scored, key=lambda key: key == POOLED)}
     models = _models(scored)
     rows = []
     for key, scores in ordered.items():
         first, *others = _row(capability_measure(key), scores, models)
-        rows.append((replace(first, note=_origin(key)), *others))
-    note = f"{METRICS_NOTE} {_how(scored)} {_sees(scored)}".strip()
+        rows.append((replace(first, note=_origin(key, contamination or {})), *others))
+    looked = CONTAMINATION_NOTE if contamination else ""
+    note = " ".join(filter(None, (METRICS_NOTE, looked, _how(scored), _sees(scored))))
     return _table("Capability", "benchmark", models, tuple(rows), note=note)
 
 
@@ -65,12 +71,14 @@ def _sees(scored: Mapping[str, dict[str, Score]]) -> str:
     return f"{told[0].upper()}{told[1:]}, pooled."
 
 
-def _origin(key: str) -> str:
-    """Metric and licence of a benchmark, where they are known."""
+def _origin(key: str, contamination: Mapping[str, Contamination]) -> str:
+    """Metric and licence of a benchmark, where they are known, and how much of it stands in the training data."""
     if key not in known_benchmarks():
         return ""
     file = benchmark(key)
-    return f"{file.metric}, {file.licence}"
+    found = contamination.get(key)
+    trained_on = "" if found is None else f", trained on: {found.found} of {found.documents}"
+    return f"{file.metric}, {file.licence}{trained_on}"
 
 
 def _table(title: str, head: str, models: list[str], rows: tuple[tuple[Cell, ...], ...], *, note: str) -> Table:

@@ -11,6 +11,7 @@ STAGES = {
     "load_student": "Fetch a model",
     "adopt_variant": "Take a package's variant",
     "gather_documents": "Gather documents",
+    "measure_contamination": "Look for benchmarks in the data",
     "answer_prompts": "Let the teacher answer prompts",
     "encode_documents": "Turn documents into tokens",
     "list_samples": "Find the texts to ask about",

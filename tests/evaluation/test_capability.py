@@ -7,11 +7,9 @@ import torch
 
 from evaluation.benchmark_files import benchmark
 from evaluation.benchmark_tasks.build import load_task
-from evaluation.benchmark_tasks.documents import choose_documents
 from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool
 from stillhouse import progress
 from stillhouse.data import archives
-from stillhouse.data.document import Document, write_documents
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
@@ -85,24 +83,6 @@ def test_a_mean_has_the_error_of_a_mean_and_a_ratio_that_of_its_residuals():
     assert mean_of([6.0, 2.0], [2, 2]) == (2.0, pytest.approx(1.0))
     # Every document at the same rate leaves nothing to err by.
     assert mean_of([3.0, 6.0, 9.0], [1, 2, 3]) == (3.0, 0.0)
-
-
-def test_benchmarks_in_the_training_data_are_refused_before_anything_is_scored(settings, roomy_model, tmp_path):
-    rows = choose_documents(benchmark("piqa"), 4).rows
-    documents = tmp_path / "documents"
-    documents.mkdir()
-    write_documents(documents / "train.jsonl", [Document("own/3", "text", row["sol1"]) for row in rows])
-    inputs = {"model": roomy_model, "training_documents": documents}
-    (tmp_path / "refused").mkdir()
-    with pytest.raises(InputError, match="of piqa, .* occur in the training data.*document [0-9] in own/3"):
-        evaluate_capability(settings, inputs, tmp_path / "refused")
-    assert not list((tmp_path / "refused").iterdir())
-    (tmp_path / "allowed").mkdir()
-    allowed = settings.model_copy(update={"contaminated_at_most": 1.0})
-    evaluate_capability(allowed, inputs, tmp_path / "allowed")
-    found = json.loads((tmp_path / "allowed" / "capability.json").read_text(encoding="utf-8"))
-    assert found["piqa"]["contamination"]["found"] >= 3
-    assert found["arc_easy"]["contamination"]["share"] == 0.0
 
 
 def test_scores_are_shares_of_rightly_answered_documents(scored):

@@ -1,10 +1,19 @@
+import json
+
 import pytest
 
 from evaluation.benchmark_files import GeneratedBenchmark, benchmark
 from evaluation.benchmark_tasks.documents import choose_documents
-from evaluation.contamination import as_record, check_contamination
+from evaluation.contamination import (
+    ContaminationSettings,
+    as_record,
+    check_contamination,
+    find_overlaps,
+    measure_contamination,
+)
 from stillhouse.data import archives
 from stillhouse.data.document import Document, prompt, write_documents
+from stillhouse.data.packaged import read_packaged
 from stillhouse.errors import InputError
 
 pytestmark = pytest.mark.skipif(
@@ -69,3 +78,25 @@ def test_documents_without_columns_to_compare_are_left_out(tmp_path):
     needle = benchmark("needle")
     assert isinstance(needle, GeneratedBenchmark)
     assert check_contamination(tmp_path, [(needle, 5)], at_most=0.0) == {}
+
+
+def test_the_stage_refuses_or_tells_what_it_found(tmp_path):
+    rows = choose_documents(benchmark("piqa"), 4).rows
+    (tmp_path / "documents").mkdir()
+    trained = [Document(f"own/{n}", "text", row["sol1"]) for n, row in enumerate(rows)]
+    write_documents(tmp_path / "documents" / "train.jsonl", CLEAN + trained)
+    settings = ContaminationSettings(benchmarks=("piqa", "arc_easy", "needle"), documents=4, contaminated_at_most=0.02)
+    inputs = {"documents": tmp_path / "documents"}
+    with pytest.raises(InputError, match="of piqa, .* occur in the training data.*document [0-9] in own/3"):
+        measure_contamination(settings, inputs, tmp_path)
+    assert not (tmp_path / "facts.json").exists()
+    measure_contamination(settings.model_copy(update={"contaminated_at_most": 1.0}), inputs, tmp_path)
+    found = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
+    assert set(found) == {"piqa", "arc_easy"}
+    assert found["piqa"]["found"] >= 3 and found["arc_easy"]["share"] == 0.0
+
+
+def test_the_passages_that_recipes_train_on_share_nothing_with_the_benchmark_of_their_name(tmp_path):
+    write_documents(tmp_path / "train.jsonl", read_packaged("boolq-passages", "boolq-passages"))
+    found = find_overlaps(tmp_path / "train.jsonl", [(benchmark("boolq"), 3270)])["boolq"]
+    assert (found.documents, found.touched) == (3270, 0)

@@ -28,6 +28,8 @@ def test_a_run_leaves_what_it_promises(run: Path, results: dict):
     jsonschema.validate(results, json.loads((ROOT / "docs" / "schemas" / "results.schema.json").read_text()))
     assert set(results["models"]) == {"teacher", "pruned", "student"}
     assert set(results["capability"]) == {*BENCHMARKS, "pooled"}
+    assert set(results["contamination"]) == set(BENCHMARKS)
+    assert max(one["share"] for one in results["contamination"].values()) <= 0.02
     assert set(results["variants"]) == set(VARIANTS)
     made = {name for name, found in results["variants"].items() if "reason" not in found}
     assert results["package"]["variants"] == sorted(made)

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.delivery import score_models
+from flows.delivery import prepare_data, score_models
 from flows.work import Work
+from stillhouse.errors import InputError
 from stillhouse.recipe.evaluation import Behaviour
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -27,3 +28,18 @@ def test_training_documents_are_read_only_where_recitation_is_measured(suites: t
     assert set(found) == {"capability_student", "behaviour_student", "held_out_student"}
     assert ("documents" in read["evaluate_behaviour"]) == ("recitation" in suites)
     assert "documents" not in read["evaluate_capability"]
+
+
+def test_benchmarks_are_looked_for_before_the_teacher_answers_anything(tmp_path: Path):
+    called: list[str] = []
+
+    def call(task, store, settings, inputs) -> Reference:
+        called.append(task.fn.__name__)
+        if called[-1] == "measure_contamination":
+            raise InputError("of piqa, 50% of the documents occur")
+        return Reference(task.fn.__name__, "1" * 64)
+
+    settings = SimpleNamespace(documents=None, contamination=None)
+    with pytest.raises(InputError, match="of piqa"):
+        prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
+    assert called == ["gather_documents", "measure_contamination"]

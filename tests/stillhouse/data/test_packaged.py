@@ -12,11 +12,11 @@ def boolq() -> list:
 
 
 def test_boolq_passages_are_the_distinct_passages_of_the_training_part(boolq):
-    assert len(boolq) == 7929
-    assert len({document.content for document in boolq}) == 7929
+    assert len(boolq) == 6909
+    assert len({document.content for document in boolq}) == 6909
     assert {document.kind for document in boolq} == {"text"}
     assert boolq[0].id == "boolq-passages/0"
-    assert boolq[0].content.startswith("Home Run Derby -- Some notable performances")
+    assert boolq[0].content.startswith("Coke Studio Pakistan (season 10)")
 
 
 def test_no_boolq_passage_is_one_of_the_development_part(boolq):
