@@ -21,6 +21,7 @@ from evaluation.benchmark_tasks.guards import chance, check_answers
 from evaluation.benchmark_tasks.verdicts import Verdict, judge
 from evaluation.hub_tasks import HubTask, score_hub_task
 from evaluation.lm_eval_tasks import quiet, run_task
+from stillhouse import progress
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
@@ -186,11 +187,7 @@ def _warn_of_cut(name: str, cut: int, requests: int, longest: int) -> None:
 
 def _tell_time(file: BenchmarkFile, documents: int, seconds: float) -> None:
     """Say how long a benchmark took, and how long all of it would; requests known from before count as asked."""
-    logger.info(
-        "%s: %d of %d documents in %.1f s; all of them would take about %.0f s",
-        file.name,
-        documents,
-        file.documents,
-        seconds,
-        seconds * file.documents / documents,
+    progress.step(
+        f"{file.name}: {documents:,} of {file.documents:,} documents in {seconds:.1f} s; "
+        f"all of them would take about {seconds * file.documents / documents:,.0f} s"
     )
