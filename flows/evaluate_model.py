@@ -44,6 +44,7 @@ from tasks.show_run import show_scores
 
 SCORES = "evaluation.json"
 CUT = "cut"
+PRECISION = "precision"
 Scores = dict[str, dict[str, Any]]
 
 
@@ -225,13 +226,15 @@ def run_evaluation(request: EvaluationRequest, there: Checked, runs: Path, call:
 def in_order(request: EvaluationRequest, compute: Compute, there: Checked, work: Work) -> Scores:
     """The order of work: bring each subject into the store, and score it; one that fails stops no other."""
     found: dict[str, References] = {}
+    ran: dict[str, dict[str, str]] = {}
     for name, subject in there.subjects.items():
         model = _bring(work, name, subject)
         # A variant's name says its precision; a model is run as the probe, or the request, decides.
         where = compute.model_copy(update={"precision": "fp32"}) if isinstance(subject, AdoptSettings) else compute
         asked = _settings(request, where, there)
+        ran[name] = {} if isinstance(subject, AdoptSettings) else {PRECISION: where.precision}
         found[name] = {} if model is None else _score(work, name, model, *asked)
-    return {name: _scores_of(work, name, found, seed=compute.seed) for name in found}
+    return {name: ran[name] | _scores_of(work, name, found, seed=compute.seed) for name in found}
 
 
 def _settings(
@@ -306,9 +309,8 @@ def table(scores: Scores) -> str:
         lines.append(name if "reason" not in found else f"{name}: {found['reason']}")
         dependence = found.get(BATCH_DEPENDENCE, 0.0)
         if dependence > LIMIT_NATS:
-            lines.append(
-                f"  beside others a request's score moves by {dependence:.3f} nats: not to be served in batches"
-            )
+            why = "bf16 rounds so" if found.get(PRECISION) == "bf16" else "not to be served in batches"
+            lines.append(f"  beside others a request's score moves by {dependence:.3f} nats: {why}")
         for measure, count in found.get(CUT, {}).items():
             lines.append(f"  {measure}: {count} requests were longer than the model reads; their beginnings were cut")
         for room in ("capability", "behaviour"):

@@ -70,6 +70,15 @@ def test_what_batching_does_to_a_variant_stands_beside_its_scores(scores: dict):
         assert 0 <= scores[name]["batch_dependence_nats"] < LIMIT_NATS
 
 
+def test_a_variant_that_depends_on_its_batch_is_told_from_a_model_in_bf16():
+    from flows.evaluate_model import table
+
+    moved = {"batch_dependence_nats": 0.2}
+    assert "moves by 0.200 nats: not to be served in batches" in table({"onnx-int8": moved})
+    assert "moves by 0.200 nats: bf16 rounds so" in table({"model": moved | {"precision": "bf16"}})
+    assert "moves" not in table({"onnx-fp32": {"batch_dependence_nats": 1e-6}})
+
+
 def test_a_model_is_scored_with_its_behaviour(stillhouse, tmp_path: Path):
     arguments = ("evaluate", str(TEACHER), "--benchmarks", "piqa", "--behaviour", "stereoset", "--limit", "8")
     done = stillhouse(*arguments, "--json", str(tmp_path / "scores.json"), "--runs", str(tmp_path / "runs"))
