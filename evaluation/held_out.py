@@ -4,7 +4,10 @@ Everything is summed a document at a time: documents are what another sample wou
 are the unit of every interval, and the pieces of a long one are one unit. Both models read the same pieces, so
 their differences are paired.
 
-Shapes: P counted positions, V vocabulary, D documents.
+Calibration is of tokens: how far the probability of the likeliest token lies from how often it is the right one, over
+15 bins of equal width (Guo et al., 2017, arXiv:1706.04599). It is never negative: chance alone gives few tokens some.
+
+Shapes: P counted positions, V vocabulary, D documents, B bins.
 """
 
 import json
@@ -34,6 +37,7 @@ _BATCH_TOKENS = 256
 # Positions whose distributions exist at once: at 49,152 tokens these stay in a core's cache, and 128 take three times
 # as long.
 _CHUNK = 16
+_BINS = 15
 
 
 class HeldOutSettings(Settings):
@@ -51,7 +55,7 @@ class HeldOutSettings(Settings):
 
 @dataclass(frozen=True)
 class Sums:
-    """Totals of each document's counted tokens, `[D]` each; the last three are `None` without a teacher."""
+    """Totals of each document's counted tokens, `[D]` each but one; the last three are `None` without a teacher."""
 
     names: tuple[str, ...]
     """The documents that have counted tokens."""
@@ -61,6 +65,9 @@ class Sums:
     """UTF-8 bytes that they spell."""
     nats: NDArray[np.float64]
     """Negative log-likelihood."""
+    gaps: NDArray[np.float64]
+    """`[D, B]`: of the tokens whose likeliest one has a probability in this bin, that probability less 1 where it is
+    the right one."""
     teacher_nats: NDArray[np.float64] | None = None
     """The teacher's."""
     kl_nats: NDArray[np.float64] | None = None
@@ -112,7 +119,7 @@ def sum_documents(model: Any, teacher: Any | None, split: Split) -> Sums:
         ValueError: If a loss is not finite; the message names the document.
     """
     names, owners = _documents(split)
-    totals = np.zeros((4, len(names)))
+    totals, gaps = np.zeros((4, len(names))), np.zeros((len(names), _BINS))
     tokens, num_bytes = (np.zeros(len(names), dtype=np.int64) for _ in range(2))
     np.add.at(num_bytes, owners, split.num_bytes)
     pieces = [piece for piece in range(len(owners)) if split.counted[_tokens(split, piece)].any()]
@@ -128,15 +135,18 @@ def sum_documents(model: Any, teacher: Any | None, split: Split) -> Sums:
         wrong = ~np.isfinite(values).all(axis=0)
         if wrong.any():
             first = int(wrong.argmax())
-            raise ValueError(f"the loss on held-out document {names[owner[first]]} is not finite: {values[:2, first]}")
+            found = values[2:4, first]
+            raise ValueError(f"the loss on held-out document {names[owner[first]]} is not finite: {found}")
         np.add.at(tokens, owner, 1)
-        for row, value in zip(totals, values, strict=False):
+        likeliest, right, *summed = values
+        np.add.at(gaps, (owner, np.minimum(likeliest * _BINS, _BINS - 1).astype(int)), likeliest - right)
+        for row, value in zip(totals, summed, strict=False):
             np.add.at(row, owner, value)
         done += len(batch)
         progress.step("reads held-out text", done, len(pieces))
     kept = np.flatnonzero(tokens)
     compared = (None, None, None) if teacher is None else totals[1:, kept]
-    return Sums(tuple(names[at] for at in kept), tokens[kept], num_bytes[kept], totals[0, kept], *compared)
+    return Sums(tuple(names[at] for at in kept), tokens[kept], num_bytes[kept], totals[0, kept], gaps[kept], *compared)
 
 
 def figures_of_sums(sums: Sums, *, seed: int) -> dict[str, Any]:
@@ -150,6 +160,7 @@ def figures_of_sums(sums: Sums, *, seed: int) -> dict[str, Any]:
         "top1_agreement_with_teacher": (sums.agreements, sums.tokens),
     }
     figures: dict[str, Any] = {"tokens": int(sums.tokens.sum()), "documents": len(sums.names), "intervals": {}}
+    figures["calibration_error"] = float(np.abs(sums.gaps.sum(axis=0)).sum() / sums.tokens.sum())
     for name, (totals, units) in ratios.items():
         figures[name] = None if totals is None else float(totals.sum() / units.sum())
         # One document says nothing of the spread between documents.
@@ -185,7 +196,8 @@ def _score(model: Any, teacher: Any | None, split: Split, batch: list[int]) -> N
     """Score a batch's counted positions, piece after piece.
 
     Returns:
-        `[4, P]` loss, teacher's loss, KL and agreement; `[1, P]` loss without a teacher.
+        `[6, P]` probability of the likeliest token, whether it is the right one, loss, teacher's loss, KL and
+        agreement; `[3, P]`, up to the loss, without a teacher.
     """
     import torch
 
@@ -217,14 +229,19 @@ def _compare(
     import torch
 
     if teacher_logits is None:
-        return _nats(logits.log_softmax(-1), targets)[None].cpu().double().numpy()
+        return torch.stack(_alone(logits.log_softmax(-1), targets)).cpu().double().numpy()
     # Embeddings are often padded to a round size; no tokenizer emits what lies beyond the shorter one.
     size = min(logits.shape[-1], teacher_logits.shape[-1])
     log_probs, teacher_log_probs = (each[:, :size].log_softmax(-1) for each in (logits, teacher_logits))
     kl = (teacher_log_probs.exp() * (teacher_log_probs - log_probs)).sum(-1)
     agrees = log_probs.argmax(-1) == teacher_log_probs.argmax(-1)
-    rows = [_nats(log_probs, targets), _nats(teacher_log_probs, targets), kl, agrees.to(kl.dtype)]
+    rows = [*_alone(log_probs, targets), _nats(teacher_log_probs, targets), kl, agrees.to(kl.dtype)]
     return torch.stack(rows).cpu().double().numpy()
+
+
+def _alone(log_probs: "torch.Tensor", targets: "torch.Tensor") -> "list[torch.Tensor]":
+    likeliest, tokens = log_probs.max(-1)
+    return [likeliest.exp(), (tokens == targets).to(likeliest.dtype), _nats(log_probs, targets)]
 
 
 def _nats(log_probs: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
@@ -240,9 +257,10 @@ def _document_rows(sums: Sums) -> list[dict[str, Any]]:
         "teacher_loss_nats": sums.teacher_nats,
         "kl_to_teacher_nats": sums.kl_nats,
         "top1_agreements": sums.agreements,
+        "calibration_gaps": sums.gaps,
     }
     return [
-        {"document": name, **{key: None if each is None else each[at].item() for key, each in columns.items()}}
+        {"document": name, **{key: None if each is None else each[at].tolist() for key, each in columns.items()}}
         for at, name in enumerate(sums.names)
     ]
 

@@ -69,6 +69,9 @@ class ModelFigures(Part):
     """KL(teacher || model) on the same positions."""
     top1_agreement_with_teacher: float | None = None
     """Share of positions whose most likely token is the teacher's."""
+    calibration_error: float | None = None
+    """Of tokens: distance of the likeliest token's probability from how often it is right, over 15 bins; `None` in
+    files of before it was measured."""
     tokens: int
     """Counted held-out tokens, the n of the above."""
     documents: int

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from stillhouse.machine import LOCK_FOLDER
 
@@ -132,6 +133,22 @@ def stillhouse() -> Callable[..., SimpleNamespace]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny recipe, killed with signal 9 once in the middle of its training."""
     folder = tmp_path_factory.mktemp("runs")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _run_with_a_kill(folder)
+        return folder
+    # Processes that test side by side make it once, and each takes a copy with the links in it.
+    made = tmp_path_factory.getbasetemp().parent / "tiny-runs"
+    finished = Path(f"{made}.finished")
+    with FileLock(f"{made}.lock"):
+        if not finished.exists():
+            shutil.rmtree(made, ignore_errors=True)
+            _run_with_a_kill(made)
+            finished.touch()
+    subprocess.run(["cp", "-a", f"{made}/.", str(folder)], check=True)
+    return folder
+
+
+def _run_with_a_kill(folder: Path) -> None:
     command = [sys.executable, "-m", "stillhouse.cli", "run", str(RECIPE), "--runs", str(folder)]
     killed = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
@@ -144,7 +161,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "goes on from step" in done.stderr
     assert "load_teacher: found in the store" in done.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ LABELS = {
     "held_out_loss_above_teacher_nats_per_token": "loss above teacher",
     "kl_to_teacher_nats_per_token": "KL to teacher",
     "top1_agreement_with_teacher": "top-1 agreement with teacher",
+    "calibration_error": "calibration error of tokens",
     "tokens": "held-out tokens (n)",
     "documents": "held-out documents (n)",
     "size_bytes": "size on disk",

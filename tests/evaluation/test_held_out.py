@@ -73,6 +73,23 @@ def test_loss_and_kl_and_agreement_are_those_worked_out_by_hand():
     assert figures["held_out_loss_above_teacher_nats_per_token"] == pytest.approx(log(0.75 / 0.4))
 
 
+def test_a_model_as_sure_as_it_is_right_has_no_calibration_error():
+    ids = np.array([0] + [0, 0, 0, 1] * 5, dtype=np.int32)  # of 20 counted tokens, 15 are token 0
+    counted = np.array([False] + [True] * 20)
+    split = Split(ids, counted, np.array([0, 21]), np.array([20]), ["a/0"])
+    errors = {
+        sure: figures_of_sums(sum_documents(fixed_model(sure, 1 - sure), None, split), seed=0)["calibration_error"]
+        for sure in (0.75, 0.95, 0.6)
+    }
+    assert errors[0.75] == pytest.approx(0, abs=1e-6)
+    assert errors[0.95] == pytest.approx(0.2, abs=1e-6)
+    assert errors[0.6] == pytest.approx(0.15, abs=1e-6)
+    # Too sure here and too modest there do not cancel: the two fall into different bins.
+    both = sum_documents(fixed_model(0.95, 0.05), None, split)
+    both = replace(both, gaps=both.gaps + np.roll(-both.gaps, 1, axis=1))
+    assert figures_of_sums(both, seed=0)["calibration_error"] == pytest.approx(0.4, abs=1e-6)
+
+
 def test_pieces_of_one_document_are_one_unit():
     split = replace(split_of((4, 3, 5), 2), names=["a/0", "a/1", "a/0"])
     sums = sum_documents(fixed_model(0.5, 0.5), None, split)

@@ -74,7 +74,9 @@ def test_the_pruned_undistilled_student_fails_the_gate(results: dict):
 
     demo = json.loads((ROOT / "docs/demo/results.json").read_text())
     for recipe, found in (("tiny", results), ("demo", demo)):
-        gates = [gate for gate in load_recipe(ROOT / "recipes" / f"{recipe}.yaml").gates if "models.student" in gate.figure]
+        gates = [
+            gate for gate in load_recipe(ROOT / "recipes" / f"{recipe}.yaml").gates if "models.student" in gate.figure
+        ]
         assert not blocks_run(judge(gates, found))
         undistilled = {**found, "models": {**found["models"], "student": found["models"]["pruned"]}}
         assert blocks_run(judge(gates, undistilled))
