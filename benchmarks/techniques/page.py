@@ -1,0 +1,136 @@
+"""The table of techniques as a page to read, from the records that are there.
+
+python -m benchmarks.techniques.page
+"""
+
+from collections.abc import Iterator, Mapping
+from statistics import mean
+
+from benchmarks.techniques.paired import CALIBRATION, Difference, differences
+from benchmarks.techniques.record import Record, View, read_all
+from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
+from benchmarks.techniques.train import OUT
+
+FIGURES = {
+    "held_out_loss_above_teacher_nats_per_token": "loss above",
+    "kl_to_teacher_nats_per_token": "KL",
+    "top1_agreement_with_teacher": "top-1",
+    CALIBRATION: "calibration error",
+}
+HIGHER_IS_BETTER = ("top1_agreement_with_teacher",)
+VIEWS: dict[View, str] = {
+    "tokens": "Equal training tokens",
+    "time": "Equal wall time",
+}
+Found = Mapping[str, list[Record]]
+"""Records of one view by row, each sorted by seed."""
+
+
+def main() -> None:
+    """Write the page beside the folder of records."""
+    records = list(read_all(OUT))
+    OUT.with_suffix(".md").write_text(page(records), encoding="utf-8")
+
+
+def page(records: list[Record]) -> str:
+    """All views of the table, with what is needed to read them."""
+    first = next(record for record in records if record.row == PLAIN_KL)
+    held_out, where = first.figures["held_out"], first.environment
+    parts = [
+        "# Techniques, compared",
+        f"""One teacher, one start of half its layers, {first.cost["tokens"]:,.0f} counted training tokens in
+{first.cost["steps"]:.0f} steps (`benchmarks/techniques/base.yaml`); what a row lays over that stands in
+`benchmarks/techniques/rows.py`. Held-out: {held_out["tokens"]:,} tokens in {held_out["documents"]} documents. A cell is
+the mean over seeds, and each seed behind it in their order; a seed decides the order of the data. Loss above: nats per
+token above the teacher's. KL: to the teacher, nats per token. top-1: share of positions with the teacher's most likely
+token. Calibration error: of tokens, over 15 bins.""",
+    ]
+    for view, title in VIEWS.items():
+        found = _by_row(records, view)
+        if PLAIN_KL in found:
+            parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found))]
+            parts += ["### Beside plain KL, seed by seed", _PAIRED_NOTE, "\n".join(_paired_table(found))]
+    parts.append(
+        f"""{where["precision"]} on {where["processor"]}, threads: {where["threads"]}. Tokens a second are of whole
+stages, with loading and validation, on a machine that may have had other work; no claim of speed rests on them. Made by
+`make techniques`; every figure is in [techniques/](techniques), a file a training."""
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+_VIEW_NOTES: dict[View, str] = {
+    "tokens": "Every row trains on as many tokens, whatever that takes.",
+    "time": "Every row has the wall time that plain KL had above, at its own speed there; all stages count that the "
+    "row needs beyond teacher, data and start. A faster one gets more text.",
+}
+_PAIRED_NOTE = (
+    "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
+    "leaves zero out; *italic*: worse."
+)
+
+
+def _by_row(records: list[Record], view: View) -> dict[str, list[Record]]:
+    known = (UNTRAINED, *ROWS)
+    mine = [record for record in records if record.view == view and record.row in known]
+    found: dict[str, list[Record]] = {}
+    for record in sorted(mine, key=lambda one: (known.index(one.row), -1 if one.seed is None else one.seed)):
+        found.setdefault(record.row, []).append(record)
+    return found
+
+
+def _table(found: Found) -> Iterator[str]:
+    yield f"| row | {' | '.join(FIGURES.values())} | tokens | tokens/s | peak memory |"
+    yield "|---|" + "--:|" * (len(FIGURES) + 3)
+    for row, records in found.items():
+        cells = [_seeds([record.figures["held_out"][figure] for record in records], figure) for figure in FIGURES]
+        yield f"| {_named(row)} | {' | '.join(cells)} | {_cost(records)} |"
+
+
+def _named(row: str) -> str:
+    technique = ROWS[row].technique if row in ROWS else ""
+    return f"[{row}](../techniques/{technique}.md)" if technique else row
+
+
+def _seeds(values: list[float], figure: str) -> str:
+    shown = [_shown(value, figure) for value in values]
+    return _shown(mean(values), figure) + (f" ({' '.join(shown)})" if len(values) > 1 else "")
+
+
+def _shown(value: float, figure: str) -> str:
+    return f"{100 * value:.1f}%" if figure.startswith("top1") else f"{value:.3f}"
+
+
+def _cost(records: list[Record]) -> str:
+    costs = [record.cost for record in records]
+    if not all(cost["seconds"] for cost in costs):
+        return "0 | |"
+    speed = mean(cost["tokens"] / cost["seconds"] for cost in costs)
+    peak = max(cost["peak_memory_bytes"] for cost in costs)
+    return f"{mean(cost['tokens'] for cost in costs):,.0f} | {speed:,.0f} | {peak / 1e9:.1f} GB"
+
+
+def _paired_table(found: Found) -> Iterator[str]:
+    yield f"| row | seed | {' | '.join(FIGURES.values())} |"
+    yield "|---|--:|" + "--:|" * len(FIGURES)
+    reference = {record.seed: record for record in found[PLAIN_KL]}
+    for row, records in found.items():
+        for record in records:
+            beside = reference.get(record.seed)
+            if beside is not None and row != PLAIN_KL:
+                apart = differences(record.documents, beside.documents)
+                yield f"| {row} | {record.seed} | {' | '.join(_apart(apart[name], name) for name in FIGURES)} |"
+
+
+def _apart(found: Difference, figure: str) -> str:
+    value, (low, high) = found
+    scale, unit = (100, " points") if figure.startswith("top1") else (1, "")
+    digits = 1 if unit else 3
+    told = f"{scale * value:+.{digits}f}{unit} ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
+    if low <= 0 <= high:
+        return told
+    better = (value > 0) == (figure in HIGHER_IS_BETTER)
+    return f"**{told}**" if better else f"*{told}*"
+
+
+if __name__ == "__main__":
+    main()

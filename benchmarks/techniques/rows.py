@@ -1,0 +1,47 @@
+"""The rows of the table of techniques: what each lays over `base.yaml`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+PLAIN_KL = "plain KL"
+UNTRAINED = "no training"
+"""The start as it was cut; it has no seeds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One technique, alone."""
+
+    changes: dict[str, Any]
+    """Laid over the base recipe; sections are merged, all else is replaced."""
+    technique: str = ""
+    """Its page in `docs/techniques/`."""
+
+
+def _loss(kind: str, **settings: Any) -> Row:
+    return Row({"distillation": {"loss": {"kind": kind, **settings}}})
+
+
+def _distillation(technique: str = "", **settings: Any) -> Row:
+    return Row({"distillation": settings}, technique)
+
+
+ROWS: dict[str, Row] = {
+    PLAIN_KL: Row({}),
+    "cross-entropy": _distillation(alpha=0.0),
+    "mixture, alpha 0.5, T 1": _distillation(alpha=0.5),
+    "mixture, alpha 0.5, T 2": _distillation(alpha=0.5, temperature=2.0),
+    "reverse KL": _loss("reverse_kl"),
+    "Jensen-Shannon": _loss("jensen_shannon"),
+    "skewed forward KL": _loss("skewed_forward_kl"),
+    "skewed reverse KL": _loss("skewed_reverse_kl"),
+    "total variation": _loss("total_variation"),
+    "TAID": Row({"distillation": {"loss": {"kind": "taid"}}}, "taid"),
+    "alpha, soft to hard": _distillation("taid", alpha={"shape": "linear", "start": 1.0, "end": 0.0}),
+    "alpha, hard to soft": _distillation("taid", alpha={"shape": "linear", "start": 0.0, "end": 1.0}),
+    "T from 4 to 1": _distillation("taid", temperature={"shape": "linear", "start": 4.0, "end": 1.0}),
+    "cached, sampled": Row({"knowledge": {"kind": "cached", "targets": {"kind": "sampled"}}}),
+    "cached, top 12": Row({"knowledge": {"kind": "cached", "targets": {"kind": "top_k", "k": 12}}}),
+    "features": Row({"distillation": {"features": {}}}, "feature"),
+}
+"""By what a table calls them, in its order."""

@@ -1,0 +1,185 @@
+"""Train and measure one row of the table of techniques, in this process.
+
+python -m benchmarks.techniques.train "plain KL" --seed 0
+"""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.figures import SPLITS
+from benchmarks.techniques.record import Record, View, key_of, path_of, write
+from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
+from flows.compress import make_start
+from flows.delivery import prepare_data
+from flows.environment import code_version, device_name
+from flows.knowledge import gather_knowledge
+from flows.preflight import prepare
+from flows.settings import SettingsOfStages
+from flows.work import Planner, Work, directly
+from stillhouse import terminal
+from stillhouse.recipe.recipe import Recipe, validated
+from stillhouse.store.artifact import Manifest, Reference, read_manifest
+from stillhouse.store.store import Store
+from tasks.distill import distill
+from tasks.fetch import load_teacher
+from tasks.score_held_out import measure_held_out
+
+BASE = Path(__file__).parent / "base.yaml"
+OUT = Path("docs/benchmarks/techniques")
+_SCALED = ("steps", "train_tokens")
+"""What grows with the time that a training may take."""
+
+
+def main() -> None:
+    """Do one row and seed, unless its record is there and has the key that it would have now."""
+    options = _parser().parse_args()
+    store = Store(options.runs.resolve() / "store")
+    seed = None if options.row == UNTRAINED else options.seed
+    with terminal.shown():
+        changes = changes_of(options.row, options.view, seed, options.base, options.out)
+        settings = settings_of(changes, options.base, options.threads, store)
+        planned = Work(Planner(store.root), directly)
+        if key_of(options.out, options.row, options.view, seed) == order(settings, seed, planned)[1].key:
+            return
+        work = Work(store, directly)
+        read, student, own = order(settings, seed, work)
+        write(options.out, _record(options.row, options.view, seed, changes, settings, work, read, student, own))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=(UNTRAINED, *ROWS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--view", choices=("tokens", "time"), default="tokens")
+    parser.add_argument("--base", type=Path, default=BASE, help="the recipe under every row")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) -> dict[str, Any]:
+    """What a row lays over the base.
+
+    In the view of equal time it has as much data and as many steps as plain KL's time allows, at the speed that the
+    row's own record in the view of equal tokens tells.
+
+    Raises:
+        ValueError: If a record that tells the speed is not there.
+    """
+    changes = ROWS[row].changes if row in ROWS else {}
+    if view == "tokens":
+        return changes
+    seconds = []
+    for name in (PLAIN_KL, row):
+        if not key_of(out, name, "tokens", seed):
+            raise ValueError(f"{name}, seed {seed}, has no record of equal tokens, which tells its speed; do it first")
+        seconds.append(_seconds(out, name, seed))
+    content = yaml.safe_load(base.read_text(encoding="utf-8"))
+    data = {"data": {"train_tokens": content["data"]["train_tokens"]}}
+    return scaled(merged(data, changes), seconds[0] / seconds[1])
+
+
+def _seconds(out: Path, row: str, seed: int | None) -> float:
+    return float(json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))["cost"]["seconds"])
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one mapping over another; mappings inside are merged, unless they are of another `kind`."""
+    found = dict(base)
+    for key, value in over.items():
+        below = found.get(key)
+        same = isinstance(below, dict) and isinstance(value, dict)
+        if same and value.get("kind", below.get("kind")) == below.get("kind"):
+            found[key] = merged(below, value)
+        else:
+            found[key] = value
+    return found
+
+
+def scaled(content: Any, factor: float) -> Any:
+    """Multiply every number of steps or training tokens, however deep it lies."""
+    match content:
+        case dict():
+            return {
+                key: max(1, round(value * factor))
+                if key in _SCALED and isinstance(value, int)
+                else scaled(value, factor)
+                for key, value in content.items()
+            }
+        case list() | tuple():
+            return [scaled(each, factor) for each in content]
+        case _:
+            return content
+
+
+def settings_of(changes: dict[str, Any], base: Path, threads: int, store: Store) -> SettingsOfStages:
+    """The base recipe with the changes, checked."""
+    content = merged(yaml.safe_load(base.read_text(encoding="utf-8")), changes) | {"threads": threads}
+    return prepare(validated(Recipe, content, str(base)), base.parent, store)
+
+
+def order(
+    settings: SettingsOfStages, seed: int | None, work: Work
+) -> tuple[dict[str, Reference], Reference, tuple[Reference, ...]]:
+    """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone."""
+    teacher = work.make(load_teacher, settings.teacher, {})
+    data = prepare_data(settings, work, teacher)
+    read = {"teacher": teacher, "dataset": data["dataset"]}
+    start = make_start(settings, work, read)
+    shared = len(work.artifacts)
+    if seed is None:
+        return read, start, ()
+    seeded = replace(settings, compute=settings.compute.model_copy(update={"seed": seed}))
+    knowledge = gather_knowledge(seeded, work, teacher, data["dataset"])
+    student = work.make(distill, seeded.distill, {"start": start, **read, **knowledge})
+    return read, student, tuple(work.artifacts[shared:])
+
+
+def _record(
+    row: str,
+    view: View,
+    seed: int | None,
+    changes: dict[str, Any],
+    settings: SettingsOfStages,
+    work: Work,
+    read: dict[str, Reference],
+    student: Reference,
+    own: tuple[Reference, ...],
+) -> Record:
+    figures, documents = {}, []
+    for split in SPLITS:
+        asked = settings.held_out.model_copy(update={"split": split})
+        measured = work.make(measure_held_out, asked, {"model": student, **read})
+        figures[split] = work.facts(measured)
+        documents = json.loads((work.store.folder(measured) / "held_out.json").read_text("utf-8"))["documents"]
+    made = [read_manifest(work.store.folder(each)) for each in own]
+    environment = {
+        "processor": device_name(settings.compute.device),
+        "threads": settings.compute.threads,
+        "precision": settings.compute.precision,
+        **code_version(),
+    }
+    return Record(row, view, seed, student.key, changes, figures, documents, _cost(made), environment)
+
+
+def _cost(made: list[Manifest]) -> dict[str, float]:
+    trained = [manifest for manifest in made if manifest.kind == "distill"]
+    return {
+        "tokens": sum(manifest.facts["tokens"] for manifest in trained),
+        "steps": sum(manifest.facts["steps"] for manifest in trained),
+        "seconds": sum(manifest.seconds for manifest in made),
+        "training_seconds": sum(manifest.seconds for manifest in trained),
+        "peak_memory_bytes": max((manifest.peak_memory_bytes for manifest in made), default=0),
+        "load": os.getloadavg()[0],
+    }
+
+
+if __name__ == "__main__":
+    main()
