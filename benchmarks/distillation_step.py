@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.steps import pages
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.environment import code_version, environment
 from flows.preflight import prepare
+from flows.route import make_start
 from flows.work import Work, directly
 from stillhouse import child, machine, progress, terminal
 from stillhouse.data.dataset import Split, read_split, write_split

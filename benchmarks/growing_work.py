@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import write_study
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
+from flows.route import make_start
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.recipe import load_recipe

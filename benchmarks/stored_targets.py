@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.figures import write_study
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
+from flows.route import make_start
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal

@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.figures import SPLITS, cells, measure, write_study
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.preflight import prepare
+from flows.route import make_start
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal

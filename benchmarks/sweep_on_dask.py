@@ -24,10 +24,10 @@ from typing import Any
 
 from evaluation.sweep.comparison import changed
 from flows import server
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.environment import code_version, environment
 from flows.preflight import prepare
+from flows.route import make_start
 from flows.settings import SettingsOfStages
 from flows.side_by_side import Piece, Places, of_task_run, through_runner
 from flows.work import Call, Work, directly, through_prefect

@@ -56,8 +56,9 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
         settings: The recipe and where it ran.
         inputs: `student`, `documents`, `dataset`, perhaps `teacher` and `contamination`, and any other artifact
             whose record belongs in the lineage; of each model `held_out_<model>`, `capability_<model>` and
-            `behaviour_<model>`; of each variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps
-            `capability_<name>`; perhaps `noise_floor` and `efficiency_teacher`.
+            `behaviour_<model>`; of each student on the way `before_<name>`, what `measure_held_out` found; of each
+            variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps `capability_<name>`; perhaps
+            `noise_floor` and `efficiency_teacher`.
         folder: Where to write.
 
     `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
@@ -71,6 +72,7 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
+        before={name: ModelFigures(**manifest.facts) for name, manifest in _of("before", manifests).items()},
         contamination=manifests["contamination"].facts if "contamination" in manifests else {},
         capability=_scores("capability", measures["capability"], manifests, compared["capability"]),
         behaviour=_scores("behaviour", measures["behaviour"], manifests, compared["behaviour"]),

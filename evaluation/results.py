@@ -301,6 +301,8 @@ class Results(Part):
     """Where it comes from."""
     models: dict[Literal["teacher", "pruned", "student"], ModelFigures]
     """On held-out text."""
+    before: dict[str, ModelFigures] = {}
+    """The students that taught the student, in their order, where `route` is not direct; beside the same teacher."""
     capability: dict[str, dict[str, Score]]
     """Benchmark, then model; `pooled` holds the documents of all benchmarks together."""
     contamination: dict[str, Contamination] = {}

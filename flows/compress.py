@@ -8,29 +8,16 @@ from prefect import flow
 
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
-from flows.delivery import deliver, prepare_data, score_models
-from flows.knowledge import gather_knowledge
+from flows.delivery import deliver, measure_before, prepare_data, score_models
 from flows.preflight import examine
+from flows.route import teach
 from flows.run_folder import Asked, carry_out
 from flows.settings import SettingsOfStages
 from flows.work import Made, Work, through_prefect
-from stillhouse.models.fresh import FreshStudentSettings
-from stillhouse.models.low_rank import LowRankSettings
-from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
-from stillhouse.models.pruning import PruneSettings
-from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe import load_recipe
 from stillhouse.recipe.changes import NO_CHANGES, Changes
-from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
-from tasks.distill import distill
 from tasks.fetch import load_teacher
-from tasks.fetch_student import load_student
-from tasks.low_rank import low_rank
-from tasks.make_fresh import make_fresh_student
-from tasks.prune import prune_layers
-from tasks.prune_both import prune_layers_and_widths
-from tasks.prune_widths import prune_widths
 
 
 @flow(name="compress", flow_run_name=name_of_run, persist_result=False)
@@ -79,27 +66,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     """The order of work, its one definition: name each stage, its settings and what it reads."""
     teacher = work.make(load_teacher, settings.teacher, {})
     data = prepare_data(settings, work, teacher)
-    read = {"teacher": teacher, "dataset": data["dataset"]}
-    start = make_start(settings, work, read)
-    knowledge = gather_knowledge(settings, work, teacher, data["dataset"])
-    student = work.make(distill, settings.distill, {"start": start, **read, **knowledge})
-    models = {"teacher": teacher, "pruned": start, "student": student}
-    scores = score_models(settings, work, models, data)
+    taught = teach(settings, work, {"teacher": teacher, "dataset": data["dataset"]})
+    models = {"teacher": teacher, "pruned": taught.start, "student": taught.student}
+    scores = score_models(settings, work, models, data) | measure_before(settings, work, taught.before, models, data)
     return deliver(settings, work, {**models, **data, **scores})
-
-
-def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:
-    """The student before it is trained: cut from the teacher, with random weights, or a model that exists."""
-    match settings.start:
-        case PruneSettings() as prune:
-            return work.make(prune_layers, prune, read)
-        case PruneWidthsSettings() as widths:
-            return work.make(prune_widths, widths, read)
-        case PruneLayersAndWidthsSettings() as both:
-            return work.make(prune_layers_and_widths, both, read)
-        case LowRankSettings() as bounded:
-            return work.make(low_rank, bounded, read)
-        case FreshStudentSettings() as fresh:
-            return work.make(make_fresh_student, fresh, {"teacher": read["teacher"]})
-        case LoadTeacherSettings() as existing:
-            return work.make(load_student, existing, {})

@@ -67,6 +67,22 @@ def score_models(
     return scores
 
 
+def measure_before(
+    settings: SettingsOfDelivery,
+    work: Work,
+    before: Mapping[str, Reference],
+    models: Mapping[str, Reference],
+    data: Mapping[str, Reference],
+) -> References:
+    """The students that taught on the way, and held-out text beside the first teacher; nothing on a direct route."""
+    read = {"teacher": models["teacher"], "dataset": data["dataset"]}
+    found = {}
+    for name, model in before.items():
+        found[f"student_{name}"] = model
+        found[f"before_{name}"] = work.make(measure_held_out, settings.held_out, {"model": model, **read})
+    return found
+
+
 def deliver(settings: SettingsOfDelivery, work: Work, found: References) -> Made:
     """Make, measure, judge and package the variants of `found["student"]`.
 

@@ -1,6 +1,7 @@
 """What a recipe costs, before it runs: arithmetic on shapes, and the speed that a short probe measured."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,23 @@ def _memory_bytes(device: str) -> int:
     return torch.cuda.get_device_properties(device).total_memory
 
 
-def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops_per_second: float) -> Estimate:
+@dataclass(frozen=True)
+class Link:
+    """The training of a student that teaches the next one."""
+
+    recipe: Recipe
+    """With the student and the steps of this training."""
+    teacher: ModelShape
+    student: ModelShape
+
+
+def estimate(
+    recipe: Recipe,
+    teacher: ModelShape,
+    student: ModelShape,
+    gigaflops_per_second: float,
+    links: Sequence[Link] = (),
+) -> Estimate:
     """Estimate time, memory and disk of a run.
 
     Args:
@@ -70,15 +87,29 @@ def estimate(recipe: Recipe, teacher: ModelShape, student: ModelShape, gigaflops
         teacher: Shape of the teacher.
         student: Shape of the student.
         gigaflops_per_second: What the probe measured in the precision of the run.
+        links: The trainings before the last, where the route is not direct.
     """
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
+    flops = _flops(recipe, teacher, student)
+    for link in links:
+        flops += _flops_of_training(link.recipe, link.teacher, link.student)
+        flops += _flops_of_start(link.recipe.student, link.teacher, link.student)
+        flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
     return Estimate(
-        training_tokens=_training_tokens(recipe),
-        seconds=_OTHER_SECONDS + _flops(recipe, teacher, student) / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
-        memory_bytes=_training_bytes(recipe, teacher, student),
-        disk_bytes=4 * teacher.parameters + 18 * student.parameters + scratch_bytes,
+        training_tokens=sum(_training_tokens(each) for each in (recipe, *(link.recipe for link in links))),
+        seconds=_OTHER_SECONDS + flops / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
+        memory_bytes=max(
+            _training_bytes(recipe, teacher, student),
+            *(_training_bytes(link.recipe, link.teacher, link.student) for link in links),
+            0,
+        ),
+        # Of a link its start and what becomes of it.
+        disk_bytes=4 * teacher.parameters
+        + 18 * student.parameters
+        + scratch_bytes
+        + sum(8 * link.student.parameters for link in links),
     )
 
 
@@ -124,17 +155,23 @@ def _tokens_a_step(recipe: Recipe) -> int:
 
 def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     """2 FLOP a weight and token forward, 6 forward and backward (Kaplan et al., 2020)."""
-    data, asked, tokens = recipe.data, recipe.evaluation, _training_tokens(recipe)
-    validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
-    training = tokens * (2 * teacher.parameters + 6 * student.parameters)
-    validation = validations * data.validation_tokens * 2 * student.parameters
+    data, asked = recipe.data, recipe.evaluation
+    training = _flops_of_training(recipe, teacher, student)
     start = _flops_of_start(recipe.student, teacher, student)
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
-    return training + validation + start + evaluation + held_out + _flops_of_variants(recipe, student)
+    return training + start + evaluation + held_out + _flops_of_variants(recipe, student)
+
+
+def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
+    """One training with its validations."""
+    tokens = _training_tokens(recipe)
+    validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
+    validation = validations * recipe.data.validation_tokens * 2 * student.parameters
+    return tokens * (2 * teacher.parameters + 6 * student.parameters) + validation
 
 
 def _flops_of_start(asked: Student, teacher: ModelShape, student: ModelShape) -> float:

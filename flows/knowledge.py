@@ -3,7 +3,7 @@
 from flows.settings import SettingsOfStages
 from flows.work import Work
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Online
+from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, MovingAverage, Online
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.cache.assemble import shard_input
 from stillhouse.teachers.cache.plan import plan_capture
@@ -31,7 +31,7 @@ def gather_knowledge(settings: SettingsOfStages, work: Work, teacher: Reference,
                 if isinstance(member.knowledge, Cached):
                     found[f"cache_{number}"] = _capture(settings, work, member.knowledge, other, dataset)
             return found
-        case Online() | Endpoint():
+        case Online() | Endpoint() | MovingAverage():
             return {}
 
 

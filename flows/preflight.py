@@ -15,7 +15,7 @@ from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import examine_start, refuse_other_tokenizer
+from flows.starts import examine_route, examine_start, refuse_other_tokenizer
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
@@ -139,6 +139,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
+    links = examine_route(recipe, base, teacher, shape, student_shape)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
@@ -146,7 +147,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     members = _members(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
-    cost = estimate(recipe, shape, student_shape, speed)
+    cost = estimate(recipe, shape, student_shape, speed, links)
     there = room(compute.device, store.root)
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flows.estimate import Link
 from stillhouse.errors import InputError
 from stillhouse.models.checkpoint import shape_of_config
 from stillhouse.models.decoder import read_decoder
@@ -14,6 +15,8 @@ from stillhouse.models.sources import config_of, describe, resolve_model, tokeni
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import (
     DepthAndWidthPruned,
@@ -81,6 +84,45 @@ def examine_start(
                     "padding included, and their distributions are compared place by place; resize one embedding"
                 )
             return Start(student, found, own)
+
+
+def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape, student: ModelShape) -> list[Link]:
+    """Find out how large the students are that teach the next one, and what their trainings are.
+
+    Args:
+        recipe: Whose route it is.
+        base: Folder that relative paths start from.
+        teacher: Where the first teacher lies.
+        shape: Its size.
+        student: Size of the recipe's own student.
+
+    Raises:
+        InputError: If one is not smaller than its teacher, or no larger than the recipe's student.
+    """
+    match recipe.route:
+        case Direct():
+            return []
+        case BornAgain(generations=generations):
+            # The first is taught by the teacher, the others by a model of the student's size.
+            return [Link(recipe, shape, student)] + [Link(recipe, student, student)] * (generations - 2)
+        case Progressive():
+            trusted = recipe.teacher.trust_remote_code
+            found: list[Link] = []
+            for number, told in enumerate(recipe.before, start=1):
+                above = found[-1].student if found else shape
+                start = examine_start(told.student, base, teacher, above, trust_remote_code=trusted)
+                _refuse_size(f"student {number} of route.through", start.shape, above, "the one before it")
+                found.append(Link(told, above, start.shape))
+            _refuse_size("the recipe's student", student, found[-1].student, "the last of route.through")
+            return found
+
+
+def _refuse_size(what: str, own: ModelShape, above: ModelShape, whom: str) -> None:
+    if own.parameters >= above.parameters:
+        raise InputError(
+            f"{what} has {own.parameters / 1e6:,.1f}M parameters, and {whom}, which teaches it, "
+            f"{above.parameters / 1e6:,.1f}M; each student on a progressive route is smaller than its teacher"
+        )
 
 
 def _narrowed(asked: Widths, layers: int | None, teacher: Source, config: Any, shape: ModelShape) -> ModelShape:

@@ -6,7 +6,6 @@ python -m benchmarks.techniques.train "plain KL" --seed 0
 import argparse
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,23 @@ import yaml
 from benchmarks.figures import SPLITS
 from benchmarks.techniques.record import Record, View, key_of, path_of, write
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
-from flows.compress import make_start
 from flows.delivery import prepare_data
 from flows.environment import code_version, device_name
-from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
+from flows.route import make_start, teach
 from flows.settings import SettingsOfStages
 from flows.work import Planner, Work, directly
 from stillhouse import terminal
 from stillhouse.recipe.recipe import Recipe, validated
 from stillhouse.store.artifact import Manifest, Reference, read_manifest
 from stillhouse.store.store import Store
-from tasks.distill import distill
 from tasks.fetch import load_teacher
 from tasks.score_held_out import measure_held_out
 
 BASE = Path(__file__).parent / "base.yaml"
 OUT = Path("docs/benchmarks/techniques")
+_SHARED = ("load_teacher", "gather_documents", "measure_contamination", "answer_prompts", "encode_documents")
+"""Stages that every row needs."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
 
@@ -132,14 +131,11 @@ def order(
     teacher = work.make(load_teacher, settings.teacher, {})
     data = prepare_data(settings, work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
-    start = make_start(settings, work, read)
-    shared = len(work.artifacts)
     if seed is None:
-        return read, start, ()
-    seeded = replace(settings, compute=settings.compute.model_copy(update={"seed": seed}))
-    knowledge = gather_knowledge(seeded, work, teacher, data["dataset"])
-    student = work.make(distill, seeded.distill, {"start": start, **read, **knowledge})
-    return read, student, tuple(work.artifacts[shared:])
+        return read, make_start(settings, work, read), ()
+    taught = teach(settings, work, read, seed=seed)
+    own = [each for each in work.artifacts if each.kind not in _SHARED and each != taught.start]
+    return read, taught.student, tuple(own)
 
 
 def _record(

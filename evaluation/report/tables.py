@@ -45,14 +45,18 @@ class Table:
 
 def models_table(results: Results) -> Table:
     """Teacher, pruned start and student on held-out text, a figure a row."""
-    names = [name for name in MODELS if name in results.models]
+    models: dict[str, ModelFigures] = {name: results.models[name] for name in MODELS if name in results.models}
+    # Those that taught the student stand before it.
+    student = models.pop("student", None)
+    models |= results.before | ({} if student is None else {"student": student})
+    names = list(models)
     fields = [
         field
         for field in ModelFigures.model_fields
-        if field != "intervals" and any(getattr(results.models[name], field) is not None for name in names)
+        if field != "intervals" and any(getattr(found, field) is not None for found in models.values())
     ]
     rows = [
-        (Cell(words.label(field)), *(_model_cell(name, results.models[name], field) for name in names))
+        (Cell(words.label(field)), *(_model_cell(name, found, field) for name, found in models.items()))
         for field in fields
     ]
     note = "Below a figure: its 95% interval, bootstrapped over documents. Loss: how badly text is predicted."

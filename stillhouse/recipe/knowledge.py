@@ -104,7 +104,18 @@ class Endpoint(Settings):
     """Environment variable that holds the server's key."""
 
 
-Knowledge = Annotated[Online | Cached | Ensemble | Endpoint, Field(discriminator="kind")]
+class MovingAverage(Settings):
+    """The student's own weights, averaged over its steps: no second model is asked (Tarvainen and Valpola, 2017).
+
+    What it knows comes from the text, so `distillation.alpha` must leave the text a share.
+    """
+
+    kind: Literal["moving_average"] = "moving_average"
+    decay: float = Field(default=0.99, ge=0, le=1)
+    """Share of the average that stays at every optimizer step: at 0.99 it remembers some hundred steps."""
+
+
+Knowledge = Annotated[Online | Cached | Ensemble | Endpoint | MovingAverage, Field(discriminator="kind")]
 
 
 def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moving) -> None:
@@ -143,10 +154,11 @@ def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
     """Refuse hidden states of what has none.
 
     Raises:
-        ValueError: If an ensemble or an endpoint is asked, or a cache is to hold layers that are not named.
+        ValueError: If an ensemble, an endpoint or the student's own average is asked, or a cache is to hold layers
+            that are not named.
     """
     match knowledge:
-        case Ensemble() | Endpoint():
+        case Ensemble() | Endpoint() | MovingAverage():
             raise ValueError(
                 f"distillation.features compares hidden states, and knowledge of kind {knowledge.kind} has none; take "
                 "one teacher, online or cached, or leave features out"
@@ -156,6 +168,30 @@ def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
                 "distillation.features.layers is auto, but a cache must know before which layers it keeps; name them, "
                 "student layer to teacher layer, or set knowledge.kind to online"
             )
+
+
+def check_moving_average(alpha: float | Moving, processes: int, *, has_lora: bool) -> None:
+    """Refuse a student that would learn from itself alone, or whose average is in no one place.
+
+    Args:
+        alpha: The teacher's share of the loss.
+        processes: That the training is spread over.
+        has_lora: Whether adapters are trained in the place of weights.
+
+    Raises:
+        ValueError: If so.
+    """
+    if alpha == 1 or (isinstance(alpha, Moving) and alpha.start == 1):
+        raise ValueError(
+            "knowledge is the student's own moving average, which at the first step is the student itself, and "
+            "distillation.alpha gives the text no share; set alpha below 1"
+        )
+    if processes > 1 or has_lora:
+        seen = f"compute.processes is {processes}" if processes > 1 else "compute.lora is set"
+        raise ValueError(
+            f"{seen}, and a moving average is kept of whole weights in one process; leave that out, or set "
+            "knowledge.kind to online"
+        )
 
 
 def _check_stored(what: str, loss: Loss) -> None:

@@ -10,7 +10,15 @@ from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.knowledge import Knowledge, Online, check_features, check_knowledge
+from stillhouse.recipe.knowledge import (
+    Knowledge,
+    MovingAverage,
+    Online,
+    check_features,
+    check_knowledge,
+    check_moving_average,
+)
+from stillhouse.recipe.route import Direct, Progressive, Route, check_route
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
@@ -26,6 +34,8 @@ class Recipe(Delivery):
     """The model whose knowledge is distilled."""
     student: Student
     """What the student starts from."""
+    route: Route = Direct()
+    """Whether the teacher itself teaches the student, or students in between."""
     knowledge: Knowledge = Online()
     """How the teacher is asked what it knows of a text."""
     distillation: Distillation = Distillation()
@@ -33,12 +43,37 @@ class Recipe(Delivery):
     compute: TrainingCompute = TrainingCompute()
     """What the training is spread over, and what it saves."""
 
+    @property
+    def before(self) -> tuple["Recipe", ...]:
+        """This recipe as it is for each student on a progressive route, in their order."""
+        if not isinstance(self.route, Progressive):
+            return ()
+        return tuple(
+            self.model_copy(
+                update={
+                    "student": link.student,
+                    "distillation": self.distillation.model_copy(
+                        update={"steps": link.steps or self.distillation.steps}
+                    ),
+                }
+            )
+            for link in self.route.through
+        )
+
+    @model_validator(mode="after")
+    def _route_suits_the_rest(self) -> Self:
+        check_route(self.route, self.student, self.knowledge.kind)
+        return self
+
     @model_validator(mode="after")
     def _knowledge_suits_the_loss(self) -> Self:
         if self.distillation.asks_teacher:
             check_knowledge(self.knowledge, self.distillation.loss, self.distillation.temperature)
         if self.distillation.features is not None:
             check_features(self.knowledge, self.distillation.features)
+        if isinstance(self.knowledge, MovingAverage):
+            has_lora = self.compute.lora is not None
+            check_moving_average(self.distillation.alpha, self.compute.processes, has_lora=has_lora)
         return self
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from stillhouse.errors import InputError
 from stillhouse.models.tokenizer import open_tokenizer, tokenizer_digest
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, Online
+from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, MovingAverage, Online
 from stillhouse.store.artifact import Inputs
 from stillhouse.teachers.cache.identity import identity_of
 from stillhouse.teachers.cached import open_cached
 from stillhouse.teachers.endpoint import EndpointTeacher
 from stillhouse.teachers.ensemble import ensemble
 from stillhouse.teachers.local import open_local
+from stillhouse.teachers.moving_average import open_moving_average
 from stillhouse.teachers.teacher import Teacher
 from stillhouse.teachers.vocabulary import true_vocabulary_size
 
@@ -28,8 +29,8 @@ def open_teacher(
 
     Args:
         knowledge: How it is asked.
-        inputs: `teacher`, a model folder; `cache` where it is cached. The other teachers of an ensemble lie under
-            `teacher_1`, `cache_1` and so on.
+        inputs: `teacher`, a model folder; `cache` where it is cached; `start` where the student is its own. The other
+            teachers of an ensemble lie under `teacher_1`, `cache_1` and so on.
         compute: Where a local model runs.
         temperature: Of the training loss; decides which cache fits.
         hidden_layers: Whose hidden states are wanted.
@@ -46,6 +47,9 @@ def open_teacher(
         case Endpoint():
             _refuse_hidden_layers(hidden_layers, "an endpoint")
             return EndpointTeacher(knowledge, true_vocabulary_size(open_tokenizer(inputs["teacher"])))
+        case MovingAverage(decay=decay):
+            _refuse_hidden_layers(hidden_layers, "the student's moving average")
+            return open_moving_average(inputs["start"], compute, decay)
 
 
 def _open_one(

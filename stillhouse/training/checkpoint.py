@@ -17,12 +17,20 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 _PREFIX = "step-"
+_AVERAGE = "average.safetensors"
 _OF = ":"
 """Between a weight's name and the moment that the optimizer keeps of it."""
 
 
 def save_checkpoint(
-    folder: Path, step: int, module: Module, optimizer: Optimizer, history: dict[str, Any], *, writes: bool = True
+    folder: Path,
+    step: int,
+    module: Module,
+    optimizer: Optimizer,
+    history: dict[str, Any],
+    *,
+    average: Module | None = None,
+    writes: bool = True,
 ) -> None:
     """Write the state after `step` optimizer steps; it replaces older ones only when it is complete.
 
@@ -32,6 +40,7 @@ def save_checkpoint(
         module: What is trained, sharded or whole. Every process that holds a part of it must call this.
         optimizer: Of these weights.
         history: What of the training is in no tensor.
+        average: Of the weights over the steps, where one is kept.
         writes: Whether this process is the one that writes.
     """
     weights, moments = whole_weights(module), _whole_moments(module, optimizer)
@@ -42,6 +51,8 @@ def save_checkpoint(
     unfinished.mkdir(parents=True)
     save_file(weights, unfinished / "weights.safetensors")
     save_file(moments, unfinished / "optimizer.safetensors")
+    if average is not None:
+        save_file(whole_weights(average), unfinished / _AVERAGE)
     (unfinished / "history.json").write_text(json.dumps(history), encoding="utf-8")
     for path in unfinished.iterdir():
         with path.open("rb") as file:
@@ -58,7 +69,9 @@ def has_checkpoint(folder: Path) -> bool:
     return bool(_finished(folder))
 
 
-def load_checkpoint(folder: Path, module: Module, optimizer: Optimizer) -> tuple[int, dict[str, Any]] | None:
+def load_checkpoint(
+    folder: Path, module: Module, optimizer: Optimizer, *, average: Module | None = None
+) -> tuple[int, dict[str, Any]] | None:
     """Put the newest complete state into module and optimizer; gives its step and history, or `None`."""
     finished = _finished(folder)
     if not finished:
@@ -66,6 +79,8 @@ def load_checkpoint(folder: Path, module: Module, optimizer: Optimizer) -> tuple
     newest = finished[-1]
     _set_weights(module, load_file(newest / "weights.safetensors"))
     _set_moments(module, optimizer, load_file(newest / "optimizer.safetensors"))
+    if average is not None:
+        _set_weights(average, load_file(newest / _AVERAGE))
     history: dict[str, Any] = json.loads((newest / "history.json").read_text(encoding="utf-8"))
     return int(newest.name.removeprefix(_PREFIX)), history
 

@@ -68,7 +68,7 @@ def _train(settings: DistillSettings, inputs: Inputs, folder: Path, ranks: Ranks
 
 def _resume(trainer: Trainer, checkpoints: Path) -> int:
     """Go back to the newest checkpoint; gives the step to make next."""
-    resumed = load_checkpoint(checkpoints, trainer.objective, trainer.optimizer)
+    resumed = load_checkpoint(checkpoints, trainer.objective, trainer.optimizer, average=trainer.average)
     if resumed is None:
         return 0
     first_step, trainer.history = resumed
@@ -99,6 +99,7 @@ def _steps(trainer: Trainer, first_step: int, checkpoints: Path) -> None:
                 trainer.objective,
                 trainer.optimizer,
                 trainer.history,
+                average=trainer.average,
                 writes=trainer.ranks.is_first,
             )
 

@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor
 from stillhouse.models.load import load_model
 from stillhouse.store.artifact import Inputs
 from stillhouse.teachers.local import LocalTeacher
+from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training.batches import Batch
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.objective import Objective, StepLoss
@@ -55,6 +56,8 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     for group in trainer.optimizer.param_groups:
         group["lr"] = rate
     trainer.optimizer.step()
+    if isinstance(trainer.teacher, MovingAverageTeacher):
+        trainer.teacher.follow(trainer.student)
     losses = dict(zip(_PARTS, trainer.ranks.sum(sums).tolist(), strict=True))
     trainer.course.learn(losses["teacher_loss"])
     if trainer.objective.matcher is None:

@@ -18,6 +18,7 @@ from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Inputs
 from stillhouse.teachers.local import LocalTeacher
+from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.teachers.opening import open_teacher
 from stillhouse.teachers.teacher import Teacher
 from stillhouse.teachers.vocabulary import true_vocabulary_size
@@ -69,6 +70,11 @@ class Trainer:
     course: Course
     history: dict[str, Any]
     """`training` and `validation` entries, and TAID's state; what of a training is in no tensor."""
+
+    @property
+    def average(self) -> nn.Module | None:
+        """The student's average over its steps, where that is the teacher."""
+        return self.teacher.weights if isinstance(self.teacher, MovingAverageTeacher) else None
 
 
 def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on: bool = False) -> Trainer:

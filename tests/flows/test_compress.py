@@ -96,9 +96,9 @@ def test_the_whole_run_again_is_found_in_the_store(runs: Path, run: Path):
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(run: Path, tmp_path: Path):
     """The run of this file was killed while it trained; here is the way to the variants again, in one go."""
-    from flows.compress import make_start
     from flows.delivery import make_variants, prepare_data
     from flows.preflight import prepare
+    from flows.route import make_start
     from flows.work import Work, directly
     from stillhouse.recipe import load_recipe
     from stillhouse.store.store import Store

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model
+from stillhouse.recipe.knowledge import MovingAverage
 from stillhouse.store.artifact import hash_file
+from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training import loop
 from stillhouse.training import trainer as preparing
 from stillhouse.training.step import TrainingDiverged
-from tests.stillhouse.training.trainings import assert_alike, left, run
+from tests.stillhouse.training.trainings import SHORT, assert_alike, left, run
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path):
@@ -39,8 +41,9 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp
         {"loss": {"kind": "taid"}, "alpha": {"shape": "cosine", "start": 0.9, "end": 0.1}},
         {"training": {"lora": {"rank": 4}}},
         {"features": {"rank": 8, "fit_tokens": 64}},
+        {"knowledge": MovingAverage(decay=0.5), "alpha": 0.9, "temperature": 1.0},
     ],
-    ids=["plain", "taid", "lora", "features"],
+    ids=["plain", "taid", "lora", "features", "moving average"],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
     whole = run(apart, tmp_path / "whole", **changes)
@@ -61,6 +64,30 @@ def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, 
     assert seen == [4, 5]
     for name in ("model.safetensors", "history.json"):
         assert hash_file(broken / name) == hash_file(whole / name)
+
+
+def test_a_student_is_drawn_to_the_average_of_its_own_steps(apart, tmp_path, monkeypatch):
+    """And the recipe's teacher teaches nothing: another one gives the same student."""
+    asked = {"alpha": 0.9, "temperature": 1.0}
+    followed = []
+    follow = MovingAverageTeacher.follow
+    monkeypatch.setattr(
+        MovingAverageTeacher, "follow", lambda self, student: followed.append(1) or follow(self, student)
+    )
+    steady = run(apart, tmp_path / "steady", knowledge=MovingAverage(decay=1.0), **asked)
+    assert len(followed) == SHORT["steps"]
+    # An average that never moves is the start, which then holds the student back.
+    loose = run(apart, tmp_path / "loose", knowledge=MovingAverage(decay=0.0), **asked)
+    start = load_file(apart["start"] / "model.safetensors")
+
+    def way(folder: Path) -> float:
+        return sum(float((left(folder).weights[name] - start[name]).norm()) for name in start)
+
+    assert way(steady) < way(loose)
+    other = run({**apart, "teacher": apart["start"]}, tmp_path / "other", knowledge=MovingAverage(decay=1.0), **asked)
+    assert left(other).losses == left(steady).losses
+    # At the first step the average is the student: nothing sets them apart.
+    assert left(steady).history["training"][0]["teacher_loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_student_leaves_with_the_template_of_its_teacher(inputs, tmp_path):

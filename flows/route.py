@@ -1,0 +1,95 @@
+"""From teacher and data to a trained student: directly, or by way of students that teach the next one."""
+
+from dataclasses import dataclass, replace
+
+from flows.knowledge import gather_knowledge
+from flows.settings import SettingsOfStages
+from flows.work import Work
+from stillhouse.models.fresh import FreshStudentSettings
+from stillhouse.models.low_rank import LowRankSettings
+from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
+from stillhouse.models.pruning import PruneSettings
+from stillhouse.models.teacher import LoadTeacherSettings
+from stillhouse.recipe.route import BornAgain, Direct, Progressive
+from stillhouse.store.artifact import Reference
+from tasks.distill import distill
+from tasks.fetch_student import load_student
+from tasks.low_rank import low_rank
+from tasks.make_fresh import make_fresh_student
+from tasks.prune import prune_layers
+from tasks.prune_both import prune_layers_and_widths
+from tasks.prune_widths import prune_widths
+
+References = dict[str, Reference]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a route made."""
+
+    start: Reference
+    """The student before it is trained."""
+    student: Reference
+    """The student."""
+    before: References
+    """The students that taught on the way, by name, in their order."""
+
+
+def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int | None = None) -> Taught:
+    """Make the student that the recipe asks for.
+
+    Args:
+        settings: Of every stage.
+        work: Runs them.
+        read: `teacher` and `dataset`.
+        seed: Of the trainings alone, for studies that repeat them from one start; the recipe's when left out.
+    """
+    match settings.recipe.route:
+        case Direct():
+            start = make_start(settings, work, read)
+            return Taught(start, _trained(settings, work, read, start, seed), {})
+        case Progressive():
+            return _progressive(settings, work, read, seed)
+        case BornAgain(generations=generations):
+            start = make_start(settings, work, read)
+            before: References = {}
+            student = _trained(settings, work, read, start, seed)
+            for generation in range(1, generations):
+                before[f"generation-{generation}"] = student
+                student = _trained(settings, work, read | {"teacher": student}, start, seed)
+            return Taught(start, student, before)
+
+
+def _progressive(settings: SettingsOfStages, work: Work, read: References, seed: int | None) -> Taught:
+    before: References = {}
+    for number, recipe in enumerate(settings.recipe.before, start=1):
+        link = replace(settings, recipe=recipe)
+        start = make_start(link, work, read)
+        before[f"intermediate-{number}"] = _trained(link, work, read, start, seed)
+        read = read | {"teacher": before[f"intermediate-{number}"]}
+    start = make_start(settings, work, read)
+    return Taught(start, _trained(settings, work, read, start, seed), before)
+
+
+def _trained(settings: SettingsOfStages, work: Work, read: References, start: Reference, seed: int | None) -> Reference:
+    if seed is not None:
+        settings = replace(settings, compute=settings.compute.model_copy(update={"seed": seed}))
+    knowledge = gather_knowledge(settings, work, read["teacher"], read["dataset"])
+    return work.make(distill, settings.distill, {"start": start, **read, **knowledge})
+
+
+def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:
+    """The student before it is trained: cut from the teacher, with random weights, or a model that exists."""
+    match settings.start:
+        case PruneSettings() as prune:
+            return work.make(prune_layers, prune, read)
+        case PruneWidthsSettings() as widths:
+            return work.make(prune_widths, widths, read)
+        case PruneLayersAndWidthsSettings() as both:
+            return work.make(prune_layers_and_widths, both, read)
+        case LowRankSettings() as bounded:
+            return work.make(low_rank, bounded, read)
+        case FreshStudentSettings() as fresh:
+            return work.make(make_fresh_student, fresh, {"teacher": read["teacher"]})
+        case LoadTeacherSettings() as existing:
+            return work.make(load_student, existing, {})
