@@ -55,6 +55,11 @@ def knowledge(settings: Mapping[str, Any]) -> str:
 
 
 def _number(asked: Any) -> str:
+    if isinstance(asked, Mapping) and asked.get("shape") == "agreement":
+        return (
+            f"{asked['start']:g} moving to {asked['end']:g} (as the share of tokens at which the student finds the "
+            f"same one likeliest as the teacher rises to {asked['enough']:g})"
+        )
     if isinstance(asked, Mapping):
         return f"{asked['start']:g} moving to {asked['end']:g} ({asked.get('shape', 'linear')})"
     return f"{float(asked):g}"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.losses import ForwardKl, Loss, Moving
+from stillhouse.recipe.losses import ForwardKl, Loss, Moves
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.teacher import Teacher
 
@@ -107,7 +107,7 @@ class Endpoint(Settings):
 Knowledge = Annotated[Online | Cached | Ensemble | Endpoint, Field(discriminator="kind")]
 
 
-def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moving) -> None:
+def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moves) -> None:
     """Refuse what no loss could use, before anything is captured.
 
     Args:
@@ -166,20 +166,20 @@ def _check_stored(what: str, loss: Loss) -> None:
         )
 
 
-def _check_temperature(targets: TopKTargets | SampledTargets, temperature: float | Moving) -> None:
+def _check_temperature(targets: TopKTargets | SampledTargets, temperature: float | Moves) -> None:
     if isinstance(targets, SampledTargets) and temperature != 1:
         raise ValueError(
             f"sampled targets are drawn at temperature 1 and cannot be softened afterwards, but the loss has "
             f"temperature {_shown(temperature)}; set it to 1, or knowledge.targets.kind to top_k or full"
         )
-    if isinstance(temperature, Moving):
+    if isinstance(temperature, Moves):
         raise ValueError(
             f"top_k targets are stored at one temperature, but the loss's moves, {_shown(temperature)}; give it one "
             "number, or set knowledge.targets.kind to full"
         )
 
 
-def _shown(temperature: float | Moving) -> str:
-    if isinstance(temperature, Moving):
+def _shown(temperature: float | Moves) -> str:
+    if isinstance(temperature, Moves):
         return f"from {temperature.start:g} to {temperature.end:g}"
     return f"{temperature:g}"

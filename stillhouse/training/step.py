@@ -37,6 +37,7 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     counts = torch.tensor([float(sum(batch.num_counted for batch in batches))], device=trainer.text.device)
     num_counted = int(trainer.ranks.sum(counts).item())
     sums = torch.zeros(len(_PARTS), dtype=torch.float64, device=trainer.text.device)
+    agreement = torch.zeros((), dtype=torch.float64, device=trainer.text.device)
     trainer.optimizer.zero_grad(set_to_none=True)
     for batch in batches:
         share = batch.num_counted / max(num_counted, 1)
@@ -48,6 +49,8 @@ def train_step(trainer: Trainer, step: int) -> Entry:
         if not torch.isfinite(parts).all():
             raise TrainingDiverged(_diverged("loss", step, batch))
         sums += parts * share
+        if found.agreement is not None:
+            agreement += found.agreement.double() * share
     norm = _clipped(trainer.objective, settings.max_gradient_norm)
     if not torch.isfinite(norm):
         raise TrainingDiverged(_diverged("gradient norm", step, batches[-1]))
@@ -56,10 +59,13 @@ def train_step(trainer: Trainer, step: int) -> Entry:
         group["lr"] = rate
     trainer.optimizer.step()
     losses = dict(zip(_PARTS, trainer.ranks.sum(sums).tolist(), strict=True))
-    trainer.course.learn(losses["teacher_loss"])
+    # Every rank has the same coefficients, so all of them come here or none does.
+    counted = settings.follows_agreement and coefficients.alpha > 0 and num_counted > 0
+    agreed = {"agreement": trainer.ranks.sum(agreement[None]).item()} if counted else {}
+    trainer.course.learn(losses["teacher_loss"], agreed.get("agreement"))
     if trainer.objective.matcher is None:
         del losses["feature_loss"]
-    made = {"step": step + 1, **losses, **coefficients.logged(), "gradient_norm": norm.item()}
+    made = {"step": step + 1, **losses, **agreed, **coefficients.logged(), "gradient_norm": norm.item()}
     return {**made, "learning_rate": rate, "tokens": num_counted}
 
 

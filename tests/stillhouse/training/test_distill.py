@@ -14,7 +14,7 @@ from stillhouse.store.artifact import hash_file
 from stillhouse.training import loop
 from stillhouse.training import trainer as preparing
 from stillhouse.training.step import TrainingDiverged
-from tests.stillhouse.training.trainings import assert_alike, left, run
+from tests.stillhouse.training.trainings import FOLLOWING, assert_alike, left, run
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path):
@@ -37,10 +37,11 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp
     [
         {},
         {"loss": {"kind": "taid"}, "alpha": {"shape": "cosine", "start": 0.9, "end": 0.1}},
+        {"alpha": FOLLOWING, "temperature": {**FOLLOWING, "start": 3, "end": 1}},
         {"training": {"lora": {"rank": 4}}},
         {"features": {"rank": 8, "fit_tokens": 64}},
     ],
-    ids=["plain", "taid", "lora", "features"],
+    ids=["plain", "taid", "agreement", "lora", "features"],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
     whole = run(apart, tmp_path / "whole", **changes)
