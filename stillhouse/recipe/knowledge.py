@@ -1,5 +1,6 @@
 """The `knowledge` section: how the teacher is asked what it knows of a text."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -66,12 +67,56 @@ class Member(Settings):
     """Its share of the mixture is this over the sum of all weights."""
     knowledge: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
     """Online, or cached with `full` targets."""
+    serves: tuple[str, ...] = ()
+    """With `by_domain`, the names of the data sets that it teaches."""
+
+
+class FixedWeights(Settings):
+    """Every text is taught by all teachers, each with its weight."""
+
+    kind: Literal["fixed"] = "fixed"
+
+
+class ByDomain(Settings):
+    """A text is taught by the teachers that serve its data set and by no other, by their weights."""
+
+    kind: Literal["by_domain"] = "by_domain"
+    own: tuple[str, ...] = ()
+    """Names of the data sets that the recipe's own teacher teaches; what a member teaches stands in its `serves`. A set
+    is called as the data table of the report calls it: a packaged set or a set of a hub by its name, a file by its
+    name without its ending, and a second one of a name `name-2`."""
+
+
+class ByConfidence(Settings):
+    """A text is taught most by the teachers that are surest of it: weight times exp(-sharpness * nats per token)."""
+
+    kind: Literal["by_confidence"] = "by_confidence"
+    measure: Literal["entropy", "cross_entropy"] = "entropy"
+    """What is taken of a teacher's distributions, as a mean over the counted tokens of one text: their `entropy`, which
+    is sureness whether right or wrong, or the `cross_entropy` with the text, which is sureness of what stands there
+    (FuseLLM, Wan et al., 2024; CA-MKD, Zhang et al., 2022). Of answers that one of the teachers wrote the latter
+    favours that one."""
+    sharpness: PositiveFloat = 1.0
+    """How much a nat counts: at 1 a teacher that is a nat surer has e times the share, near 0 the weights alone count,
+    and at 10 nearly all is the surest one's."""
+
+
+Weighting = Annotated[FixedWeights | ByDomain | ByConfidence, Field(discriminator="kind")]
+
+
+OTHER_WAYS = (
+    "let it write answers, which the student learns as text (sequence-level distillation), or take a loss that "
+    "compares distributions over two tokenizers (stillhouse.losses.universal_logit_distance)"
+)
+"""What a teacher with another tokenizer is still good for, for the refusals of one in an ensemble."""
 
 
 class Ensemble(Settings):
     """Several teachers of one vocabulary, whose probabilities are mixed."""
 
     kind: Literal["ensemble"] = "ensemble"
+    weighting: Weighting = FixedWeights()
+    """What each teacher's share of a text depends on, besides its weight."""
     weight: PositiveFloat = 1.0
     """Of the recipe's own teacher."""
     own: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
@@ -137,6 +182,43 @@ def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moves
                         f"an ensemble mixes whole distributions, and a cache of {each.targets.kind} targets does not "
                         "hold them; set targets.kind to full, or kind to online"
                     )
+
+
+def check_domains(knowledge: Knowledge, sets: Sequence[str]) -> None:
+    """Refuse teachers by domain that leave a data set untaught, or that serve one which is not there.
+
+    Args:
+        knowledge: The section.
+        sets: Names of all data sets.
+
+    Raises:
+        ValueError: Naming the set.
+    """
+    if not isinstance(knowledge, Ensemble):
+        return
+    members = {f"knowledge.members.{number}.serves": each.serves for number, each in enumerate(knowledge.members)}
+    if not isinstance(knowledge.weighting, ByDomain):
+        for name, serves in members.items():
+            if serves:
+                raise ValueError(
+                    f"{name} names {', '.join(serves)}, but knowledge.weighting is {knowledge.weighting.kind}, in "
+                    "which every teacher teaches every set; set knowledge.weighting.kind to by_domain, or leave serves out"
+                )
+        return
+    served = {"knowledge.weighting.own": knowledge.weighting.own, **members}
+    known = ", ".join(sets)
+    for name, serves in served.items():
+        if not serves and name in members:
+            raise ValueError(f"{name} is empty, so that teacher teaches nothing; name some of {known}, or leave it out")
+        for each in serves:
+            if each not in sets:
+                raise ValueError(f"{name} names {each}, which is none of the data sets; they are {known}")
+    for each in sets:
+        if not any(each in serves for serves in served.values()):
+            raise ValueError(
+                f"no teacher serves the data set {each}; name it in knowledge.weighting.own or in the serves of a "
+                "member, or take it out of data.sets"
+            )
 
 
 def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:

@@ -8,9 +8,10 @@ from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.knowledge import Knowledge, Online, check_features, check_knowledge
+from stillhouse.recipe.knowledge import Knowledge, Online, check_domains, check_features, check_knowledge
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
@@ -39,6 +40,7 @@ class Recipe(Delivery):
             check_knowledge(self.knowledge, self.distillation.loss, self.distillation.temperature)
         if self.distillation.features is not None:
             check_features(self.knowledge, self.distillation.features)
+        check_domains(self.knowledge, names_of(self.data.sets))
         return self
 
 

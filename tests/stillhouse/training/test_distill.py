@@ -32,6 +32,9 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp
     assert history["training"][0]["loss"] == pytest.approx(0, abs=1e-6)
 
 
+TWO_TEACHERS = {"kind": "ensemble", "weighting": {"kind": "by_confidence"}, "members": [{"teacher": "org/other"}]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -40,10 +43,12 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp
         {"alpha": FOLLOWING, "temperature": {**FOLLOWING, "start": 3, "end": 1}},
         {"training": {"lora": {"rank": 4}}},
         {"features": {"rank": 8, "fit_tokens": 64}},
+        {"knowledge": TWO_TEACHERS},
     ],
-    ids=["plain", "taid", "agreement", "lora", "features"],
+    ids=["plain", "taid", "agreement", "lora", "features", "ensemble"],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
+    apart = {**apart, "teacher_1": apart["start"]}
     whole = run(apart, tmp_path / "whole", **changes)
     broken = tmp_path / "broken"
     step = loop.train_step
