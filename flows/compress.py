@@ -85,7 +85,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     student = work.make(distill, settings.distill, {"start": start, **read, **knowledge})
     models = {"teacher": teacher, "pruned": start, "student": student}
     scores = score_models(settings, work, models, data)
-    return deliver(settings, work, {**models, **data, **scores})
+    return deliver(settings, work, {**models, **data, **scores, **knowledge})
 
 
 def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:

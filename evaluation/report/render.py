@@ -123,6 +123,7 @@ def _lineage(results: Results, compared: bool) -> list[tables.Table]:
     origin = results.lineage
     return [
         lineage.facts_table("Teacher" if compared else "Model", origin.teacher),
+        *(lineage.facts_table(f"Other teacher: {one.get('source')}", one) for one in origin.other_teachers),
         lineage.facts_table("Machine and libraries", origin.environment),
         lineage.facts_table("Code and compute", {**origin.code, "seed": str(origin.seed), **origin.compute}),
     ]

@@ -202,7 +202,8 @@ def check_domains(knowledge: Knowledge, sets: Sequence[str]) -> None:
             if serves:
                 raise ValueError(
                     f"{name} names {', '.join(serves)}, but knowledge.weighting is {knowledge.weighting.kind}, in "
-                    "which every teacher teaches every set; set knowledge.weighting.kind to by_domain, or leave serves out"
+                    "which every teacher teaches every set; set knowledge.weighting.kind to by_domain, or leave serves "
+                    "out"
                 )
         return
     served = {"knowledge.weighting.own": knowledge.weighting.own, **members}

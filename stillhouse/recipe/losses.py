@@ -50,8 +50,7 @@ class Following(Settings):
     average in which a step has one part in so many."""
 
 
-_SOFT_AT_FIRST = Field(default=0.9, ge=0, le=1)
-_HARD_AT_LAST = Field(default=0.1, ge=0, le=1)
+_SOFT_AT_FIRST, _HARD_AT_LAST = 0.9, 0.1
 
 
 class MovingShare(Moving):

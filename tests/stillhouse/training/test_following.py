@@ -48,7 +48,7 @@ def test_an_alpha_without_ends_goes_from_the_teacher_to_the_text():
         ({"alpha": {"shape": "agreement"}}, "enough"),
         ({"alpha": {"shape": "agreement", "enough": 1.5}}, "less than or equal to 1"),
         ({"alpha": {"shape": "agreement", "enough": 0.5, "start": 0}}, "the teacher is not asked"),
-        ({"alpha": {"start": 1.5}}, "less than or equal to 1"),
+        ({"alpha": {"start": 1.5}}, "alpha moves from 1.5 to 0.1; it is a share"),
         ({"alpha": {"shape": "linear", "enough": 0.5}}, "Extra inputs"),
         ({"temperature": {}}, "start"),
         ({"temperature": {"shape": "agreement", "start": 2, "end": 0, "enough": 0.5}}, "must stay above 0"),
