@@ -54,11 +54,11 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
 
     Args:
         settings: The recipe and where it ran.
-        inputs: `student`, `documents`, `dataset`, perhaps `teacher` and `contamination`, and any other artifact
-            whose record belongs in the lineage; of each model `held_out_<model>`, `capability_<model>` and
-            `behaviour_<model>`; of each student on the way `before_<name>`, what `measure_held_out` found; of each
-            variant `variant_<name>`, `parity_<name>`, `efficiency_<name>` and perhaps `capability_<name>`; perhaps
-            `noise_floor` and `efficiency_teacher`.
+        inputs: `student`, `documents`, `dataset`, perhaps `teacher`, the other teachers of an ensemble as `teacher_1`
+            and so on, `contamination`, and any other artifact whose record belongs in the lineage; of each model
+            `held_out_<model>`, `capability_<model>` and `behaviour_<model>`; of each student on the way
+            `before_<name>`, what `measure_held_out` found; of each variant `variant_<name>`, `parity_<name>`,
+            `efficiency_<name>` and perhaps `capability_<name>`; perhaps `noise_floor` and `efficiency_teacher`.
         folder: Where to write.
 
     `facts.json` holds the `verdict`, `passed` or `blocked`, and `left_out`, the variants that a gate keeps out of
@@ -97,11 +97,18 @@ def _of(prefix: str, manifests: Mapping[str, Manifest]) -> dict[str, Manifest]:
     return {name.removeprefix(start): found for name, found in manifests.items() if name.startswith(start)}
 
 
+def _of_number(prefix: str, manifests: Mapping[str, Manifest]) -> list[Manifest]:
+    """The inputs called `<prefix>_1`, `<prefix>_2` and so on, in this order."""
+    numbered = {name: manifest for name, manifest in _of(prefix, manifests).items() if name.isdecimal()}
+    return [numbered[name] for name in sorted(numbered, key=int)]
+
+
 def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data: list[dict[str, Any]]) -> Lineage:
     return Lineage(
         recipe=settings.recipe.model_dump(mode="json"),
         # A model that is exported as it came has no teacher but itself.
         teacher=manifests.get("teacher", manifests["student"]).facts,
+        other_teachers=[manifest.facts for manifest in _of_number("teacher", manifests)],
         data=data,
         code=settings.code,
         environment=settings.environment,

@@ -38,6 +38,8 @@ class Lineage(Part):
     """The recipe, whole."""
     teacher: dict[str, Any]
     """Source, digest, dtype, quantization, licence of the teacher."""
+    other_teachers: list[dict[str, Any]] = []
+    """The same of an ensemble's other teachers, in the recipe's order."""
     data: list[dict[str, Any]]
     """Sets, their digests and licences, documents and tokens taken of each."""
     code: dict[str, str]

@@ -69,4 +69,4 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     taught = teach(settings, work, {"teacher": teacher, "dataset": data["dataset"]})
     models = {"teacher": teacher, "pruned": taught.start, "student": taught.student}
     scores = score_models(settings, work, models, data) | measure_before(settings, work, taught.before, models, data)
-    return deliver(settings, work, {**models, **data, **scores})
+    return deliver(settings, work, {**models, **data, **scores, **taught.knowledge})

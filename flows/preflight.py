@@ -25,7 +25,7 @@ from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
-from stillhouse.recipe.knowledge import Ensemble
+from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.teacher import Teacher
 from stillhouse.store.artifact import Reference
@@ -197,7 +197,7 @@ def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
         asked = member.teacher
         trusted = asked.trust_remote_code
         source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
-        refuse_other_tokenizer(teacher, source)
+        refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
         found.append(source)
     return tuple(found)
 

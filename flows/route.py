@@ -1,6 +1,6 @@
 """From teacher and data to a trained student: directly, or by way of students that teach the next one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from flows.knowledge import gather_knowledge
 from flows.settings import SettingsOfStages
@@ -33,6 +33,8 @@ class Taught:
     """The student."""
     before: References
     """The students that taught on the way, by name, in their order."""
+    knowledge: References
+    """What the trainings read of teachers besides: caches, and the other teachers of an ensemble."""
 
 
 def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int | None = None) -> Taught:
@@ -44,38 +46,49 @@ def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int
         read: `teacher` and `dataset`.
         seed: Of the trainings alone, for studies that repeat them from one start; the recipe's when left out.
     """
+    training = _Training(work, read["dataset"], seed)
     match settings.recipe.route:
         case Direct():
             start = make_start(settings, work, read)
-            return Taught(start, _trained(settings, work, read, start, seed), {})
+            return training.ended(start, training.train(settings, read["teacher"], start))
         case Progressive():
-            return _progressive(settings, work, read, seed)
+            teacher = read["teacher"]
+            for number, recipe in enumerate(settings.recipe.before, start=1):
+                link = replace(settings, recipe=recipe)
+                start = make_start(link, work, read | {"teacher": teacher})
+                teacher = training.train(link, teacher, start, f"intermediate-{number}")
+            start = make_start(settings, work, read | {"teacher": teacher})
+            return training.ended(start, training.train(settings, teacher, start))
         case BornAgain(generations=generations):
-            start = make_start(settings, work, read)
-            before: References = {}
-            student = _trained(settings, work, read, start, seed)
+            start, teacher = make_start(settings, work, read), read["teacher"]
             for generation in range(1, generations):
-                before[f"generation-{generation}"] = student
-                student = _trained(settings, work, read | {"teacher": student}, start, seed)
-            return Taught(start, student, before)
+                teacher = training.train(settings, teacher, start, f"generation-{generation}")
+            return training.ended(start, training.train(settings, teacher, start))
 
 
-def _progressive(settings: SettingsOfStages, work: Work, read: References, seed: int | None) -> Taught:
-    before: References = {}
-    for number, recipe in enumerate(settings.recipe.before, start=1):
-        link = replace(settings, recipe=recipe)
-        start = make_start(link, work, read)
-        before[f"intermediate-{number}"] = _trained(link, work, read, start, seed)
-        read = read | {"teacher": before[f"intermediate-{number}"]}
-    start = make_start(settings, work, read)
-    return Taught(start, _trained(settings, work, read, start, seed), before)
+@dataclass
+class _Training:
+    """The trainings of a route, and what they left behind them."""
 
+    work: Work
+    dataset: Reference
+    seed: int | None
+    before: References = field(default_factory=dict)
+    knowledge: References = field(default_factory=dict)
 
-def _trained(settings: SettingsOfStages, work: Work, read: References, start: Reference, seed: int | None) -> Reference:
-    if seed is not None:
-        settings = replace(settings, compute=settings.compute.model_copy(update={"seed": seed}))
-    knowledge = gather_knowledge(settings, work, read["teacher"], read["dataset"])
-    return work.make(distill, settings.distill, {"start": start, **read, **knowledge})
+    def train(self, settings: SettingsOfStages, teacher: Reference, start: Reference, name: str = "") -> Reference:
+        """Train a student; one that has a name is going to teach the next."""
+        if self.seed is not None:
+            settings = replace(settings, compute=settings.compute.model_copy(update={"seed": self.seed}))
+        knowledge = gather_knowledge(settings, self.work, teacher, self.dataset)
+        self.knowledge |= {f"{name}_{key}".strip("_"): each for key, each in knowledge.items()}
+        read = {"start": start, "teacher": teacher, "dataset": self.dataset, **knowledge}
+        student = self.work.make(distill, settings.distill, read)
+        self.before |= {name: student} if name else {}
+        return student
+
+    def ended(self, start: Reference, student: Reference) -> Taught:
+        return Taught(start, student, self.before, self.knowledge)
 
 
 def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:

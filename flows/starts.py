@@ -160,8 +160,13 @@ def _existing(student: ExistingModel, base: Path, teacher: Source) -> Source:
     return found
 
 
-def refuse_other_tokenizer(teacher: Source, student: Source) -> None:
+def refuse_other_tokenizer(teacher: Source, student: Source, *, instead: str = "") -> None:
     """Compare token by token: a student whose ids mean other words would learn noise, with a falling loss.
+
+    Args:
+        teacher: Whose tokenizer is used.
+        student: What is compared with it.
+        instead: What may be done with such a model all the same.
 
     Raises:
         InputError: If the ids of the two mean different tokens.
@@ -171,4 +176,5 @@ def refuse_other_tokenizer(teacher: Source, student: Source) -> None:
         raise InputError(
             f"the tokenizers differ: {teacher.name} has {len(one)} tokens and {student.name} has {len(other)}, "
             f"and not the same ones in the same places; take a model with the tokenizer of {teacher.name}"
+            f"{f', or {instead}' if instead else ''}"
         )

@@ -18,6 +18,12 @@ _TARGETS = {
     "sampled": "{draws} draws from its distribution",
 }
 
+_WEIGHTINGS = {
+    "fixed": "by their weights",
+    "by_domain": "for each text those of the ones that serve its data set, by their weights",
+    "by_confidence": "text by text, by their weights and by how sure each was of the text",
+}
+
 
 def loss(settings: Mapping[str, Any]) -> str:
     """What was minimised.
@@ -48,13 +54,20 @@ def knowledge(settings: Mapping[str, Any]) -> str:
             kept = _TARGETS.get(targets["kind"], targets["kind"]).format_map(targets)
             return f"The teacher read every training text once, before training, and {kept} were kept."
         case "ensemble":
-            return f"The distributions of {1 + len(settings.get('members', ()))} teachers were mixed, by their weights."
+            kind = (settings.get("weighting") or {"kind": "fixed"})["kind"]
+            number = 1 + len(settings.get("members", ()))
+            return f"The distributions of {number} teachers were mixed, {_WEIGHTINGS.get(kind, kind)}."
         case "endpoint":
             return f"The teacher answered over HTTP, as {settings.get('model')}, with its likeliest tokens."
     return "The teacher read every training text beside the student."
 
 
 def _number(asked: Any) -> str:
+    if isinstance(asked, Mapping) and asked.get("shape") == "agreement":
+        return (
+            f"{asked['start']:g} moving to {asked['end']:g} (as the share of tokens at which the student finds the "
+            f"same one likeliest as the teacher rises to {asked['enough']:g})"
+        )
     if isinstance(asked, Mapping):
         return f"{asked['start']:g} moving to {asked['end']:g} ({asked.get('shape', 'linear')})"
     return f"{float(asked):g}"

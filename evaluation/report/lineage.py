@@ -1,6 +1,6 @@
 """The tables of where a run's numbers come from: stages, data, teacher, machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,27 @@ def data_table(sets: Sequence[dict[str, Any]], only: Sequence[str] = ()) -> Tabl
     names = [name for name in (only or known) if name in known]
     rows = tuple(tuple(_fact(name, one.get(name)) for name in names) for one in flattened)
     return Table("Data", tuple(map(_spaced, names)), rows)
+
+
+def say_table(say: Mapping[str, Any], recipe: Mapping[str, Any]) -> Table:
+    """How much say each of several teachers had, a row a data set.
+
+    Args:
+        say: `say` of the student's history: by set the tokens that were taught, and sums of each teacher's shares.
+        recipe: Names the teachers.
+    """
+    members = (recipe.get("knowledge") or {}).get("members", ())
+    teachers = [one["source"] for one in (recipe["teacher"], *(member["teacher"] for member in members))]
+    rows = tuple(
+        (
+            Cell(name),
+            measured("tokens", found["tokens"]),
+            *(Cell(words.percent(share / found["tokens"]) if found["tokens"] else "none") for share in found["shares"]),
+        )
+        for name, found in say.items()
+    )
+    note = "Mean share of each teacher in what was learned, over the set's tokens in all steps."
+    return Table("Say of each teacher", ("data set", "tokens", *teachers), rows, note)
 
 
 def flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

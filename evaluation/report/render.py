@@ -63,6 +63,8 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
         "narrowed": start_words.narrowed(_read(inputs, "pruned", "widths.json")),
         "plots": plots,
     }
+    if history and history.get("say"):
+        shown["lineage"].append(lineage.say_table(history["say"], results.lineage.recipe))
     for template, environment in ((HTML, page.environment(HERE)), (MARKDOWN, markdown.environment(HERE))):
         text = environment.get_template(template).render(shown)
         (folder / template.removesuffix(".jinja")).write_text(text, encoding="utf-8")
@@ -121,6 +123,7 @@ def _lineage(results: Results, compared: bool) -> list[tables.Table]:
     origin = results.lineage
     return [
         lineage.facts_table("Teacher" if compared else "Model", origin.teacher),
+        *(lineage.facts_table(f"Other teacher: {one.get('source')}", one) for one in origin.other_teachers),
         lineage.facts_table("Machine and libraries", origin.environment),
         lineage.facts_table("Code and compute", {**origin.code, "seed": str(origin.seed), **origin.compute}),
     ]

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain, count
 from pathlib import Path
 
 from stillhouse.data.document import Document, words
@@ -12,7 +11,7 @@ from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
 from stillhouse.data.splits import normalised
 from stillhouse.errors import InputError
-from stillhouse.recipe.data import Data, DataSet, HubSet, JsonLines, PackagedSet
+from stillhouse.recipe.data import Data, DataSet, HubSet, JsonLines, PackagedSet, names_of
 from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
@@ -58,7 +57,7 @@ def read_sets(sets: Sequence[DataSet], sources: Sequence[Source]) -> tuple[ReadS
         InputError: As `check_data`, for what only reading shows; or if a file is no longer what was checked.
     """
     remaining = iter(sources)
-    return tuple(_read(data_set, name, remaining) for data_set, name in zip(sets, _names(sets), strict=True))
+    return tuple(_read(data_set, name, remaining) for data_set, name in zip(sets, names_of(sets), strict=True))
 
 
 def needs_chat_template(sets: Sequence[DataSet], sources: Sequence[Source]) -> bool:
@@ -126,26 +125,6 @@ def _unchanged(source: Source) -> Path:
     if not source.path.is_file() or hash_file(source.path) != source.digest:
         raise InputError(f"{source.path} was changed or removed after this run was planned; start the run again")
     return source.path
-
-
-def _names(sets: Sequence[DataSet]) -> list[str]:
-    """A name for each set that no other has: `reviews`, `reviews-2`."""
-    names: list[str] = []
-    for data_set in sets:
-        name = _name(data_set)
-        others = (f"{name}-{number}" for number in count(2))
-        names.append(next(free for free in chain([name], others) if free not in names))
-    return names
-
-
-def _name(data_set: DataSet) -> str:
-    match data_set:
-        case PackagedSet(name=name):
-            return name
-        case HubSet(path=path):
-            return path
-        case JsonLines(path=path):
-            return Path(path).stem
 
 
 def _refuse_leaks(sets: Sequence[DataSet], sources: Sequence[Source]) -> None:

@@ -1,5 +1,8 @@
 """The `data` section: which documents, how many tokens of them, and who answers the prompts."""
 
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -54,6 +57,26 @@ class HubSet(Settings):
 
 
 DataSet = Annotated[PackagedSet | JsonLines | HubSet, Field(discriminator="kind")]
+
+
+def names_of(sets: Sequence[DataSet]) -> list[str]:
+    """A name for each set that no other has: `reviews`, `reviews-2`. Documents' ids begin with it."""
+    names: list[str] = []
+    for data_set in sets:
+        name = _name(data_set)
+        others = (f"{name}-{number}" for number in count(2))
+        names.append(next(free for free in chain([name], others) if free not in names))
+    return names
+
+
+def _name(data_set: DataSet) -> str:
+    match data_set:
+        case PackagedSet(name=name):
+            return name
+        case HubSet(path=path):
+            return path
+        case JsonLines(path=path):
+            return Path(path).stem
 
 
 class Answers(Settings):

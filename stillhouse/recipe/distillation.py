@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.losses import ForwardKl, Loss, Moving, Positive, Share
+from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Positive, Share
 from stillhouse.recipe.settings import Settings
 
 
@@ -15,7 +15,8 @@ class Distillation(Settings):
     loss: Loss = ForwardKl()
     """How far the student is from the teacher. Stored tokens (`knowledge`) know forward KL alone."""
     alpha: Share = 0.5
-    """Share of the teacher's distribution in the loss; the rest is the text itself. A number, or one that moves."""
+    """Share of the teacher's distribution in the loss; the rest is the text itself. A number, or one that moves,
+    by the step or by how far student and teacher agree; `{}` moves it from 0.9 to 0.1."""
     temperature: Positive = 2.0
     """Softens teacher and student in the teacher's term, which is scaled by its square. It may move as well."""
     features: LowRankFeatures | None = None
@@ -43,9 +44,14 @@ class Distillation(Settings):
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
-        if isinstance(self.alpha, Moving) and not (0 <= self.alpha.start <= 1 and 0 <= self.alpha.end <= 1):
+        if isinstance(self.alpha, Moves) and not (0 <= self.alpha.start <= 1 and 0 <= self.alpha.end <= 1):
             raise ValueError(f"alpha moves from {self.alpha.start} to {self.alpha.end}; it is a share, from 0 to 1")
-        if isinstance(self.temperature, Moving) and min(self.temperature.start, self.temperature.end) <= 0:
+        if isinstance(self.alpha, Following) and self.alpha.start == 0:
+            raise ValueError(
+                "alpha follows the agreement with the teacher and starts at 0, where the teacher is not asked and "
+                "agreement is never known; start a little above it, at 0.01"
+            )
+        if isinstance(self.temperature, Moves) and min(self.temperature.start, self.temperature.end) <= 0:
             raise ValueError(
                 f"temperature moves from {self.temperature.start} to {self.temperature.end}; it must stay above 0"
             )
@@ -54,4 +60,10 @@ class Distillation(Settings):
     @property
     def asks_teacher(self) -> bool:
         """Whether the teacher has a share in the loss at any step."""
-        return self.features is not None or self.alpha != 0 and self.alpha != Moving(start=0, end=0)
+        highest = max(self.alpha.start, self.alpha.end) if isinstance(self.alpha, Moves) else self.alpha
+        return self.features is not None or highest > 0
+
+    @property
+    def follows_agreement(self) -> bool:
+        """Whether a number moves with how far student and teacher agree, which must then be counted."""
+        return isinstance(self.alpha, Following) or isinstance(self.temperature, Following)

@@ -1,11 +1,12 @@
 """The `knowledge` section: how the teacher is asked what it knows of a text."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.losses import ForwardKl, Loss, Moving
+from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Moving
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.teacher import Teacher
 
@@ -66,12 +67,56 @@ class Member(Settings):
     """Its share of the mixture is this over the sum of all weights."""
     knowledge: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
     """Online, or cached with `full` targets."""
+    serves: tuple[str, ...] = ()
+    """With `by_domain`, the names of the data sets that it teaches."""
+
+
+class FixedWeights(Settings):
+    """Every text is taught by all teachers, each with its weight."""
+
+    kind: Literal["fixed"] = "fixed"
+
+
+class ByDomain(Settings):
+    """A text is taught by the teachers that serve its data set and by no other, by their weights."""
+
+    kind: Literal["by_domain"] = "by_domain"
+    own: tuple[str, ...] = ()
+    """Names of the data sets that the recipe's own teacher teaches; what a member teaches stands in its `serves`. A set
+    is called as the data table of the report calls it: a packaged set or a set of a hub by its name, a file by its
+    name without its ending, and a second one of a name `name-2`."""
+
+
+class ByConfidence(Settings):
+    """A text is taught most by the teachers that are surest of it: weight times exp(-sharpness * nats per token)."""
+
+    kind: Literal["by_confidence"] = "by_confidence"
+    measure: Literal["entropy", "cross_entropy"] = "entropy"
+    """What is taken of a teacher's distributions, as a mean over the counted tokens of one text: their `entropy`, which
+    is sureness whether right or wrong, or the `cross_entropy` with the text, which is sureness of what stands there
+    (FuseLLM, Wan et al., 2024; CA-MKD, Zhang et al., 2022). Of answers that one of the teachers wrote the latter
+    favours that one."""
+    sharpness: PositiveFloat = 1.0
+    """How much a nat counts: at 1 a teacher that is a nat surer has e times the share, near 0 the weights alone count,
+    and at 10 nearly all is the surest one's."""
+
+
+Weighting = Annotated[FixedWeights | ByDomain | ByConfidence, Field(discriminator="kind")]
+
+
+OTHER_WAYS = (
+    "let it write answers, which the student learns as text (sequence-level distillation), or take a loss that "
+    "compares distributions over two tokenizers (stillhouse.losses.universal_logit_distance)"
+)
+"""What a teacher with another tokenizer is still good for, for the refusals of one in an ensemble."""
 
 
 class Ensemble(Settings):
     """Several teachers of one vocabulary, whose probabilities are mixed."""
 
     kind: Literal["ensemble"] = "ensemble"
+    weighting: Weighting = FixedWeights()
+    """What each teacher's share of a text depends on, besides its weight."""
     weight: PositiveFloat = 1.0
     """Of the recipe's own teacher."""
     own: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
@@ -118,7 +163,7 @@ class MovingAverage(Settings):
 Knowledge = Annotated[Online | Cached | Ensemble | Endpoint | MovingAverage, Field(discriminator="kind")]
 
 
-def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moving) -> None:
+def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Moves) -> None:
     """Refuse what no loss could use, before anything is captured.
 
     Args:
@@ -150,6 +195,44 @@ def check_knowledge(knowledge: Knowledge, loss: Loss, temperature: float | Movin
                     )
 
 
+def check_domains(knowledge: Knowledge, sets: Sequence[str]) -> None:
+    """Refuse teachers by domain that leave a data set untaught, or that serve one which is not there.
+
+    Args:
+        knowledge: The section.
+        sets: Names of all data sets.
+
+    Raises:
+        ValueError: Naming the set.
+    """
+    if not isinstance(knowledge, Ensemble):
+        return
+    members = {f"knowledge.members.{number}.serves": each.serves for number, each in enumerate(knowledge.members)}
+    if not isinstance(knowledge.weighting, ByDomain):
+        for name, serves in members.items():
+            if serves:
+                raise ValueError(
+                    f"{name} names {', '.join(serves)}, but knowledge.weighting is {knowledge.weighting.kind}, in "
+                    "which every teacher teaches every set; set knowledge.weighting.kind to by_domain, or leave serves "
+                    "out"
+                )
+        return
+    served = {"knowledge.weighting.own": knowledge.weighting.own, **members}
+    known = ", ".join(sets)
+    for name, serves in served.items():
+        if not serves and name in members:
+            raise ValueError(f"{name} is empty, so that teacher teaches nothing; name some of {known}, or leave it out")
+        for each in serves:
+            if each not in sets:
+                raise ValueError(f"{name} names {each}, which is none of the data sets; they are {known}")
+    for each in sets:
+        if not any(each in serves for serves in served.values()):
+            raise ValueError(
+                f"no teacher serves the data set {each}; name it in knowledge.weighting.own or in the serves of a "
+                "member, or take it out of data.sets"
+            )
+
+
 def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
     """Refuse hidden states of what has none.
 
@@ -170,7 +253,7 @@ def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
             )
 
 
-def check_moving_average(alpha: float | Moving, processes: int, *, has_lora: bool) -> None:
+def check_moving_average(alpha: float | Moving | Following, processes: int, *, has_lora: bool) -> None:
     """Refuse a student that would learn from itself alone, or whose average is in no one place.
 
     Args:
@@ -181,7 +264,7 @@ def check_moving_average(alpha: float | Moving, processes: int, *, has_lora: boo
     Raises:
         ValueError: If so.
     """
-    if alpha == 1 or (isinstance(alpha, Moving) and alpha.start == 1):
+    if alpha == 1 or (isinstance(alpha, Moving | Following) and alpha.start == 1):
         raise ValueError(
             "knowledge is the student's own moving average, which at the first step is the student itself, and "
             "distillation.alpha gives the text no share; set alpha below 1"
@@ -202,20 +285,20 @@ def _check_stored(what: str, loss: Loss) -> None:
         )
 
 
-def _check_temperature(targets: TopKTargets | SampledTargets, temperature: float | Moving) -> None:
+def _check_temperature(targets: TopKTargets | SampledTargets, temperature: float | Moves) -> None:
     if isinstance(targets, SampledTargets) and temperature != 1:
         raise ValueError(
             f"sampled targets are drawn at temperature 1 and cannot be softened afterwards, but the loss has "
             f"temperature {_shown(temperature)}; set it to 1, or knowledge.targets.kind to top_k or full"
         )
-    if isinstance(temperature, Moving):
+    if isinstance(temperature, Moves):
         raise ValueError(
             f"top_k targets are stored at one temperature, but the loss's moves, {_shown(temperature)}; give it one "
             "number, or set knowledge.targets.kind to full"
         )
 
 
-def _shown(temperature: float | Moving) -> str:
-    if isinstance(temperature, Moving):
+def _shown(temperature: float | Moves) -> str:
+    if isinstance(temperature, Moves):
         return f"from {temperature.start:g} to {temperature.end:g}"
     return f"{temperature:g}"

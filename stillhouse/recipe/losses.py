@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
 from stillhouse.recipe.settings import Settings
 
@@ -28,18 +28,74 @@ class Moving(Settings):
     """At the last step."""
 
 
-def _number_or_moving(value: Any) -> str:
-    """Which of the two a recipe gives, so that a mistake is told of that one alone."""
+class Following(Settings):
+    """A number that moves as the student comes to agree with its teacher, however many steps that takes.
+
+    Agreement is the share of a step's counted tokens at which student and teacher find the same token likeliest. No
+    temperature, kind of loss or t of TAID changes which token that is, so nothing that moves here moves what it is
+    moved by. The number never goes back.
+    """
+
+    shape: Literal["agreement"]
+    """agreement: from `start`, where agreement began, evenly to `end`, where it is `enough`."""
+    start: float
+    """Until agreement rises."""
+    end: float
+    """Once agreement has been `enough`."""
+    enough: float = Field(gt=0, le=1)
+    """The agreement, as a share of the tokens, at which `end` is reached. What a student can reach depends on the pair:
+    look at `top_1_agreement` in the results of a short run."""
+    smoothing_steps: PositiveInt = 10
+    """Agreement began at the mean of the first so many steps, in which nothing moves; from there on it is a running
+    average in which a step has one part in so many."""
+
+
+_SOFT_AT_FIRST, _HARD_AT_LAST = 0.9, 0.1
+
+
+class MovingShare(Moving):
+    """A share that moves from the first optimizer step to the last: the teacher early, the text late.
+
+    Without ends it goes from 0.9 to 0.1: its mean over the run is 0.5, what a constant alpha is by default, and neither
+    the teacher nor the text is ever left out. For the reverse, give the ends the other way round.
+    """
+
+    start: float = _SOFT_AT_FIRST
+    """At the first step."""
+    end: float = _HARD_AT_LAST
+    """At the last step."""
+
+
+class FollowingShare(Following):
+    """A share that moves as the student comes to agree with its teacher; without ends, from 0.9 to 0.1."""
+
+    start: float = _SOFT_AT_FIRST
+    """Until agreement rises. Above 0: a teacher without a share is not asked, and agreement would not be known."""
+    end: float = _HARD_AT_LAST
+    """Once agreement has been `enough`."""
+
+
+Moves = Moving | Following
+"""Whatever is not one number all the time."""
+
+
+def _form(value: Any) -> str:
+    """Which of the forms a recipe gives, so that a mistake is told of that one alone."""
+    if isinstance(value, Following) or isinstance(value, dict) and value.get("shape") == "agreement":
+        return "agreement"
     return "moving" if isinstance(value, dict | Moving) else "number"
 
 
 Share = Annotated[
-    Annotated[float, Field(ge=0, le=1), Tag("number")] | Annotated[Moving, Tag("moving")],
-    Discriminator(_number_or_moving),
+    Annotated[float, Field(ge=0, le=1), Tag("number")]
+    | Annotated[MovingShare, Tag("moving")]
+    | Annotated[FollowingShare, Tag("agreement")],
+    Discriminator(_form),
 ]
 """From 0 to 1, or moving within it."""
 Positive = Annotated[
-    Annotated[PositiveFloat, Tag("number")] | Annotated[Moving, Tag("moving")], Discriminator(_number_or_moving)
+    Annotated[PositiveFloat, Tag("number")] | Annotated[Moving, Tag("moving")] | Annotated[Following, Tag("agreement")],
+    Discriminator(_form),
 ]
 """Above 0, or moving above it."""
 

@@ -8,12 +8,14 @@ from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import (
     Knowledge,
     MovingAverage,
     Online,
+    check_domains,
     check_features,
     check_knowledge,
     check_moving_average,
@@ -74,6 +76,7 @@ class Recipe(Delivery):
         if isinstance(self.knowledge, MovingAverage):
             has_lora = self.compute.lora is not None
             check_moving_average(self.distillation.alpha, self.compute.processes, has_lora=has_lora)
+        check_domains(self.knowledge, names_of(self.data.sets))
         return self
 
 

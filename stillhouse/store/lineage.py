@@ -28,10 +28,10 @@ def explain(folder: Path) -> str:
 
 
 def _lines(lineage: dict[str, Any], package: dict[str, Any] | None) -> Iterator[str]:
-    teacher = lineage["teacher"]
     yield f"recipe       {lineage['recipe']['name']}, seed {lineage['seed']}"
-    yield f"teacher      {teacher['source']} ({teacher['quantization']}), {teacher['parameters']:,} parameters"
-    yield f"             weights sha256 or commit {teacher['digest']}, licence {teacher['licence']}"
+    for teacher in (lineage["teacher"], *lineage.get("other_teachers", ())):
+        yield f"teacher      {teacher['source']} ({teacher['quantization']}), {teacher['parameters']:,} parameters"
+        yield f"             weights sha256 or commit {teacher['digest']}, licence {teacher['licence']}"
     for data in lineage["data"]:
         yield f"data         {data['name']}: " + ", ".join(f"{key} {data[key]}" for key in data if key != "name")
     yield f"code         {lineage['code']['version']}, commit {lineage['code']['commit']}"

@@ -1,7 +1,7 @@
-"""Several teachers as one: their probabilities mixed, position by position."""
+"""Several teachers as one: their probabilities mixed, position by position, with shares that are a text's."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor
 
 from stillhouse.errors import InputError
 from stillhouse.losses.reduction import IGNORED
+from stillhouse.recipe.knowledge import ByConfidence, ByDomain, FixedWeights, Weighting
+from stillhouse.teachers.samples import Sample, samples_of
 from stillhouse.teachers.targets import Dense, Factored, Targets
 from stillhouse.teachers.teacher import Teacher
+from stillhouse.teachers.weighting import fixed_shares, shares_by_confidence, shares_by_domain, unsureness_of
 from stillhouse.training.batches import Batch
 
 _ROWS = 64
@@ -19,12 +22,32 @@ _ROWS = 64
 
 
 @dataclass(frozen=True)
+class _Places:
+    """The n counted positions of a batch, row by row."""
+
+    rows: Tensor
+    """[n]"""
+    positions: Tensor
+    """[n]"""
+    texts: Tensor
+    """[n] number of the text that each lies in."""
+
+    def pieces(self) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+        """A few of them at a time: which ones, and where they lie."""
+        for start in range(0, len(self.rows), _ROWS):
+            piece = slice(start, start + _ROWS)
+            yield piece, (self.rows[piece], self.positions[piece])
+
+
+@dataclass(frozen=True)
 class EnsembleTeacher:
     """Teachers of one vocabulary that know whole distributions; make it with `ensemble`."""
 
     members: tuple[Teacher, ...]
-    log_shares: tuple[float, ...]
-    """Logarithms of their shares, which add up to 1."""
+    weights: tuple[float, ...]
+    weighting: Weighting
+    served: tuple[tuple[str, ...], ...]
+    """For each teacher the data sets that it teaches; read only where the weighting is by domain."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -37,33 +60,67 @@ class EnsembleTeacher:
 
         Probabilities are mixed, not logits: a mean of logits, which is a product of distributions, lets one teacher
         veto what all others believe. Unlike a single model's, the result cannot be a product of hidden states and one
-        head, so its [B, T, V] numbers exist, in fp32.
+        head, so its [B, T, V] numbers exist, in fp32. Shares are found text by text, so how texts are packed and
+        batched does not matter.
 
         Raises:
-            InputError: If a member does not know whole distributions.
+            InputError: If a member does not know whole distributions, or no member serves a text's data set.
         """
-        known = [_dense(member.targets(batch)) for member in self.members]
-        rows, positions = (batch.labels != IGNORED).nonzero(as_tuple=True)
+        samples = samples_of(batch)
+        places = _places(batch, samples)
+        asked = self._asked(samples)
+        known = {number: _dense(self.members[number].targets(batch)) for number in asked}
+        log_shares = self._log_shares(batch, samples, places, known).to(batch.labels.device)
         mixture = torch.zeros(*batch.labels.shape, self.vocabulary_size, device=batch.labels.device)
-        for start in range(0, len(rows), _ROWS):
-            place = rows[start : start + _ROWS], positions[start : start + _ROWS]
-            mixture[place] = self._mixed([each.at(*place) for each in known])
-        return Targets(Dense(mixture))
+        for piece, place in places.pieces():
+            terms = [
+                F.log_softmax(each.at(*place).float(), dim=-1) + log_shares[number, places.texts[piece], None]
+                for number, each in known.items()
+            ]
+            mixture[place] = torch.logsumexp(torch.stack(terms), dim=0)
+        shares = torch.zeros(len(self.members), *batch.labels.shape, device=batch.labels.device)
+        shares[:, places.rows, places.positions] = log_shares.exp()[:, places.texts]
+        return Targets(Dense(mixture), shares=shares)
 
-    def _mixed(self, logits: Sequence[Tensor]) -> Tensor:
-        terms = [
-            F.log_softmax(each.float(), dim=-1) + log_share
-            for each, log_share in zip(logits, self.log_shares, strict=True)
-        ]
-        return torch.logsumexp(torch.stack(terms), dim=0)
+    def _asked(self, samples: Sequence[Sample]) -> list[int]:
+        """Numbers of the teachers that must read the batch: by domain, those that serve one of its texts."""
+        if not isinstance(self.weighting, ByDomain):
+            return list(range(len(self.members)))
+        found = shares_by_domain(self.weights, self.served, samples)
+        return [number for number in range(len(self.members)) if (found[number] > -math.inf).any()]
+
+    def _log_shares(
+        self, batch: Batch, samples: Sequence[Sample], places: _Places, known: dict[int, Dense | Factored]
+    ) -> Tensor:
+        """Logarithms of the shares, [M, S]."""
+        match self.weighting:
+            case FixedWeights():
+                return fixed_shares(self.weights, len(samples))
+            case ByDomain():
+                return shares_by_domain(self.weights, self.served, samples)
+            case ByConfidence(measure=measure, sharpness=sharpness):
+                sums = torch.zeros(len(known), len(samples), dtype=torch.float64, device=batch.labels.device)
+                for piece, place in places.pieces():
+                    for number, each in known.items():
+                        found = unsureness_of(each.at(*place), batch.labels[place], measure)
+                        sums[number].index_add_(0, places.texts[piece], found.double())
+                counts = torch.bincount(places.texts, minlength=len(samples)).clamp_min(1)
+                return shares_by_confidence(self.weights, sums / counts, sharpness)
 
 
-def ensemble(members: Sequence[Teacher], weights: Sequence[float]) -> EnsembleTeacher:
+def ensemble(
+    members: Sequence[Teacher],
+    weights: Sequence[float],
+    weighting: Weighting = FixedWeights(),  # noqa: B008  # frozen
+    served: Sequence[Sequence[str]] = (),
+) -> EnsembleTeacher:
     """Make one teacher of several.
 
     Args:
         members: Local ones, or caches of full targets.
-        weights: Positive; each one's share of the mixture is its weight over their sum.
+        weights: Positive; of those that teach a text, each one's share is its weight over their sum.
+        weighting: What else a share depends on.
+        served: For each teacher the names of the data sets that it teaches, where the weighting is by domain.
 
     Raises:
         InputError: If their vocabularies differ.
@@ -74,8 +131,15 @@ def ensemble(members: Sequence[Teacher], weights: Sequence[float]) -> EnsembleTe
             f"an ensemble's teachers must share one vocabulary, got sizes {', '.join(map(str, sizes))}; take teachers "
             "with the tokenizer of the first"
         )
-    total = sum(weights)
-    return EnsembleTeacher(tuple(members), tuple(math.log(weight / total) for weight in weights))
+    return EnsembleTeacher(tuple(members), tuple(weights), weighting, tuple(tuple(sets) for sets in served))
+
+
+def _places(batch: Batch, samples: Sequence[Sample]) -> _Places:
+    texts = torch.zeros(batch.labels.shape, dtype=torch.long)
+    for number, sample in enumerate(samples):
+        texts[sample.row, sample.start : sample.start + len(sample.ids)] = number
+    rows, positions = (batch.labels != IGNORED).nonzero(as_tuple=True)
+    return _Places(rows, positions, texts.to(batch.labels.device)[rows, positions])
 
 
 def _dense(targets: Targets) -> Dense | Factored:

@@ -5,7 +5,16 @@ from pathlib import Path
 from stillhouse.errors import InputError
 from stillhouse.models.tokenizer import open_tokenizer, tokenizer_digest
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, MovingAverage, Online
+from stillhouse.recipe.knowledge import (
+    OTHER_WAYS,
+    ByDomain,
+    Cached,
+    Endpoint,
+    Ensemble,
+    Knowledge,
+    MovingAverage,
+    Online,
+)
 from stillhouse.store.artifact import Inputs
 from stillhouse.teachers.cache.identity import identity_of
 from stillhouse.teachers.cached import open_cached
@@ -75,10 +84,13 @@ def _open_ensemble(knowledge: Ensemble, inputs: Inputs, compute: Compute, temper
         if other != own:
             raise InputError(
                 f"{member.teacher.source} has another tokenizer (digest {other[:12]}) than the recipe's teacher "
-                f"({own[:12]}), so its probabilities are of other tokens; take teachers of one family"
+                f"({own[:12]}), so its probabilities are of other tokens; take teachers of one family, or {OTHER_WAYS}"
             )
         teachers.append(_open_one(member.knowledge, folder, inputs.get(f"cache_{number}"), compute, temperature))
-    return ensemble(teachers, [knowledge.weight, *(member.weight for member in knowledge.members)])
+    weights = [knowledge.weight, *(member.weight for member in knowledge.members)]
+    own_sets = knowledge.weighting.own if isinstance(knowledge.weighting, ByDomain) else ()
+    served = [own_sets, *(member.serves for member in knowledge.members)]
+    return ensemble(teachers, weights, knowledge.weighting, served)
 
 
 def _refuse_hidden_layers(layers: tuple[int, ...], whose: str) -> None:

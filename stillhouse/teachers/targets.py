@@ -70,3 +70,5 @@ class Targets:
     hidden_states: Mapping[int, Tensor] = field(default_factory=dict)
     """[B, T, D] by layer, as transformers counts them: 0 is the embedding, i the output of block i, and the last one
     is taken after the final norm."""
+    shares: Tensor | None = None
+    """[M, B, T] of M teachers, each one's share of the distribution; `None` of a single teacher."""

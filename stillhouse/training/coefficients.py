@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.losses import Moving, Taid
-from stillhouse.training.schedules import TaidSchedule, TaidState, advance, scheduled
+from stillhouse.recipe.losses import Following, Moving, Taid
+from stillhouse.training.schedules import AgreementState, TaidSchedule, TaidState, advance, follow, scheduled
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class Coefficients:
 
 
 class Course:
-    """Gives the coefficients of each step. Only TAID's t has a memory; everything else is a function of the step."""
+    """Gives the coefficients of each step.
+
+    TAID's t and what follows the agreement have a memory; everything else is a function of the step.
+    """
 
     def __init__(self, distillation: Distillation, num_steps: int, state: dict[str, Any] | None = None):
         """Begin, or go on from the state that a checkpoint held."""
@@ -34,29 +37,54 @@ class Course:
         self._num_steps = num_steps
         self._schedule = _taid_schedule(distillation, num_steps)
         self._state = None
+        held = state or {}
         if self._schedule is not None:
-            self._state = self._schedule.first() if state is None else TaidState.from_dict(state)
+            self._state = TaidState.from_dict(held["taid"]) if "taid" in held else self._schedule.first()
+        self._followed = {
+            name: AgreementState(**held.get(name, {}))
+            for name in ("alpha", "temperature")
+            if isinstance(getattr(distillation, name), Following)
+        }
 
     @property
     def state(self) -> dict[str, Any] | None:
         """For the checkpoint."""
-        return None if self._state is None else self._state.to_dict()
+        taid = {} if self._state is None else {"taid": self._state.to_dict()}
+        return taid | {name: state.to_dict() for name, state in self._followed.items()} or None
 
     def at(self, step: int) -> Coefficients:
         """Those of the optimizer step about to be made, counted from 0."""
         asked = self._distillation
         t = None if self._state is None else self._state.t
-        return Coefficients(self._value(asked.alpha, step), self._value(asked.temperature, step), t)
+        return Coefficients(
+            self._value("alpha", asked.alpha, step), self._value("temperature", asked.temperature, step), t
+        )
 
-    def learn(self, teacher_loss: float) -> None:
-        """Take in the teacher's loss of a whole step, over micro-batches and ranks; validation never comes here."""
+    def learn(self, teacher_loss: float, agreement: float | None = None) -> None:
+        """Take in what was found in a whole step, over micro-batches and ranks; validation never comes here.
+
+        Args:
+            teacher_loss: The mean divergence from the teacher.
+            agreement: Share of the counted tokens at which both find the same token likeliest; `None` where it was
+                not counted, as the teacher was not asked.
+        """
         if self._schedule is not None and self._state is not None:
             self._state = advance(self._schedule, self._state, teacher_loss)
+        if agreement is None:
+            return
+        for name, state in self._followed.items():
+            asked = getattr(self._distillation, name)
+            told = {"enough": asked.enough, "smoothing_steps": asked.smoothing_steps}
+            self._followed[name] = follow(state, agreement, **told)
 
-    def _value(self, asked: float | Moving, step: int) -> float:
-        if isinstance(asked, Moving):
-            return scheduled(asked.shape, asked.start, asked.end, step=step, num_steps=self._num_steps)
-        return asked
+    def _value(self, name: str, asked: float | Moving | Following, step: int) -> float:
+        match asked:
+            case Moving(shape=shape, start=start, end=end):
+                return scheduled(shape, start, end, step=step, num_steps=self._num_steps)
+            case Following(start=start, end=end):
+                return start + (end - start) * self._followed[name].progress
+            case _:
+                return asked
 
 
 def _taid_schedule(distillation: Distillation, num_steps: int) -> TaidSchedule | None:

@@ -45,6 +45,8 @@ class StepLoss:
     """The divergence from the teacher, or the cross-entropy with its draws."""
     feature_loss: Tensor
     """Between hidden states; 0 where they are not compared."""
+    agreement: Tensor | None = None
+    """Share of the tokens at which student and teacher find the same one likeliest; `None` where it is not counted."""
 
 
 _NO_TEACHER = Coefficients(alpha=0.0, temperature=1.0)
@@ -95,7 +97,7 @@ class Objective(nn.Module):
             # Outside: autocast would make products within the losses in bf16.
             logits = said.logits[..., : self.vocabulary_size]
             distribution = None if targets is None else targets.distribution
-            found = plain_loss(logits, batch.labels, distribution, self.distillation.loss, coefficients)
+            found = plain_loss(logits, batch.labels, distribution, self.distillation, coefficients)
         return self._with_features(found, said.hidden_states, batch, targets)
 
     def _chunked(
@@ -115,6 +117,7 @@ class Objective(nn.Module):
             alpha=coefficients.alpha,
             temperature=coefficients.temperature,
             chunking=self.chunking,
+            with_agreement=self.distillation.follows_agreement,
         )
 
     def _with_features(
@@ -123,11 +126,11 @@ class Objective(nn.Module):
         settings = self.distillation.features
         if self.matcher is None or settings is None or targets is None or hidden is None:
             none = torch.zeros_like(found.cross_entropy)
-            return StepLoss(found.loss, found.cross_entropy, found.teacher_loss, none)
+            return StepLoss(found.loss, found.cross_entropy, found.teacher_loss, none, found.agreement)
         own = {layer: hidden[layer] for layer in self.matcher.student_layers}
         apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED)
         loss = found.loss + balanced(apart, found.loss, settings)
-        return StepLoss(loss, found.cross_entropy, found.teacher_loss, apart.detach())
+        return StepLoss(loss, found.cross_entropy, found.teacher_loss, apart.detach(), found.agreement)
 
 
 def divergence_of(loss: Loss, taid_t: float | None = None) -> Divergence:

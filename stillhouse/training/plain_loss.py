@@ -6,7 +6,10 @@ Some cap their logits, some add a bias; `chunked_loss` does not fit them. Values
 from torch import Tensor
 
 from stillhouse import losses
+from stillhouse.losses.agreement import agreed, likeliest
 from stillhouse.losses.chunked import ChunkedLoss
+from stillhouse.losses.reduction import counted
+from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.losses import (
     ForwardKl,
     JensenShannon,
@@ -22,7 +25,11 @@ from stillhouse.training.coefficients import Coefficients
 
 
 def plain_loss(
-    logits: Tensor, labels: Tensor, distribution: Distribution | None, loss: Loss, coefficients: Coefficients
+    logits: Tensor,
+    labels: Tensor,
+    distribution: Distribution | None,
+    distillation: Distillation,
+    coefficients: Coefficients,
 ) -> ChunkedLoss:
     """Cross-entropy and the teacher's loss, mixed, as `chunked_loss` gives them.
 
@@ -30,15 +37,26 @@ def plain_loss(
         logits: [B, T, V] of the student.
         labels: [B, T] the token that each position predicts, -100 where none is counted.
         distribution: What the teacher said; `None` counts as an alpha of 0.
-        loss: From it, where the whole distribution is known.
+        distillation: The loss from it, where the whole distribution is known, and whether agreement is counted.
         coefficients: Of this step.
     """
     text = losses.cross_entropy(logits, labels)
     if distribution is None or coefficients.alpha == 0:
         return ChunkedLoss(text, text.detach(), text.detach() * 0)
-    teacher = _teacher_loss(logits, labels, distribution, loss, coefficients)
+    teacher = _teacher_loss(logits, labels, distribution, distillation.loss, coefficients)
     alpha = coefficients.alpha
-    return ChunkedLoss((1 - alpha) * text + alpha * teacher, text.detach(), teacher.detach())
+    agreement = _agreement(logits, labels, distribution) if distillation.follows_agreement else None
+    return ChunkedLoss((1 - alpha) * text + alpha * teacher, text.detach(), teacher.detach(), agreement)
+
+
+def _agreement(logits: Tensor, labels: Tensor, distribution: Distribution) -> Tensor:
+    mask = counted(labels)
+    match distribution:
+        case Dense() | Factored():
+            first = likeliest(distribution.at(*mask.nonzero(as_tuple=True)))
+        case TopK(ids, weights) | Draws(ids, weights):
+            first = likeliest(ids[mask], weights[mask])
+    return agreed(logits[mask], first).sum() / max(len(first), 1)
 
 
 def _teacher_loss(

@@ -1,7 +1,8 @@
 """What may move while a student is trained: alpha, the temperature, and TAID's t.
 
 A step is an optimizer step, counted from 0. Plain schedules are functions of the step alone, so a resumed run needs
-nothing from its checkpoint for them. TAID's t also follows the loss, so it has a state, which the checkpoint holds.
+nothing from its checkpoint for them. TAID's t also follows the loss, and a number may follow how far student and
+teacher agree; these have a state, which the checkpoint holds.
 """
 
 import math
@@ -94,3 +95,42 @@ def advance(schedule: TaidSchedule, state: TaidState, loss: float) -> TaidState:
     rate = schedule.rate_times_steps / schedule.num_steps
     onward = state.t + rate / (1 + math.exp(-average)) * (1 - state.t)
     return TaidState(min(schedule.end, max(line, onward)), steps, average, loss)
+
+
+@dataclass(frozen=True)
+class AgreementState:
+    """How far the student's agreement with its teacher has come; what a checkpoint must hold of it."""
+
+    average: float = 0.0
+    """Of the agreement: a mean over the first steps, then a running average."""
+    began: float = 0.0
+    """The mean of the first steps."""
+    steps: int = 0
+    """Steps in which agreement was seen."""
+    progress: float = 0.0
+    """From 0, where it began, to 1, where it is or has been enough; it never falls."""
+
+    def to_dict(self) -> dict[str, float | int]:
+        """For JSON, which keeps every bit of a float."""
+        return asdict(self)
+
+
+def follow(state: AgreementState, agreement: float, *, enough: float, smoothing_steps: int) -> AgreementState:
+    """The state after an optimizer step in which student and teacher agreed so far.
+
+    How long the run is does not matter: the same agreement moves a number as far in a short run as in a long one.
+
+    Args:
+        state: Before the step.
+        agreement: Share of the whole step's counted tokens, over all its micro-batches and ranks.
+        enough: The average at which progress is 1. Where it began there, or beyond, nothing is left to wait for.
+        smoothing_steps: Steps of the first mean, and of the running average after it.
+    """
+    steps = state.steps + 1
+    average = state.average + (agreement - state.average) / min(steps, smoothing_steps)
+    if steps < smoothing_steps:
+        return AgreementState(average, average, steps, 0.0)
+    began = average if steps == smoothing_steps else state.began
+    way = enough - began
+    progress = (average - began) / way if way > 0 else 1.0
+    return AgreementState(average, began, steps, max(state.progress, min(progress, 1.0)))

@@ -1,6 +1,7 @@
 """One optimizer step, and the measurement between steps."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,13 @@ from torch.distributed.tensor import DTensor
 
 from stillhouse.models.load import load_model
 from stillhouse.store.artifact import Inputs
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.local import LocalTeacher
 from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training.batches import Batch
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.objective import Objective, StepLoss
+from stillhouse.training.say import SaySums, added, no_say
 from stillhouse.training.schedule import learning_rate
 from stillhouse.training.trainer import Trainer, batches_of_step
 
@@ -38,17 +41,21 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     counts = torch.tensor([float(sum(batch.num_counted for batch in batches))], device=trainer.text.device)
     num_counted = int(trainer.ranks.sum(counts).item())
     sums = torch.zeros(len(_PARTS), dtype=torch.float64, device=trainer.text.device)
+    agreement = torch.zeros((), dtype=torch.float64, device=trainer.text.device)
     trainer.optimizer.zero_grad(set_to_none=True)
+    say = _no_say(trainer)
     for batch in batches:
         share = batch.num_counted / max(num_counted, 1)
         with trainer.ranks.gathering(trainer.module, last=batch is batches[-1]):
-            found = _loss(trainer, batch, coefficients)
+            found = _loss(trainer, batch, coefficients, say)
             # Gradients are averaged over processes, and this is a share of their sum.
             (found.loss * share * trainer.ranks.count).backward()
         parts = torch.stack([getattr(found, name).detach().double() for name in _PARTS])
         if not torch.isfinite(parts).all():
             raise TrainingDiverged(_diverged("loss", step, batch))
         sums += parts * share
+        if found.agreement is not None:
+            agreement += found.agreement.double() * share
     norm = _clipped(trainer.objective, settings.max_gradient_norm)
     if not torch.isfinite(norm):
         raise TrainingDiverged(_diverged("gradient norm", step, batches[-1]))
@@ -59,10 +66,16 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     if isinstance(trainer.teacher, MovingAverageTeacher):
         trainer.teacher.follow(trainer.student)
     losses = dict(zip(_PARTS, trainer.ranks.sum(sums).tolist(), strict=True))
-    trainer.course.learn(losses["teacher_loss"])
+    # Every rank has the same coefficients, so all of them come here or none does.
+    counted = settings.follows_agreement and coefficients.alpha > 0 and num_counted > 0
+    agreed = {"agreement": trainer.ranks.sum(agreement[None]).item()} if counted else {}
+    trainer.course.learn(losses["teacher_loss"], agreed.get("agreement"))
+    if say is not None:
+        whole = replace(say, sums=trainer.ranks.sum(say.sums))
+        trainer.history["say"] = added(trainer.history.get("say"), whole)
     if trainer.objective.matcher is None:
         del losses["feature_loss"]
-    made = {"step": step + 1, **losses, **coefficients.logged(), "gradient_norm": norm.item()}
+    made = {"step": step + 1, **losses, **agreed, **coefficients.logged(), "gradient_norm": norm.item()}
     return {**made, "learning_rate": rate, "tokens": num_counted}
 
 
@@ -93,11 +106,21 @@ def _mean(losses_and_counts: Iterable[tuple[Tensor, int]]) -> float:
     return total / max(count, 1)
 
 
-def _loss(trainer: Trainer, batch: Batch, coefficients: Coefficients) -> StepLoss:
+def _no_say(trainer: Trainer) -> SaySums | None:
+    """Where the say of several teachers is counted; `None` of one alone."""
+    teacher = trainer.teacher
+    if not isinstance(teacher, EnsembleTeacher):
+        return None
+    return no_say(trainer.sets, len(teacher.members), trainer.text.device)
+
+
+def _loss(trainer: Trainer, batch: Batch, coefficients: Coefficients, say: SaySums | None) -> StepLoss:
     """Of one forward pass: means over its counted tokens."""
     # A schedule may give the teacher no share at this step; its forward pass is then saved.
     asked = coefficients.alpha > 0 or trainer.objective.matcher is not None
     targets = trainer.teacher.targets(batch) if trainer.teacher is not None and asked else None
+    if say is not None and targets is not None and targets.shares is not None:
+        say.add(batch, targets.shares)
     found: StepLoss = trainer.module(batch, targets, coefficients)
     return found
 

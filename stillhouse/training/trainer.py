@@ -30,6 +30,7 @@ from stillhouse.training.features import FeatureMatcher
 from stillhouse.training.objective import Objective
 from stillhouse.training.ranks import Ranks, device_of_this_process
 from stillhouse.training.saving_memory import checkpoint_activations
+from stillhouse.training.say import set_of
 from stillhouse.training.text import PackedText, open_text
 
 
@@ -64,6 +65,8 @@ class Trainer:
     optimizer: AdamW
     text: PackedText
     """The training text."""
+    sets: tuple[str, ...]
+    """Names of the data sets that it is of."""
     validation: list[Batch]
     """The whole validation split, for every process the same."""
     num_steps: int
@@ -113,6 +116,7 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
         # After the wrapping: sharded weights are other tensors.
         optimizer=_optimizer(objective, distillation),
         text=text,
+        sets=tuple(sorted({set_of(name) for name in text.split.names})),
         validation=list(_whole(open_text(inputs["dataset"], "validation", **layout))),
         num_steps=num_steps,
         course=Course(distillation, num_steps),

@@ -343,3 +343,10 @@ def _split(teacher: Path) -> Split:
         num_bytes=np.array([len(text.encode()) for text in TEXTS], dtype=np.int64),
         names=[f"texts/{number}" for number in range(len(TEXTS))],
     )
+
+
+def test_every_teacher_of_an_ensemble_is_in_the_lineage_in_the_recipes_order(inputs, tmp_path):
+    several = {f"teacher_{n}": _artifact(tmp_path / "store" / f"teacher_{n}", {"source": f"org/{n}"}) for n in (10, 2)}
+    lineage = assembled(inputs | several, tmp_path / "results")[0].lineage
+    assert [one["source"] for one in lineage.other_teachers] == ["org/2", "org/10"]
+    assert {f"key of {name}" for name in several} <= {stage.key for stage in lineage.stages}

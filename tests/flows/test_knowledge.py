@@ -1,13 +1,16 @@
 """Which stages make what a training reads of its teachers."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter
 
+from flows.compress import in_order
 from flows.knowledge import gather_knowledge
-from flows.work import Work
+from flows.preflight import prepare
+from flows.work import Planner, Work, directly
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
@@ -90,3 +93,20 @@ def test_what_cannot_be_learned_is_refused_when_the_recipe_is_read(changes, said
     content = load_recipe(RECIPE).model_dump(mode="json", exclude={"knowledge", "distillation", "compute"})
     with pytest.raises(InputError, match=said):
         validated(Recipe, content | changes, "recipe.yaml")
+
+
+def test_what_a_training_read_of_its_teachers_is_in_the_lineage_of_the_run(tmp_path):
+    told = {"kind": "ensemble", "own": FULL, "members": [{"teacher": "org/other"}]}
+    recipe = load_recipe(RECIPE)
+    other = prepare(recipe, RECIPE.parent, Store(tmp_path / "store"))
+    content = recipe.model_dump(mode="json") | {"knowledge": told}
+    settings = replace(other, recipe=validated(Recipe, content, "recipe.yaml"), member_sources=(other.teacher_source,))
+    read = {}
+
+    def call(task, store, settings, inputs) -> Reference:
+        read[task.fn.__name__] = inputs
+        return directly(task, store, settings, inputs)
+
+    in_order(settings, Work(Planner(tmp_path / "store"), call))
+    known = {"teacher", "teacher_1", "cache"}
+    assert {read["assemble_results"][name] for name in known} == {read["distill"][name] for name in known}

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stillhouse.losses.agreement import agreed, likeliest
 from stillhouse.losses.chunked import tiles
 from stillhouse.losses.chunked.targets import (
     DenseTarget,
@@ -47,6 +48,8 @@ class ChunkedLoss:
     """With the text, for the record."""
     teacher_loss: Tensor
     """The divergence from the teacher, or the cross-entropy with its draws, for the record."""
+    agreement: Tensor | None = None
+    """Share of the tokens at which student and teacher find the same one likeliest; `None` where it was not counted."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def chunked_loss(
     alpha: float,
     temperature: float = 1.0,
     chunking: Chunking = Chunking(),  # noqa: B008  # frozen
+    with_agreement: bool = False,
 ) -> ChunkedLoss:
     """Cross-entropy with the text and a loss with the teacher, mixed: values and gradients of the plain losses.
 
@@ -80,6 +84,7 @@ def chunked_loss(
         alpha: The teacher's share of the loss.
         temperature: Softens teacher and student in the teacher's loss, which is scaled by its square.
         chunking: How the work is cut.
+        with_agreement: Whether to count where both find the same token likeliest, one more pass over the logits.
 
     Raises:
         ValueError: If shapes do not fit or a number is out of range.
@@ -95,9 +100,10 @@ def chunked_loss(
     tile, rows = _tile_of(target if share > 0 else None, student, labels, (share, temperature))
     if chunking.compiled:
         tile = partial(_compiled(tile.func), **tile.keywords)
-    work = _Work(labels[mask], rows, tile, chunking, student.dtype)
-    loss, cross_entropy, teacher_loss = _Chunked.apply(hidden[mask], head, work, share)
-    return ChunkedLoss(loss, cross_entropy, teacher_loss)
+    counts_agreement = with_agreement and share > 0
+    work = _Work(labels[mask], rows, tile, chunking, student.dtype, counts_agreement)
+    loss, cross_entropy, teacher_loss, agreement = _Chunked.apply(hidden[mask], head, work, share)
+    return ChunkedLoss(loss, cross_entropy, teacher_loss, agreement if counts_agreement else None)
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ class _Work:
     chunking: Chunking
     dtype: torch.dtype
     """Of the products with the head."""
+    counts_agreement: bool = False
+    """Whether to count where both find the same token likeliest."""
 
 
 def _tile_of(
@@ -150,13 +158,13 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Any, hidden_ND: Tensor, head_VD: Tensor, work: _Work, alpha: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         wide = torch.promote_types(work.dtype, torch.float32)
         gradients = [
             torch.zeros_like(tensor, dtype=wide) if needed else None
             for tensor, needed in zip((hidden_ND, head_VD), context.needs_input_grad, strict=False)
         ]
-        sums = torch.zeros(2, dtype=torch.float64, device=hidden_ND.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=hidden_ND.device)
         with torch.autocast(hidden_ND.device.type, enabled=False):
             hidden, head = hidden_ND.to(work.dtype), head_VD.to(work.dtype)
             number, size = len(hidden), work.chunking.rows
@@ -169,9 +177,9 @@ class _Chunked(torch.autograd.Function):
                 _add_products(gradients, scores, (rows, hidden, head))
         context.gradients, context.number = gradients, max(number, 1)
         context.dtypes = hidden_ND.dtype, head_VD.dtype
-        cross_entropy, teacher_loss = (sums / max(number, 1)).to(wide).unbind()
-        context.mark_non_differentiable(cross_entropy, teacher_loss)
-        return (1 - alpha) * cross_entropy + alpha * teacher_loss, cross_entropy, teacher_loss
+        cross_entropy, teacher_loss, agreement = (sums / max(number, 1)).to(wide).unbind()
+        context.mark_non_differentiable(cross_entropy, teacher_loss, agreement)
+        return (1 - alpha) * cross_entropy + alpha * teacher_loss, cross_entropy, teacher_loss, agreement
 
     @staticmethod
     @once_differentiable
@@ -189,15 +197,18 @@ class _Chunked(torch.autograd.Function):
 
 
 def _to_slopes(scores: Tensor, rows: slice, work: _Work) -> Tensor:
-    """Overwrite logits [C, V] with their slope; gives the sums of cross-entropy and teacher's loss."""
-    sums = torch.zeros(2, dtype=torch.float64, device=scores.device)
+    """Overwrite logits [C, V] with their slope; gives the sums of cross-entropy, teacher's loss and agreement."""
+    sums = torch.zeros(3, dtype=torch.float64, device=scores.device)
     labels, target = work.labels[rows], work.rows(rows)
     on_processor = scores.device.type == "cpu"
     size = max(torch.get_num_threads(), _TILE_NUMBERS // scores.shape[1]) if on_processor else len(scores)
     for start in range(0, len(scores), size):
         part = slice(start, start + size)
-        cross_entropy, teacher_loss, slope = work.tile(scores[part], labels[part], *(values[part] for values in target))
-        sums += torch.stack([cross_entropy.sum(), teacher_loss.sum()])
+        known = [values[part] for values in target]
+        if work.counts_agreement:
+            sums[2] += agreed(scores[part], likeliest(*known[:2])).sum()
+        cross_entropy, teacher_loss, slope = work.tile(scores[part], labels[part], *known)
+        sums[:2] += torch.stack([cross_entropy.sum(), teacher_loss.sum()])
         scores[part] = slope
     return sums
 

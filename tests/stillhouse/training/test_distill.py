@@ -16,7 +16,7 @@ from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training import loop
 from stillhouse.training import trainer as preparing
 from stillhouse.training.step import TrainingDiverged
-from tests.stillhouse.training.trainings import SHORT, assert_alike, left, run
+from tests.stillhouse.training.trainings import FOLLOWING, SHORT, assert_alike, left, run
 
 
 def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path):
@@ -34,18 +34,24 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp
     assert history["training"][0]["loss"] == pytest.approx(0, abs=1e-6)
 
 
+TWO_TEACHERS = {"kind": "ensemble", "weighting": {"kind": "by_confidence"}, "members": [{"teacher": "org/other"}]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"loss": {"kind": "taid"}, "alpha": {"shape": "cosine", "start": 0.9, "end": 0.1}},
+        {"alpha": FOLLOWING, "temperature": {**FOLLOWING, "start": 3, "end": 1}},
         {"training": {"lora": {"rank": 4}}},
         {"features": {"rank": 8, "fit_tokens": 64}},
         {"knowledge": MovingAverage(decay=0.5), "alpha": 0.9, "temperature": 1.0},
+        {"knowledge": TWO_TEACHERS},
     ],
-    ids=["plain", "taid", "lora", "features", "moving average"],
+    ids=["plain", "taid", "agreement", "lora", "features", "moving average", "ensemble"],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
+    apart = {**apart, "teacher_1": apart["start"]}
     whole = run(apart, tmp_path / "whole", **changes)
     broken = tmp_path / "broken"
     step = loop.train_step

@@ -16,13 +16,14 @@ from stillhouse.child import ChildError
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.training.distill import distill
 from tests.conftest import ROOT
-from tests.stillhouse.training.trainings import assert_alike, run, settings
+from tests.stillhouse.training.trainings import FOLLOWING, assert_alike, run, settings
 
 
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_ranks_equal_one(apart, tmp_path, sharding):
     """At the same global batch: two rows in each of two processes are four in one."""
     moving = {"loss": {"kind": "taid"}, "alpha": {"start": 0.9, "end": 0.1}, "steps": 4}
+    moving |= {"temperature": {**FOLLOWING, "start": 2, "end": 1}}
     moving |= {"features": {"rank": 8, "fit_tokens": 64}}
     one = run(apart, tmp_path / "one", accumulation=2, **moving)
     two = run(apart, tmp_path / "two", training={"processes": 2, "sharding": sharding}, **moving)

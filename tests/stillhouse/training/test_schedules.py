@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stillhouse.losses.taid import taid
-from stillhouse.training.schedules import TaidSchedule, TaidState, advance, scheduled
+from stillhouse.training.schedules import AgreementState, TaidSchedule, TaidState, advance, follow, scheduled
 
 
 @pytest.mark.parametrize(
@@ -124,3 +124,44 @@ def test_a_validation_between_two_steps_moves_nothing():
     before = state.to_dict()
     values = [taid(logits, teacher, labels, t=state.t).item() for _ in range(3)]
     assert values[0] == values[1] == values[2] and state.to_dict() == before
+
+
+def followed(agreements: list[float], *, enough: float = 0.5, smoothing_steps: int = 2) -> list[AgreementState]:
+    """The state after each step."""
+    states = [AgreementState()]
+    for agreement in agreements:
+        states.append(follow(states[-1], agreement, enough=enough, smoothing_steps=smoothing_steps))
+    return states[1:]
+
+
+def test_agreement_by_hand():
+    found = followed([0.2, 0.4, 0.5, 0.8, 0.1])
+    assert [state.average for state in found] == pytest.approx([0.2, 0.3, 0.4, 0.6, 0.35])
+    assert found[-1].began == pytest.approx(0.3)
+    # Half of the way from 0.3 to 0.5, then beyond it; what was enough once stays enough.
+    assert [state.progress for state in found] == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize("agreements", [[0.3] * 40, [0.3 - 0.005 * step for step in range(40)]], ids=["still", "falls"])
+def test_nothing_moves_where_agreement_does_not_rise(agreements: list[float]):
+    assert {state.progress for state in followed(agreements)} == {0.0}
+
+
+def test_the_same_agreement_moves_as_far_after_any_number_of_steps():
+    early, late = followed([0.3] * 5 + [0.4] * 50)[-1], followed([0.3] * 500 + [0.4] * 50)[-1]
+    assert early.progress == pytest.approx(late.progress) == pytest.approx(0.5)
+
+
+def test_a_student_that_agrees_enough_from_the_beginning_has_nothing_to_wait_for():
+    assert [state.progress for state in followed([0.6, 0.6, 0.6])] == [0, 1, 1]
+
+
+def test_agreement_goes_on_from_what_a_checkpoint_held():
+    state = uninterrupted = AgreementState()
+    for step in range(60):
+        agreement = 0.2 + 0.004 * step + 0.03 * math.sin(5.0 * step)
+        uninterrupted = follow(uninterrupted, agreement, enough=0.45, smoothing_steps=10)
+        state = follow(state, agreement, enough=0.45, smoothing_steps=10)
+        if step % 7 == 3:
+            state = AgreementState(**json.loads(json.dumps(state.to_dict())))
+    assert state == uninterrupted and 0 < state.progress < 1

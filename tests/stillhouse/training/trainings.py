@@ -15,6 +15,8 @@ from stillhouse.training.distill import DistillSettings, distill
 
 COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=3)
 SHORT = {"batch_rows": 2, "steps": 6, "warmup_steps": 1, "validate_every": 3, "checkpoint_every": 2}
+FOLLOWING = {"shape": "agreement", "enough": 0.2, "smoothing_steps": 2}
+"""Two random models agree at one token in 300, by chance."""
 
 
 def settings(*, training=None, knowledge=None, sequence_length: int = 32, **changes) -> DistillSettings:
