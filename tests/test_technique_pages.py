@@ -18,7 +18,6 @@ WHOLE = {
 SNIPPETS = [
     pytest.param(text, id=f"{page.stem}-{number}")
     for page in PAGES
-    if page.stem in ("taid", "multi-teacher", "feature")
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
 

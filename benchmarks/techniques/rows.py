@@ -40,6 +40,20 @@ ROWS: dict[str, Row] = {
     "alpha, soft to hard": _distillation("taid", alpha={"shape": "linear", "start": 1.0, "end": 0.0}),
     "alpha, hard to soft": _distillation("taid", alpha={"shape": "linear", "start": 0.0, "end": 1.0}),
     "T from 4 to 1": _distillation("taid", temperature={"shape": "linear", "start": 4.0, "end": 1.0}),
+    "alpha, as agreement rises": _distillation("taid", alpha={"shape": "agreement", "enough": 0.5}),
+    "progressive, 22 layers between": Row(
+        {
+            "route": {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 22}, "steps": 19}]},
+            "distillation": {"steps": 20},
+        },
+        "progressive",
+    ),
+    "born again, 2 generations": Row(
+        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"steps": 20}}, "self"
+    ),
+    "own moving average": Row(
+        {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}}, "self"
+    ),
     "cached, sampled": Row({"knowledge": {"kind": "cached", "targets": {"kind": "sampled"}}}),
     "cached, top 12": Row({"knowledge": {"kind": "cached", "targets": {"kind": "top_k", "k": 12}}}),
     "features": Row({"distillation": {"features": {}}}, "feature"),
