@@ -12,7 +12,7 @@ from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
 from stillhouse.data.splits import normalised
 from stillhouse.errors import InputError
-from stillhouse.recipe.data import Data, DataSet, HubSet, JsonLines, PackagedSet
+from stillhouse.recipe.data import PACKAGED_TEXTS, Data, DataSet, HubSet, JsonLines, PackagedSet
 from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
@@ -71,7 +71,7 @@ def _has_chat(data_set: DataSet, sources: Iterator[Source]) -> bool:
     first = next(sources)
     match data_set:
         case PackagedSet(name=name):
-            return name != "boolq-passages"
+            return name not in PACKAGED_TEXTS
         case HubSet(messages_column=column):
             return column is not None
         case JsonLines(held_out=held_out):

@@ -6,7 +6,9 @@ from pydantic import Field, PositiveInt
 
 from stillhouse.recipe.settings import Settings
 
-PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym"]
+PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym", "pubmed-abstracts", "python-functions"]
+PACKAGED_TEXTS: frozenset[PackagedName] = frozenset({"boolq-passages", "pubmed-abstracts", "python-functions"})
+"""The packaged sets that are text; the others are prompts."""
 
 
 class PackagedSet(Settings):
@@ -14,7 +16,8 @@ class PackagedSet(Settings):
 
     kind: Literal["packaged"] = "packaged"
     name: PackagedName
-    """`boolq-passages` is text; `nq-open` and `reasoning-gym` are prompts that the teacher answers."""
+    """`boolq-passages` (encyclopedia), `pubmed-abstracts` (medicine) and `python-functions` (code) are text; `nq-open`
+    and `reasoning-gym` are prompts that the teacher answers."""
     limit: PositiveInt | None = None
     """Take at most this many documents; all of them when left out."""
 
