@@ -101,6 +101,7 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
         # A model that is exported as it came has no teacher but itself.
         teacher=manifests.get("teacher", manifests["student"]).facts,
         data=data,
+        left_out=manifests["selected"].facts["left_out"] if "selected" in manifests else [],
         code=settings.code,
         environment=settings.environment,
         seed=settings.recipe.seed,

@@ -21,6 +21,7 @@ from tasks.quantize_int8 import quantize_int8
 from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
+from tasks.choose import select_documents
 from tasks.time_variant import measure_efficiency
 from tasks.write_report import write_report
 
@@ -32,14 +33,19 @@ SHOWN = ("pruned", "student", "behaviour_teacher", "behaviour_pruned", "behaviou
 
 
 def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -> References:
-    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both."""
+    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both.
+
+    Where the recipe selects, what it leaves out is neither answered nor encoded.
+    """
     documents = work.make(gather_documents, settings.documents, {})
     contamination = work.make(measure_contamination, settings.contamination, {"documents": documents})
-    answers = work.make(answer_prompts, settings.answers, {"teacher": teacher, "documents": documents})
-    dataset = work.make(
-        encode_documents, settings.encode, {"teacher": teacher, "documents": documents, "answers": answers}
-    )
-    return {"documents": documents, "contamination": contamination, "answers": answers, "dataset": dataset}
+    found = {"documents": documents, "contamination": contamination}
+    if settings.select is not None:
+        found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
+    read = {"teacher": teacher, "documents": found.get("selected", documents)}
+    answers = work.make(answer_prompts, settings.answers, read)
+    dataset = work.make(encode_documents, settings.encode, {**read, "answers": answers})
+    return {**found, "answers": answers, "dataset": dataset}
 
 
 def score_models(
@@ -60,7 +66,7 @@ def score_models(
         scores[f"capability_{name}"] = capability
         read = {"model": model, "capability": capability}
         if "recitation" in settings.behaviour.behaviour.suites:
-            read["documents"] = data["documents"]
+            read["documents"] = data.get("selected", data["documents"])
         scores[f"behaviour_{name}"] = work.make(evaluate_behaviour, settings.behaviour, read)
         compared = {"model": model, "teacher": teacher, "dataset": data["dataset"]}
         scores[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, compared)

@@ -120,6 +120,7 @@ def _variants(results: Results) -> dict[str, list[tables.Table]]:
 def _lineage(results: Results, compared: bool) -> list[tables.Table]:
     origin = results.lineage
     return [
+        lineage.left_out_table(origin.left_out),
         lineage.facts_table("Teacher" if compared else "Model", origin.teacher),
         lineage.facts_table("Machine and libraries", origin.environment),
         lineage.facts_table("Code and compute", {**origin.code, "seed": str(origin.seed), **origin.compute}),

@@ -48,6 +48,7 @@ def check_data(data: Data, base: Path) -> tuple[Source, ...]:
     """
     sources = tuple(source for data_set in data.sets for source in _sources_of(data_set, base))
     _refuse_leaks(data.sets, sources)
+    _refuse_unknown_sets(data)
     return sources
 
 
@@ -146,6 +147,18 @@ def _name(data_set: DataSet) -> str:
             return path
         case JsonLines(path=path):
             return Path(path).stem
+
+
+def _refuse_unknown_sets(data: Data) -> None:
+    if (asked := data.selection) is None:
+        return
+    known, target = _names(data.sets), asked.similar_to
+    for key, names in (("weights", list(asked.weights)), ("similar_to.set", [target.set] if target else [])):
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(
+                f"data.selection.{key} names {', '.join(map(repr, unknown))}; the sets of this recipe are "
+                f"{', '.join(known)}"
+            )
 
 
 def _refuse_leaks(sets: Sequence[DataSet], sources: Sequence[Source]) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
 
 PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym", "pubmed-abstracts", "python-functions"]
@@ -83,3 +84,5 @@ class Data(Settings):
     """Tokens in a packed row; longer documents are cut into pieces of this length."""
     answers: Answers = Answers()
     """How the teacher answers prompts."""
+    selection: Selection | None = None
+    """Which training documents are left out, and how often the others are seen; all of them once when left out."""
