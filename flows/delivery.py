@@ -8,6 +8,7 @@ from stillhouse.store.artifact import Reference
 from tasks.answer import answer_prompts
 from tasks.assemble import assemble_results
 from tasks.build_package import build_package
+from tasks.choose import select_documents
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
@@ -21,7 +22,6 @@ from tasks.quantize_int8 import quantize_int8
 from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
-from tasks.choose import select_documents
 from tasks.time_variant import measure_efficiency
 from tasks.write_report import write_report
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_recipe_fits_the_schema_and_its_gates_can_be_judged(path: Path):
     recipe = load_export_recipe(path, {"model": "org/model"}) if path.stem == "export" else load_recipe(path)
     check_gates(recipe)
