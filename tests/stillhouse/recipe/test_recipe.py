@@ -8,7 +8,8 @@ from stillhouse.errors import InputError
 from stillhouse.recipe import Recipe, load_export_recipe, load_recipe
 
 ROOT = Path(__file__).parents[3]
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.stem != "export")
+FOLDERS = (ROOT / "recipes", ROOT / "recipes" / "techniques")
+RECIPES = sorted(path for folder in FOLDERS for path in folder.glob("*.yaml") if path.stem != "export")
 WORKING = """
 name: mine
 teacher: some/model
