@@ -110,6 +110,7 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
         teacher=manifests.get("teacher", manifests["student"]).facts,
         other_teachers=[manifest.facts for manifest in _of_number("teacher", manifests)],
         data=data,
+        left_out=manifests["selected"].facts["left_out"] if "selected" in manifests else [],
         code=settings.code,
         environment=settings.environment,
         seed=settings.recipe.seed,

@@ -42,6 +42,8 @@ class Lineage(Part):
     """The same of an ensemble's other teachers, in the recipe's order."""
     data: list[dict[str, Any]]
     """Sets, their digests and licences, documents and tokens taken of each."""
+    left_out: list[dict[str, Any]] = []
+    """Training documents that `data.selection` left out: set, reason, how many, and three examples."""
     code: dict[str, str]
     """`commit` (with `-dirty` where the tree differs from it) and `version`."""
     environment: dict[str, Any]

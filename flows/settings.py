@@ -19,6 +19,7 @@ from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
+from stillhouse.data.select import SelectSettings
 from stillhouse.models.fresh import FreshStudentSettings
 from stillhouse.models.low_rank import LowRankSettings
 from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
@@ -69,6 +70,12 @@ class SettingsOfDelivery:
     def contamination(self) -> ContaminationSettings:
         """Of `measure_contamination`."""
         return contamination_settings(self.recipe.evaluation)
+
+    @property
+    def select(self) -> SelectSettings | None:
+        """Of `select_documents`; `None` where all that is gathered is taken."""
+        asked = self.recipe.data.selection
+        return None if asked is None else SelectSettings(selection=asked, seed=self.compute.seed)
 
     @property
     def answers(self) -> AnswerSettings:

@@ -17,6 +17,7 @@ from stillhouse.recipe import load_export_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
+SHIPPED = sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("techniques/*.yaml")])
 
 
 @pytest.mark.parametrize(

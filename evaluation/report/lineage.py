@@ -67,6 +67,20 @@ def say_table(say: Mapping[str, Any], recipe: Mapping[str, Any]) -> Table:
     return Table("Say of each teacher", ("data set", "tokens", *teachers), rows, note)
 
 
+def left_out_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Training documents that were left out, a row for each set and reason."""
+    cells = tuple(
+        (
+            Cell(str(one["set"])),
+            Cell(str(one["reason"])),
+            measured("documents", one["documents"]),
+            Cell("; ".join(one["examples"])),
+        )
+        for one in rows
+    )
+    return Table("Left out of the training", ("set", "reason", "documents", "examples"), cells)
+
+
 def flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of a nested mapping with its dotted name."""
     for name, value in facts.items():

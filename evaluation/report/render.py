@@ -122,6 +122,7 @@ def _variants(results: Results) -> dict[str, list[tables.Table]]:
 def _lineage(results: Results, compared: bool) -> list[tables.Table]:
     origin = results.lineage
     return [
+        lineage.left_out_table(origin.left_out),
         lineage.facts_table("Teacher" if compared else "Model", origin.teacher),
         *(lineage.facts_table(f"Other teacher: {one.get('source')}", one) for one in origin.other_teachers),
         lineage.facts_table("Machine and libraries", origin.environment),

@@ -12,6 +12,7 @@ STAGES = {
     "adopt_variant": "Take a package's variant",
     "gather_documents": "Gather documents",
     "measure_contamination": "Look for benchmarks in the data",
+    "select_documents": "Select documents",
     "answer_prompts": "Let the teacher answer prompts",
     "encode_documents": "Turn documents into tokens",
     "list_samples": "Find the texts to ask about",

@@ -54,7 +54,7 @@ def gather_documents(settings: GatherSettings, inputs: Inputs, folder: Path) -> 
     for document in documents:
         splits[assigned[_group(document)]].append(document)
     for place, name in enumerate(SPLITS):
-        write_documents(folder / f"{name}.jsonl", _mix(splits[name], np.random.default_rng([settings.seed, place])))
+        write_documents(folder / f"{name}.jsonl", mix(splits[name], np.random.default_rng([settings.seed, place])))
     facts = {"documents": {name: len(splits[name]) for name in SPLITS}, "sets": _facts(sets, splits)}
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -87,7 +87,7 @@ def _assign(documents: Sequence[Document], sets: Sequence[ReadSet], seed: int) -
     return assign_splits(map(_group, documents), seed=seed, kept=kept, needed=needed)
 
 
-def _mix(documents: Sequence[Document], generator: np.random.Generator) -> list[Document]:
+def mix(documents: Sequence[Document], generator: np.random.Generator) -> list[Document]:
     """Shuffle each set, then lay the sets into one another like the teeth of combs of the same length."""
     sets = sorted({document.set_name for document in documents})
     placed: list[tuple[float, int, Document]] = []

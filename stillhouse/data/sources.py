@@ -11,7 +11,7 @@ from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
 from stillhouse.data.splits import normalised
 from stillhouse.errors import InputError
-from stillhouse.recipe.data import Data, DataSet, HubSet, JsonLines, PackagedSet, names_of
+from stillhouse.recipe.data import PACKAGED_TEXTS, Data, DataSet, HubSet, JsonLines, PackagedSet, names_of
 from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
@@ -47,6 +47,7 @@ def check_data(data: Data, base: Path) -> tuple[Source, ...]:
     """
     sources = tuple(source for data_set in data.sets for source in _sources_of(data_set, base))
     _refuse_leaks(data.sets, sources)
+    _refuse_unknown_sets(data)
     return sources
 
 
@@ -70,7 +71,7 @@ def _has_chat(data_set: DataSet, sources: Iterator[Source]) -> bool:
     first = next(sources)
     match data_set:
         case PackagedSet(name=name):
-            return name != "boolq-passages"
+            return name not in PACKAGED_TEXTS
         case HubSet(messages_column=column):
             return column is not None
         case JsonLines(held_out=held_out):
@@ -125,6 +126,18 @@ def _unchanged(source: Source) -> Path:
     if not source.path.is_file() or hash_file(source.path) != source.digest:
         raise InputError(f"{source.path} was changed or removed after this run was planned; start the run again")
     return source.path
+
+
+def _refuse_unknown_sets(data: Data) -> None:
+    if (asked := data.selection) is None:
+        return
+    known, target = names_of(data.sets), asked.similar_to
+    for key, names in (("weights", list(asked.weights)), ("similar_to.set", [target.set] if target else [])):
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(
+                f"data.selection.{key} names {', '.join(map(repr, unknown))}; the sets of this recipe are "
+                f"{', '.join(known)}"
+            )
 
 
 def _refuse_leaks(sets: Sequence[DataSet], sources: Sequence[Source]) -> None:

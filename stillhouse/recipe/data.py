@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
 
-PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym"]
+PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym", "pubmed-abstracts", "python-functions"]
+PACKAGED_TEXTS: frozenset[PackagedName] = frozenset({"boolq-passages", "pubmed-abstracts", "python-functions"})
+"""The packaged sets that are text; the others are prompts."""
 
 
 class PackagedSet(Settings):
@@ -17,7 +20,8 @@ class PackagedSet(Settings):
 
     kind: Literal["packaged"] = "packaged"
     name: PackagedName
-    """`boolq-passages` is text; `nq-open` and `reasoning-gym` are prompts that the teacher answers."""
+    """`boolq-passages` (encyclopedia), `pubmed-abstracts` (medicine) and `python-functions` (code) are text; `nq-open`
+    and `reasoning-gym` are prompts that the teacher answers."""
     limit: PositiveInt | None = None
     """Take at most this many documents; all of them when left out."""
 
@@ -103,3 +107,5 @@ class Data(Settings):
     """Tokens in a packed row; longer documents are cut into pieces of this length."""
     answers: Answers = Answers()
     """How the teacher answers prompts."""
+    selection: Selection | None = None
+    """Which training documents are left out, and how often the others are seen; all of them once when left out."""

@@ -98,7 +98,8 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
 
 
 def _prompts(path: Path) -> list[Document]:
-    return [document for document in read_documents(path) if document.kind == "prompt"]
+    """Each prompt once, however often it is to be seen."""
+    return list({document.id: document for document in read_documents(path) if document.kind == "prompt"}.values())
 
 
 def _answer_all(settings: AnswerSettings, teacher: Path, documents: Sequence[Document], work: Path) -> list[_Answer]:

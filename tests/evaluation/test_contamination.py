@@ -101,3 +101,13 @@ def test_the_passages_that_recipes_train_on_hold_no_passage_of_the_benchmark_of_
     found = find_overlaps(tmp_path / "train.jsonl", [(benchmark("boolq"), 3270)])["boolq"]
     # A few short questions stand in some passage from end to end.
     assert found.documents == 3270 and found.found <= 3 and found.touched <= 3
+
+
+@pytest.mark.parametrize(
+    ("training", "asked"),
+    [("pubmed-abstracts", {"pubmedqa": 500, "medmcqa": 4183}), ("python-functions", {"humaneval": 164, "mbpp": 500})],
+)
+def test_the_texts_of_a_domain_hold_no_benchmark_of_it(tmp_path, training, asked):
+    write_documents(tmp_path / "train.jsonl", read_packaged(training, training))
+    found = find_overlaps(tmp_path / "train.jsonl", [(benchmark(name), most) for name, most in asked.items()])
+    assert {name: (overlap.found, overlap.touched) for name, overlap in found.items()} == dict.fromkeys(asked, (0, 0))

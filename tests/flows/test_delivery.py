@@ -43,3 +43,19 @@ def test_benchmarks_are_looked_for_before_the_teacher_answers_anything(tmp_path:
     with pytest.raises(InputError, match="of piqa"):
         prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
     assert called == ["gather_documents", "measure_contamination"]
+
+
+@pytest.mark.parametrize("select", [None, "asked"])
+def test_what_is_answered_and_encoded_is_what_was_selected(select: str | None, tmp_path: Path):
+    read: dict[str, dict[str, Reference]] = {}
+
+    def call(task, store, settings, inputs) -> Reference:
+        read[task.fn.__name__] = inputs
+        return Reference(task.fn.__name__, "1" * 64)
+
+    settings = SimpleNamespace(documents=None, contamination=None, select=select, answers=None, encode=None)
+    found = prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
+    source = "gather_documents" if select is None else "select_documents"
+    assert {read[stage]["documents"].kind for stage in ("answer_prompts", "encode_documents")} == {source}
+    assert ("selected" in found) == (select is not None)
+    assert found["documents"].kind == "gather_documents"

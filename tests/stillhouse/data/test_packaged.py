@@ -1,3 +1,4 @@
+import ast
 import json
 
 import pytest
@@ -24,6 +25,22 @@ def test_no_boolq_passage_is_one_of_the_development_part(boolq):
     development = {" ".join(json.loads(line)["passage"].casefold().split()) for line in lines}
     assert len(development) > 2000
     assert development.isdisjoint({" ".join(document.content.casefold().split()) for document in boolq})
+
+
+def test_pubmed_abstracts_are_a_question_and_its_paragraphs():
+    documents = read_packaged("pubmed-abstracts", "pubmed-abstracts")
+    assert len(documents) == 500
+    assert {document.kind for document in documents} == {"text"}
+    assert documents[0].content.startswith("Does catharanthus roseus flower extract have wound-healing activity")
+    assert not any("Context (1)" in document.content for document in documents)
+
+
+def test_python_functions_are_whole_functions_with_their_indentation_taken_away():
+    documents = read_packaged("python-functions", "python-functions")
+    assert len(documents) == 815
+    for document in documents:
+        (function,) = ast.parse(document.content).body
+        assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def test_nq_open_are_questions_for_the_teacher():

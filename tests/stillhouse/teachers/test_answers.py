@@ -121,3 +121,12 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path, tiny_model, docume
     shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("chat_template.jinja"))
     with pytest.raises(InputError, match="base-model has no chat template"):
         answer(tmp_path, base, documents, settings())
+
+
+def test_a_prompt_that_is_seen_twice_is_answered_once(tmp_path, tiny_model, documents):
+    once, _ = answer(tmp_path, tiny_model, documents, settings(), "once")
+    path = documents / "train.jsonl"
+    path.write_text(path.read_text() * 2)
+    twice, facts = answer(tmp_path, tiny_model, documents, settings(), "twice")
+    assert twice == once
+    assert facts["prompts"] == len({document.id for split in once.values() for document in split})

@@ -1,0 +1,27 @@
+"""The section `data.selection`: which of the gathered documents are trained on, and how often."""
+
+from pydantic import Field, PositiveFloat
+
+from stillhouse.recipe.settings import Settings
+
+
+class SimilarTo(Settings):
+    """Of the other sets, only the documents that are most like one set's are kept."""
+
+    set: str
+    """Name of the set that stands for the domain or task, as results name it: `pubmed-abstracts`, or a file's stem."""
+    share: float = Field(gt=0, le=1)
+    """Of the other sets' training documents, how many are kept."""
+
+
+class Selection(Settings):
+    """Filters of the training documents, in the order in which they stand here; other splits stay as they are."""
+
+    near_duplicates: float | None = Field(default=None, gt=0, le=1)
+    """Jaccard similarity of runs of five words from which on a training document is a copy of an earlier one, or of
+    one that is held out or validated on, and is left out. Left out, only exact copies are."""
+    similar_to: SimilarTo | None = None
+    """Selection for a domain or task, without a model (DSIR: Xie et al., 2023)."""
+    weights: dict[str, PositiveFloat] = {}
+    """How often the documents of a set are seen, by its name: 2 is twice each, 0.5 is every other one. Sets that are
+    not named have 1."""
