@@ -22,6 +22,7 @@ from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
 from tasks.time_variant import measure_efficiency
+from tasks.write_rationales import write_rationales
 from tasks.write_report import write_report
 
 References = dict[str, Reference]
@@ -36,10 +37,17 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
     documents = work.make(gather_documents, settings.documents, {})
     contamination = work.make(measure_contamination, settings.contamination, {"documents": documents})
     answers = work.make(answer_prompts, settings.answers, {"teacher": teacher, "documents": documents})
-    dataset = work.make(
-        encode_documents, settings.encode, {"teacher": teacher, "documents": documents, "answers": answers}
-    )
-    return {"documents": documents, "contamination": contamination, "answers": answers, "dataset": dataset}
+    made = {"answers": answers, **_rationales(settings, work, teacher, documents)}
+    dataset = work.make(encode_documents, settings.encode, {"teacher": teacher, "documents": documents, **made})
+    return {"documents": documents, "contamination": contamination, **made, "dataset": dataset}
+
+
+def _rationales(settings: SettingsOfDelivery, work: Work, teacher: Reference, documents: Reference) -> References:
+    """How problems are solved; nothing where the data hold none. A program that writes it all asks no teacher."""
+    if (asked := settings.rationales) is None:
+        return {}
+    read = {"documents": documents} if asked.compute is None else {"documents": documents, "teacher": teacher}
+    return {"rationales": work.make(write_rationales, asked, read)}
 
 
 def score_models(

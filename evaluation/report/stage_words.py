@@ -13,6 +13,7 @@ STAGES = {
     "gather_documents": "Gather documents",
     "measure_contamination": "Look for benchmarks in the data",
     "answer_prompts": "Let the teacher answer prompts",
+    "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
     "list_samples": "Find the texts to ask about",
     "capture_shard": "Store the teacher's answers",

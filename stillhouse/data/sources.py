@@ -6,13 +6,15 @@ from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
 
-from stillhouse.data.document import Document, words
+from stillhouse.data.document import Document, problem, words
 from stillhouse.data.hub import check_columns, commit_of, read_hub
 from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
 from stillhouse.data.splits import normalised
 from stillhouse.errors import InputError
+from stillhouse.reasoning.problems import digest_of, read_problems
 from stillhouse.recipe.data import Data, DataSet, HubSet, JsonLines, PackagedSet
+from stillhouse.recipe.reasoning import Reasoning
 from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
@@ -58,7 +60,7 @@ def read_sets(sets: Sequence[DataSet], sources: Sequence[Source]) -> tuple[ReadS
         InputError: As `check_data`, for what only reading shows; or if a file is no longer what was checked.
     """
     remaining = iter(sources)
-    return tuple(_read(data_set, name, remaining) for data_set, name in zip(sets, _names(sets), strict=True))
+    return tuple(_read(data_set, name, remaining) for data_set, name in zip(sets, names_of(sets), strict=True))
 
 
 def needs_chat_template(sets: Sequence[DataSet], sources: Sequence[Source]) -> bool:
@@ -74,6 +76,8 @@ def _has_chat(data_set: DataSet, sources: Iterator[Source]) -> bool:
             return name != "boolq-passages"
         case HubSet(messages_column=column):
             return column is not None
+        case Reasoning():
+            return True
         case JsonLines(held_out=held_out):
             files = [first] if held_out is None else [first, next(sources)]
             documents = (document for file in files for document in read_jsonl(file.path, file.name))
@@ -87,6 +91,8 @@ def _sources_of(data_set: DataSet, base: Path) -> Iterator[Source]:
         case HubSet(path=path):
             check_columns(data_set)
             yield Source(kind="hub", digest=commit_of(data_set), location=path, name=path)
+        case Reasoning(kind=kind):
+            yield Source(kind="file", digest=digest_of(data_set), location=kind, name=kind)
         case JsonLines(path=path, held_out=held_out):
             yield _file_source(path, base)
             if held_out is not None:
@@ -116,6 +122,12 @@ def _read(data_set: DataSet, name: str, sources: Iterator[Source]) -> ReadSet:
             commit = next(sources).digest
             documents = list(read_hub(data_set, commit, name))
             return ReadSet(name, tuple(documents), None, data_set.licence, f"{path} at commit {commit[:12]}")
+        case Reasoning():
+            next(sources)
+            asked = enumerate(read_problems(data_set))
+            documents = [problem(f"{name}/{number}", each.question) for number, each in asked]
+            terms = ATTRIBUTIONS["reasoning-gym"]
+            return ReadSet(name, tuple(documents), None, terms.licence, _credit(data_set))
         case JsonLines(held_out=held_out):
             documents = list(read_jsonl(_unchanged(next(sources)), name, data_set.limit))
             reported = None if held_out is None else tuple(read_jsonl(_unchanged(next(sources)), f"{name}/held-out"))
@@ -128,7 +140,12 @@ def _unchanged(source: Source) -> Path:
     return source.path
 
 
-def _names(sets: Sequence[DataSet]) -> list[str]:
+def _credit(asked: Reasoning) -> str:
+    writer = "a program" if asked.rationales.kind == "ground_truth" else "the teacher"
+    return f"tasks by reasoning-gym (Stojanovski et al., 2025), rationales by {writer}"
+
+
+def names_of(sets: Sequence[DataSet]) -> list[str]:
     """A name for each set that no other has: `reviews`, `reviews-2`."""
     names: list[str] = []
     for data_set in sets:
@@ -146,6 +163,8 @@ def _name(data_set: DataSet) -> str:
             return path
         case JsonLines(path=path):
             return Path(path).stem
+        case Reasoning(kind=kind):
+            return kind
 
 
 def _refuse_leaks(sets: Sequence[DataSet], sources: Sequence[Source]) -> None:

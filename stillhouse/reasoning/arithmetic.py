@@ -41,7 +41,7 @@ def check_sum(metadata: Metadata, steps: Sequence[str]) -> Checked:
 def write_gcd(metadata: Metadata) -> list[str]:
     """`12 mod 8 = 4`, `8 mod 4 = 0`: Euclid's algorithm, each further number against what was found so far."""
     first, *others = metadata["numbers"]
-    steps = []
+    steps: list[str] = []
     for other in others:
         upper, lower = (first, other) if not steps else (other, first)
         while lower:

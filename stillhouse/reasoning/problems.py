@@ -19,6 +19,7 @@ from stillhouse.reasoning.steps import Checked, Metadata
 from stillhouse.recipe.reasoning import (
     HELD_OUT_SEED,
     REASONING_FAMILIES,
+    SEEDS_APART,
     SEEDS_A_TASK,
     Reasoning,
     ReasoningFamily,
@@ -62,6 +63,12 @@ def held_out_problems(number: int) -> list[Problem]:
     each = -(-number // len(REASONING_FAMILIES))
     families = [_held_out(family) for family in REASONING_FAMILIES]
     return [family[place] for place in range(each) for family in families][:number]
+
+
+def example_of(family: ReasoningFamily) -> Problem:
+    """A task to show how one is solved: from a seed between training's and evaluation's."""
+    made = (_problem(family, HELD_OUT_SEED - SEEDS_APART // 2 + place) for place in count())
+    return next(problem for problem in made if write_steps(problem) is not None)
 
 
 def digest_of(asked: Reasoning) -> str:

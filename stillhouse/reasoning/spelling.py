@@ -1,4 +1,4 @@
-"""Steps of `letter_counting` (a count that grows), `spell_backward` (a letter in front) and `word_sorting` (insertion)."""
+"""Steps of `letter_counting` (a growing count), `spell_backward` (a letter in front), `word_sorting` (insertion)."""
 
 import re
 from collections.abc import Sequence
@@ -57,9 +57,7 @@ def check_backward(metadata: Metadata, steps: Sequence[str]) -> Checked:
 def write_sorted(metadata: Metadata) -> list[str]:
     """`add one: array, one`: each word goes to its place among those before it."""
     words = metadata["transformed_words"]
-    return [
-        f"add {word}: {', '.join(_in_order(metadata, words[: place + 1]))}" for place, word in enumerate(words)
-    ]
+    return [f"add {word}: {', '.join(_in_order(metadata, words[: place + 1]))}" for place, word in enumerate(words)]
 
 
 def check_sorted(metadata: Metadata, steps: Sequence[str]) -> Checked:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from stillhouse.recipe.reasoning import Reasoning
 from stillhouse.recipe.settings import Settings
 
 PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym"]
@@ -53,7 +54,7 @@ class HubSet(Settings):
     """Take at most this many documents."""
 
 
-DataSet = Annotated[PackagedSet | JsonLines | HubSet, Field(discriminator="kind")]
+DataSet = Annotated[PackagedSet | JsonLines | HubSet | Reasoning, Field(discriminator="kind")]
 
 
 class Answers(Settings):

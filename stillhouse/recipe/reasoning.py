@@ -6,9 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from stillhouse.recipe.settings import Settings
 
-ReasoningFamily = Literal[
-    "chain_sum", "gcd", "simple_equations", "letter_counting", "spell_backward", "word_sorting"
-]
+ReasoningFamily = Literal["chain_sum", "gcd", "simple_equations", "letter_counting", "spell_backward", "word_sorting"]
 REASONING_FAMILIES: tuple[ReasoningFamily, ...] = (
     "chain_sum",
     "gcd",

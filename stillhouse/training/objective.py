@@ -95,7 +95,7 @@ class Objective(nn.Module):
             # Outside: autocast would make products within the losses in bf16.
             logits = said.logits[..., : self.vocabulary_size]
             distribution = None if targets is None else targets.distribution
-            found = plain_loss(logits, batch.labels, distribution, self.distillation.loss, coefficients)
+            found = plain_loss(logits, batch.labels, distribution, self.distillation.loss, coefficients, batch.weights)
         return self._with_features(found, said.hidden_states, batch, targets)
 
     def _chunked(
@@ -115,6 +115,7 @@ class Objective(nn.Module):
             alpha=coefficients.alpha,
             temperature=coefficients.temperature,
             chunking=self.chunking,
+            weights=batch.weights,
         )
 
     def _with_features(

@@ -3,10 +3,12 @@
 Some cap their logits, some add a bias; `chunked_loss` does not fit them. Values and gradients are the same.
 """
 
+import torch
 from torch import Tensor
 
 from stillhouse import losses
 from stillhouse.losses.chunked import ChunkedLoss
+from stillhouse.losses.reduction import IGNORED, counted
 from stillhouse.recipe.losses import (
     ForwardKl,
     JensenShannon,
@@ -22,7 +24,12 @@ from stillhouse.training.coefficients import Coefficients
 
 
 def plain_loss(
-    logits: Tensor, labels: Tensor, distribution: Distribution | None, loss: Loss, coefficients: Coefficients
+    logits: Tensor,
+    labels: Tensor,
+    distribution: Distribution | None,
+    loss: Loss,
+    coefficients: Coefficients,
+    weights: Tensor | None = None,
 ) -> ChunkedLoss:
     """Cross-entropy and the teacher's loss, mixed, as `chunked_loss` gives them.
 
@@ -32,7 +39,25 @@ def plain_loss(
         distribution: What the teacher said; `None` counts as an alpha of 0.
         loss: From it, where the whole distribution is known.
         coefficients: Of this step.
+        weights: [B, T] as `chunked_loss` takes them: few distinct values, since each takes a pass of its own.
     """
+    if weights is None:
+        return _alike(logits, labels, distribution, loss, coefficients)
+    number = max(int(counted(labels).sum()), 1)
+    sums: list[tuple[Tensor, Tensor, Tensor]] = []
+    for weight in weights[counted(labels)].unique():
+        own = torch.where(weights == weight, labels, IGNORED)
+        found = _alike(logits, own, distribution, loss, coefficients)
+        share = weight * counted(own).sum() / number
+        sums.append((found.loss * share, found.cross_entropy * share, found.teacher_loss * share))
+    if not sums:
+        return _alike(logits, labels, distribution, loss, coefficients)
+    return ChunkedLoss(*(torch.stack(parts).sum() for parts in zip(*sums, strict=True)))
+
+
+def _alike(
+    logits: Tensor, labels: Tensor, distribution: Distribution | None, loss: Loss, coefficients: Coefficients
+) -> ChunkedLoss:
     text = losses.cross_entropy(logits, labels)
     if distribution is None or coefficients.alpha == 0:
         return ChunkedLoss(text, text.detach(), text.detach() * 0)

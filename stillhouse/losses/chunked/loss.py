@@ -67,6 +67,7 @@ def chunked_loss(
     alpha: float,
     temperature: float = 1.0,
     chunking: Chunking = Chunking(),  # noqa: B008  # frozen
+    weights: Tensor | None = None,
 ) -> ChunkedLoss:
     """Cross-entropy with the text and a loss with the teacher, mixed: values and gradients of the plain losses.
 
@@ -80,6 +81,8 @@ def chunked_loss(
         alpha: The teacher's share of the loss.
         temperature: Softens teacher and student in the teacher's loss, which is scaled by its square.
         chunking: How the work is cut.
+        weights: [B, T] what the losses of each position are multiplied by; they are still divided by the number of
+            counted tokens, not by the sum of weights, so that a batch of little weight pulls little.
 
     Raises:
         ValueError: If shapes do not fit or a number is out of range.
@@ -91,11 +94,13 @@ def chunked_loss(
     if isinstance(target, SampledTarget) and temperature != 1:
         raise ValueError(f"sampled targets were drawn at temperature 1 and cannot be softened, got {temperature}")
     mask = counted(labels)
+    if weights is not None and weights.shape != labels.shape:
+        raise ValueError(f"weights and labels must have one shape, got {weights.shape} and {labels.shape}")
     share = alpha if target is not None else 0.0
     tile, rows = _tile_of(target if share > 0 else None, student, labels, (share, temperature))
     if chunking.compiled:
         tile = partial(_compiled(tile.func), **tile.keywords)
-    work = _Work(labels[mask], rows, tile, chunking, student.dtype)
+    work = _Work(labels[mask], rows, tile, chunking, student.dtype, None if weights is None else weights[mask])
     loss, cross_entropy, teacher_loss = _Chunked.apply(hidden[mask], head, work, share)
     return ChunkedLoss(loss, cross_entropy, teacher_loss)
 
@@ -113,6 +118,8 @@ class _Work:
     chunking: Chunking
     dtype: torch.dtype
     """Of the products with the head."""
+    weights: Tensor | None
+    """[N] what each position counts; `None` where all count alike."""
 
 
 def _tile_of(
@@ -197,6 +204,10 @@ def _to_slopes(scores: Tensor, rows: slice, work: _Work) -> Tensor:
     for start in range(0, len(scores), size):
         part = slice(start, start + size)
         cross_entropy, teacher_loss, slope = work.tile(scores[part], labels[part], *(values[part] for values in target))
+        if work.weights is not None:
+            weights = work.weights[rows][part].to(slope.dtype)
+            cross_entropy, teacher_loss = cross_entropy * weights, teacher_loss * weights
+            slope = slope * weights[:, None]
         sums += torch.stack([cross_entropy.sum(), teacher_loss.sum()])
         scores[part] = slope
     return sums
