@@ -19,8 +19,8 @@ from stillhouse.reasoning.steps import Checked, Metadata
 from stillhouse.recipe.reasoning import (
     HELD_OUT_SEED,
     REASONING_FAMILIES,
-    SEEDS_APART,
     SEEDS_A_TASK,
+    SEEDS_APART,
     Reasoning,
     ReasoningFamily,
 )
