@@ -7,7 +7,7 @@ import torch
 
 from evaluation.benchmark_files import benchmark
 from evaluation.benchmark_tasks.build import load_task
-from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool
+from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool, score_benchmark
 from stillhouse import progress
 from stillhouse.data import archives
 from stillhouse.errors import InputError
