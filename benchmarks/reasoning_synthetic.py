@@ -1,6 +1,6 @@
 """Do rationales help a small model? Chain sums with known answers, learned from answers alone and in both forms.
 
-A fresh model of a few hundred thousand weights, characters as tokens, reads sums of two-digit numbers. Three trainings
+A fresh model of a few hundred thousand weights, characters as tokens, reads sums of a few numbers. Three trainings
 of the same length, in tokens with prompts and padding, differ in nothing but their text: the answer alone, the
 rationale and then the answer (`one_sequence`), and both questions (`two_tasks`, each with half of the loss). Asked are
 sums that no training has, and rationales are read by the checker of `stillhouse.reasoning`.
@@ -34,8 +34,8 @@ Form = Literal["answer_only", "one_sequence", "two_tasks"]
 _LETTERS = "0123456789+-=;#AR"
 """`A` asks for the answer and `R` for a rationale; `;` ends a step and `#` stands before the answer."""
 _PAD, _END = len(_LETTERS), len(_LETTERS) + 1
-_ROW_TOKENS = 128
-_ROWS = 32
+_ROW_TOKENS = 64
+_ROWS = 16
 _SUMS = 20_000
 _ASKED = 200
 
@@ -44,19 +44,20 @@ _ASKED = 200
 class Effort:
     """How long the sums are and how much is trained."""
 
-    terms: int = 4
-    steps: int = 1200
+    terms: int = 5
+    digits: int = 1
+    steps: int = 800
     width: int = 96
-    layers: int = 3
+    layers: int = 2
 
 
 def measure(form: Form, seed: int, effort: Effort) -> dict[str, float]:
     """Train one model and ask it; accuracies and shares from 0 to 1."""
     started = time.perf_counter()
     generator = np.random.default_rng(seed)
-    asked = _sums(generator, effort.terms, _ASKED)
+    asked = _sums(generator, effort, _ASKED)
     known = set(asked)
-    training = [each for each in _sums(generator, effort.terms, _SUMS) if each not in known]
+    training = [each for each in _sums(generator, effort, _SUMS) if each not in known]
     split = _split(training, form)
     model = _train(split, seed, effort)
     found: dict[str, float] = {"seconds": time.perf_counter() - started, "weights": model.num_parameters()}
@@ -80,8 +81,8 @@ def _judge(asked: Sequence[str], said: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _sums(generator: np.random.Generator, terms: int, number: int) -> list[str]:
-    numbers = generator.integers(10, 100, size=(number, terms))
+def _sums(generator: np.random.Generator, effort: Effort, number: int) -> list[str]:
+    numbers = generator.integers(10 ** (effort.digits - 1), 10**effort.digits, size=(number, effort.terms))
     return [" + ".join(map(str, row)) for row in numbers.tolist()]
 
 
@@ -162,7 +163,7 @@ def _train(split: Split, seed: int, effort: Effort) -> LlamaForCausalLM:
 
 @torch.inference_mode()
 def _ask(model: LlamaForCausalLM, task: str, asked: Sequence[str]) -> list[str]:
-    """Greedy; all questions have one length, since all numbers have two digits."""
+    """Greedy; all questions have one length, since all numbers have as many digits."""
     prompts = [[_LETTERS.index(letter) for letter in f"{task}{each.replace(' ', '')}="] for each in asked]
     generation = GenerationConfig(max_new_tokens=64, do_sample=False, eos_token_id=_END, pad_token_id=_PAD)
     ids = torch.tensor(prompts)
@@ -183,11 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--steps", type=int, default=Effort.steps, help="optimizer steps of each training")
     parser.add_argument("--terms", type=int, default=Effort.terms, help="numbers in a sum")
+    parser.add_argument("--digits", type=int, default=Effort.digits, help="of each number")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--to", type=Path, help="a JSON file")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
-    effort = Effort(terms=asked.terms, steps=asked.steps)
+    effort = Effort(terms=asked.terms, digits=asked.digits, steps=asked.steps)
     runs = []
     for seed in range(asked.seeds):
         for form in get_args(Form):
@@ -196,7 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     if asked.to is not None:
         tokens = asked.steps * _ROWS * _ROW_TOKENS
-        facts = {"terms": asked.terms, "tokens_of_each_training": tokens, "asked": _ASKED, "runs": runs}
+        facts = {
+            "terms": asked.terms,
+            "digits": asked.digits,
+            "tokens_of_each_training": tokens,
+            "asked": _ASKED,
+            "runs": runs,
+        }
         asked.to.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
