@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, PositiveInt, TypeAdapter
+from pydantic import Field, PositiveInt, TypeAdapter, model_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.evaluation import FewerDocuments
@@ -23,6 +23,7 @@ from stillhouse.recipe.settings import Settings
 POOLED = "pooled"
 """What the documents of all benchmarks together are filed under whose metric is a share of documents."""
 Direction = Literal["higher is better", "lower is better"]
+Generator = Literal["needle", "reasoning_gym", "reasoning_steps"]
 _FILES = Path(__file__).with_name("benchmarks")
 
 
@@ -121,18 +122,34 @@ class GeneratedBenchmark(_Described):
     """Documents that code makes, from seeds that no training data has."""
 
     kind: Literal["generated"]
-    generator: Literal["needle", "reasoning_gym"]
+    generator: Generator
     """Which; see `evaluation.benchmark_tasks.generated`."""
-    metric: Literal["correct"] = "correct"
+    metric: Literal["correct", "right_steps", "sound"] = "correct"
+    """`right_steps` is the share of an answer's steps that are right; `sound` counts one that is right with every
+    step of it right and none missing. Both need a generator whose steps can be checked."""
+    chat: bool = False
+    """Whether a question is asked by the model's chat template, where it has one."""
     new_tokens: PositiveInt
     """Where an answer is cut."""
     until: tuple[str, ...] = ()
     """Texts that end it."""
 
+    @model_validator(mode="after")
+    def _steps_can_be_checked(self) -> Self:
+        if self.metric != "correct" and self.generator != "reasoning_steps":
+            raise ValueError(f"metric is {self.metric}, but {self.generator} has no steps that can be checked")
+        return self
+
     @property
     def unit(self) -> str:
-        """Of the value."""
-        return "share of documents"
+        """Of the value; only right answers are pooled with those of other benchmarks."""
+        match self.metric:
+            case "correct":
+                return "share of documents"
+            case "right_steps":
+                return "share of a document's steps, 0 to 1"
+            case "sound":
+                return "share of documents, every step right"
 
 
 BenchmarkFile = ChoiceBenchmark | TextBenchmark | GenerationBenchmark | CodeBenchmark | GeneratedBenchmark

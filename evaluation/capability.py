@@ -14,7 +14,15 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from evaluation.benchmark_files import POOLED, BenchmarkFile, asked_of, benchmark, direction, is_share
+from evaluation.benchmark_files import (
+    POOLED,
+    BenchmarkFile,
+    GeneratedBenchmark,
+    asked_of,
+    benchmark,
+    direction,
+    is_share,
+)
 from evaluation.benchmark_tasks.build import build_task
 from evaluation.benchmark_tasks.documents import Change, choose_documents, group_numbers
 from evaluation.benchmark_tasks.guards import chance, check_answers
@@ -114,7 +122,8 @@ def score_benchmark(
     with quiet():
         task = build_task(file, chosen, folder)
         requests = check_answers(scorer, file, task)
-    found = run_task(scorer, task, f"answers {file.name}", requests=requests)
+    chat = isinstance(file, GeneratedBenchmark) and file.chat and scorer.has_chat_template
+    found = run_task(scorer, task, f"answers {file.name}", requests=requests, chat=chat)
     verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], rows, strict=True)]
     _warn_of_cut(file.name, found["cut"], requests, scorer.max_length)
     values, weights, answers, confidence = _by_document(verdicts)

@@ -141,6 +141,11 @@ class VariantScorer(TemplateLM):
         """What lm-eval files requests under that hold a chat template; here the log of requests does that."""
         return ""
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model was taught to chat."""
+        return bool(self.tokenizer.chat_template)
+
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Write a conversation as the model was taught to read it.
 

@@ -23,6 +23,7 @@ from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
 from tasks.time_variant import measure_efficiency
+from tasks.write_rationales import write_rationales
 from tasks.write_report import write_report
 
 References = dict[str, Reference]
@@ -43,9 +44,17 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
     if settings.select is not None:
         found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
     read = {"teacher": teacher, "documents": found.get("selected", documents)}
-    answers = work.make(answer_prompts, settings.answers, read)
-    dataset = work.make(encode_documents, settings.encode, {**read, "answers": answers})
-    return {**found, "answers": answers, "dataset": dataset}
+    made = {"answers": work.make(answer_prompts, settings.answers, read), **_rationales(settings, work, read)}
+    return {**found, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+
+
+def _rationales(settings: SettingsOfDelivery, work: Work, read: References) -> References:
+    """How problems are solved; nothing where the data hold none. A program that writes it all asks no teacher."""
+    if (asked := settings.rationales) is None:
+        return {}
+    return {
+        "rationales": work.make(write_rationales, asked, read if asked.compute else {"documents": read["documents"]})
+    }
 
 
 def score_models(

@@ -14,7 +14,17 @@ from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 
 RESULTS = "results.json"
-_MODELS_AND_DATA = ("teacher", "pruned", "student", "documents", "contamination", "answers", "dataset")
+_MODELS_AND_DATA = (
+    "teacher",
+    "pruned",
+    "student",
+    "documents",
+    "contamination",
+    "selected",
+    "answers",
+    "rationales",
+    "dataset",
+)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
+from stillhouse.teachers.rationales import RationaleSettings, rationale_settings
 from stillhouse.training.distill import DistillSettings
 
 SettingsOfStart = (
@@ -81,6 +82,11 @@ class SettingsOfDelivery:
     def answers(self) -> AnswerSettings:
         """Of `answer_prompts`."""
         return AnswerSettings(answers=self.recipe.data.answers, compute=self.compute)
+
+    @property
+    def rationales(self) -> RationaleSettings | None:
+        """Of `write_rationales`; `None` where no set has problems."""
+        return rationale_settings(self.recipe.data, self.compute)
 
     @property
     def encode(self) -> EncodeSettings:

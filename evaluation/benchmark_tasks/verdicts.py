@@ -16,7 +16,7 @@ from evaluation.benchmark_files import (
     TextBenchmark,
 )
 from evaluation.benchmark_tasks.documents import Row
-from evaluation.benchmark_tasks.generated import is_correct
+from evaluation.benchmark_tasks.generated import is_correct, is_sound, share_of_right_steps
 from evaluation.benchmark_tasks.spans import f1_of_answers
 
 
@@ -59,7 +59,17 @@ def judge(file: BenchmarkFile, task: Any, sample: Mapping[str, Any], row: Row) -
         case CodeBenchmark():
             return Verdict(float(_passes(file, row, sample["filtered_resps"][0])))
         case GeneratedBenchmark():
-            return Verdict(float(is_correct(file.generator, row, sample["filtered_resps"][0])))
+            return Verdict(_generated(file, row, sample["filtered_resps"][0]))
+
+
+def _generated(file: GeneratedBenchmark, row: Row, answer: str) -> float:
+    match file.metric:
+        case "correct":
+            return float(is_correct(file.generator, row, answer))
+        case "right_steps":
+            return share_of_right_steps(row, answer)
+        case "sound":
+            return float(is_sound(row, answer))
 
 
 def right_choice(task: Any, document: Mapping[str, Any]) -> int | None:

@@ -14,6 +14,7 @@ STAGES = {
     "measure_contamination": "Look for benchmarks in the data",
     "select_documents": "Select documents",
     "answer_prompts": "Let the teacher answer prompts",
+    "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
     "list_samples": "Find the texts to ask about",
     "capture_shard": "Store the teacher's answers",

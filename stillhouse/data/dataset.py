@@ -28,6 +28,8 @@ class Split:
     """[D] UTF-8 bytes that each document's targets spell, for bits per byte."""
     names: tuple[str, ...]
     """[D] `set/number`; the pieces of one document share its name."""
+    weights: npt.NDArray[np.float32] | None = None
+    """[D] how much each target of a document counts in the training loss; `None` where all count alike."""
 
     @property
     def num_documents(self) -> int:
@@ -51,6 +53,8 @@ def write_split(folder: Path, name: SplitName, split: Split) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for part, (array, kind) in _arrays(split).items():
         np.save(place / f"{part}.npy", np.asarray(array, dtype=kind))
+    if split.weights is not None:
+        np.save(place / "weights.npy", np.asarray(split.weights, dtype=np.float32))
     (place / "names.json").write_text(json.dumps(split.names, ensure_ascii=False), encoding="utf-8")
 
 
@@ -63,7 +67,8 @@ def read_split(folder: Path, name: SplitName) -> Split:
     place = folder / name
     parts = {part: _open(place / f"{part}.npy") for part in ("ids", "counted", "starts", "num_bytes")}
     names = tuple(json.loads((place / "names.json").read_text(encoding="utf-8")))
-    return Split(**parts, names=names)
+    weighted = place / "weights.npy"
+    return Split(**parts, names=names, weights=_open(weighted) if weighted.exists() else None)
 
 
 def _arrays(split: Split) -> dict[str, tuple[npt.NDArray[Any], type[np.generic]]]:

@@ -1,14 +1,23 @@
-"""A document: one text, one conversation, or one prompt that still waits for its answer."""
+"""A document: one text, one conversation, or one prompt or problem that still waits for its answer."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-Kind = Literal["text", "messages", "prompt"]
+Kind = Literal["text", "messages", "prompt", "problem"]
 Message = dict[str, str]
 """One turn in chat form: `role` (system, user or assistant) and `content`."""
+
+
+@dataclass(frozen=True)
+class LossTask:
+    """One of several things that a set teaches, and how much of the set's loss it is to be."""
+
+    name: str
+    share: float
+    """Of the loss of the set's documents that belong to a task; the shares of its tasks add up to 1."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +27,14 @@ class Document:
     id: str
     """`set/number`; the number is the line of a file, or the place in a set that has no lines."""
     kind: Kind
-    """`messages` ends with the assistant's turn, `prompt` with the user's."""
+    """`messages` ends with the assistant's turn, `prompt` and `problem` with the user's. A problem's answer comes with
+    a rationale (`stillhouse.teachers.rationales`)."""
     content: str | tuple[Message, ...]
     """The text, or the turns."""
     ended: bool = True
     """False where an answer was cut off at its longest length, so that its end is not a thing to learn."""
+    task: LossTask | None = None
+    """`None` where all tokens of the set count alike."""
 
     @property
     def set_name(self) -> str:
@@ -39,6 +51,11 @@ class Document:
 def prompt(document_id: str, question: str) -> Document:
     """A prompt of one user turn."""
     return Document(document_id, "prompt", ({"role": "user", "content": question},))
+
+
+def problem(document_id: str, question: str) -> Document:
+    """A problem of one user turn."""
+    return Document(document_id, "problem", ({"role": "user", "content": question},))
 
 
 def words(document: Document) -> str:
@@ -64,7 +81,7 @@ def _spoken(messages: Sequence[Message]) -> str:
 def write_documents(path: Path, documents: Iterable[Document]) -> None:
     """Write documents, one JSON object a line."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in documents)
+        file.writelines(json.dumps(_row(document), ensure_ascii=False) + "\n" for document in documents)
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -78,4 +95,12 @@ def read_documents(path: Path) -> Iterator[Document]:
                 kind=row["kind"],
                 content=content if isinstance(content, str) else tuple(content),
                 ended=row["ended"],
+                task=LossTask(**row["task"]) if "task" in row else None,
             )
+
+
+def _row(document: Document) -> dict[str, Any]:
+    row = asdict(document)
+    if row["task"] is None:
+        del row["task"]
+    return row

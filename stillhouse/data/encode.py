@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import PositiveInt
 
 from stillhouse import progress
 from stillhouse.data.chat import Encoded, encode_batch
 from stillhouse.data.dataset import Split, write_split
-from stillhouse.data.document import Document, read_documents
+from stillhouse.data.document import Document, LossTask, read_documents
 from stillhouse.data.splits import FEWEST, SPLITS, SplitName
 from stillhouse.errors import InputError
 from stillhouse.models.tokenizer import open_tokenizer
@@ -49,6 +50,7 @@ class _Piece:
 
     name: str
     encoded: Encoded
+    task: LossTask | None
 
 
 def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> None:
@@ -59,8 +61,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
 
     Args:
         settings: Budgets and piece length.
-        inputs: `teacher`, whose tokenizer and chat template are used; `documents`; and `answers`, which may be
-            absent where no document is a prompt.
+        inputs: `teacher`, whose tokenizer and chat template are used; `documents`; `answers`, which may be
+            absent where no document is a prompt; and `rationales`, where documents are problems.
         folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
 
     Raises:
@@ -87,20 +89,21 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
                 f"the split {name} holds {documents_held} document within {budgets[name]} tokens and needs "
                 f"{FEWEST[name]}, since intervals are drawn over documents; raise data.{name}_tokens, or give more"
             )
-        write_split(folder, name, _join(pieces))
+        # What is only measured counts alike: weights are of the training loss.
+        write_split(folder, name, _join(pieces, _weights(pieces) if name == "train" else None))
         facts[name] = _facts(pieces)
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
-    """The documents of a split, each prompt replaced by its answered form or left out."""
-    answered = {}
-    if "answers" in inputs:
-        answered = {document.id: document for document in read_documents(inputs["answers"] / f"{split}.jsonl")}
+    """The documents of a split, each prompt and problem replaced by its answered forms or left out."""
+    answered: dict[str, list[Document]] = defaultdict(list)
+    for made in ("answers", "rationales"):
+        if made in inputs:
+            for document in read_documents(inputs[made] / f"{split}.jsonl"):
+                answered[document.id].append(document)
     for document in read_documents(inputs["documents"] / f"{split}.jsonl"):
-        found = answered.get(document.id) if document.kind == "prompt" else document
-        if found is not None:
-            yield found
+        yield from answered.get(document.id, ()) if document.kind in ("prompt", "problem") else (document,)
 
 
 def _pieces(
@@ -118,7 +121,7 @@ def _pieces(
                 piece = _shorten(whole, budget - used)
                 if piece.counted.any():
                     used += len(piece.ids)
-                    yield _Piece(document.id, piece)
+                    yield _Piece(document.id, piece, document.task)
                 if len(piece.ids) < len(whole.ids) or used == budget:
                     return
 
@@ -135,7 +138,7 @@ def _shorten(piece: Encoded, length: int) -> Encoded:
     return Encoded(piece.ids[:length], piece.counted[:length], piece.num_bytes[:length])
 
 
-def _join(pieces: list[_Piece]) -> Split:
+def _join(pieces: list[_Piece], weights: npt.NDArray[np.float32] | None) -> Split:
     lengths = [len(piece.encoded.ids) for piece in pieces]
     return Split(
         ids=np.concatenate([piece.encoded.ids for piece in pieces]),
@@ -143,7 +146,33 @@ def _join(pieces: list[_Piece]) -> Split:
         starts=np.concatenate([[0], np.cumsum(lengths)]),
         num_bytes=np.array([_target_bytes(piece) for piece in pieces], dtype=np.int64),
         names=tuple(piece.name for piece in pieces),
+        weights=weights,
     )
+
+
+def _weights(pieces: list[_Piece]) -> npt.NDArray[np.float32] | None:
+    """What a target of each piece counts, so that each task has its share of its set's loss.
+
+    A set's targets count 1 on average: beside other sets it weighs what it weighs without tasks. Where the budget
+    leaves one task alone, that one has all.
+    """
+    targets: dict[str, dict[LossTask, int]] = defaultdict(lambda: defaultdict(int))
+    for piece in pieces:
+        if piece.task is not None:
+            targets[_set_of(piece)][piece.task] += int(piece.encoded.counted.sum())
+    if not targets:
+        return None
+    weights = np.ones(len(pieces), dtype=np.float32)
+    for place, piece in enumerate(pieces):
+        if piece.task is not None:
+            tasks = targets[_set_of(piece)]
+            share = piece.task.share / sum(task.share for task in tasks)
+            weights[place] = share * sum(tasks.values()) / tasks[piece.task]
+    return weights
+
+
+def _set_of(piece: _Piece) -> str:
+    return piece.name.rpartition("/")[0]
 
 
 def _target_bytes(piece: _Piece) -> int:
@@ -153,7 +182,7 @@ def _target_bytes(piece: _Piece) -> int:
 def _facts(pieces: list[_Piece]) -> dict[str, object]:
     sets: dict[str, list[_Piece]] = defaultdict(list)
     for piece in pieces:
-        sets[piece.name.rpartition("/")[0]].append(piece)
+        sets[_set_of(piece)].append(piece)
     return {**_count(pieces), "sets": {name: _count(members) for name, members in sets.items()}}
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from stillhouse.data.document import Document, words
+from stillhouse.data.document import Document, problem, words
 from stillhouse.data.hub import check_columns, commit_of, read_hub
 from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
 from stillhouse.data.splits import normalised
 from stillhouse.errors import InputError
+from stillhouse.reasoning.problems import digest_of, read_problems
 from stillhouse.recipe.data import PACKAGED_TEXTS, Data, DataSet, HubSet, JsonLines, PackagedSet, names_of
+from stillhouse.recipe.reasoning import Reasoning
 from stillhouse.recipe.source import Source
 from stillhouse.store.artifact import hash_file
 
@@ -74,6 +76,8 @@ def _has_chat(data_set: DataSet, sources: Iterator[Source]) -> bool:
             return name not in PACKAGED_TEXTS
         case HubSet(messages_column=column):
             return column is not None
+        case Reasoning():
+            return True
         case JsonLines(held_out=held_out):
             files = [first] if held_out is None else [first, next(sources)]
             documents = (document for file in files for document in read_jsonl(file.path, file.name))
@@ -87,6 +91,8 @@ def _sources_of(data_set: DataSet, base: Path) -> Iterator[Source]:
         case HubSet(path=path):
             check_columns(data_set)
             yield Source(kind="hub", digest=commit_of(data_set), location=path, name=path)
+        case Reasoning(kind=kind):
+            yield Source(kind="file", digest=digest_of(data_set), location=kind, name=kind)
         case JsonLines(path=path, held_out=held_out):
             yield _file_source(path, base)
             if held_out is not None:
@@ -116,6 +122,12 @@ def _read(data_set: DataSet, name: str, sources: Iterator[Source]) -> ReadSet:
             commit = next(sources).digest
             documents = list(read_hub(data_set, commit, name))
             return ReadSet(name, tuple(documents), None, data_set.licence, f"{path} at commit {commit[:12]}")
+        case Reasoning():
+            next(sources)
+            asked = enumerate(read_problems(data_set))
+            documents = [problem(f"{name}/{number}", each.question) for number, each in asked]
+            terms = ATTRIBUTIONS["reasoning-gym"]
+            return ReadSet(name, tuple(documents), None, terms.licence, _credit(data_set))
         case JsonLines(held_out=held_out):
             documents = list(read_jsonl(_unchanged(next(sources)), name, data_set.limit))
             reported = None if held_out is None else tuple(read_jsonl(_unchanged(next(sources)), f"{name}/held-out"))
@@ -138,6 +150,11 @@ def _refuse_unknown_sets(data: Data) -> None:
                 f"data.selection.{key} names {', '.join(map(repr, unknown))}; the sets of this recipe are "
                 f"{', '.join(known)}"
             )
+
+
+def _credit(asked: Reasoning) -> str:
+    writer = "a program" if asked.rationales.kind == "ground_truth" else "the teacher"
+    return f"tasks by reasoning-gym (Stojanovski et al., 2025), rationales by {writer}"
 
 
 def _refuse_leaks(sets: Sequence[DataSet], sources: Sequence[Source]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from stillhouse.recipe.reasoning import Reasoning
 from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
 
@@ -60,7 +61,7 @@ class HubSet(Settings):
     """Take at most this many documents."""
 
 
-DataSet = Annotated[PackagedSet | JsonLines | HubSet, Field(discriminator="kind")]
+DataSet = Annotated[PackagedSet | JsonLines | HubSet | Reasoning, Field(discriminator="kind")]
 
 
 def names_of(sets: Sequence[DataSet]) -> list[str]:
@@ -81,6 +82,8 @@ def _name(data_set: DataSet) -> str:
             return path
         case JsonLines(path=path):
             return Path(path).stem
+        case Reasoning(kind=kind):
+            return kind
 
 
 class Answers(Settings):

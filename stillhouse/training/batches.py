@@ -31,6 +31,8 @@ class Batch:
     attention, which takes it as it is; `eager` attention would add it up as numbers."""
     names: tuple[tuple[str, ...], ...]
     """Names of the documents in each row, in their order."""
+    weights: Tensor | None = None
+    """[B, T] what each position's loss counts, 1 on average over the training text; `None` where all count alike."""
 
     @property
     def num_counted(self) -> int:
@@ -70,6 +72,7 @@ def make_batch(
     position_ids = np.zeros(shape, dtype=np.int64)
     # Each padded position gets a number of its own, so that to the mask it is a document of one token.
     segments = np.tile(-1 - np.arange(sequence_length), (len(rows), 1))
+    weights = None if split.weights is None else np.ones(shape, dtype=np.float32)
     for row, documents in enumerate(rows):
         end = 0
         for document in documents:
@@ -80,12 +83,15 @@ def make_batch(
             labels[row, place.start : end - 1] = np.where(counted[1:], ids[1:], IGNORED)
             position_ids[row, place] = np.arange(len(ids))
             segments[row, place] = document
+            if weights is not None and split.weights is not None:
+                weights[row, place] = split.weights[document]
     return Batch(
         input_ids=torch.from_numpy(input_ids).to(device),
         labels=torch.from_numpy(labels).to(device),
         position_ids=torch.from_numpy(position_ids).to(device),
         attention_mask=_mask(torch.from_numpy(segments).to(device)),
         names=tuple(tuple(split.names[document] for document in documents) for documents in rows),
+        weights=None if weights is None else torch.from_numpy(weights).to(device),
     )
 
 

@@ -97,7 +97,7 @@ class Objective(nn.Module):
             # Outside: autocast would make products within the losses in bf16.
             logits = said.logits[..., : self.vocabulary_size]
             distribution = None if targets is None else targets.distribution
-            found = plain_loss(logits, batch.labels, distribution, self.distillation, coefficients)
+            found = plain_loss(logits, batch.labels, distribution, self.distillation, coefficients, batch.weights)
         return self._with_features(found, said.hidden_states, batch, targets)
 
     def _chunked(
@@ -117,6 +117,7 @@ class Objective(nn.Module):
             alpha=coefficients.alpha,
             temperature=coefficients.temperature,
             chunking=self.chunking,
+            weights=batch.weights,
             with_agreement=self.distillation.follows_agreement,
         )
 

@@ -3,12 +3,13 @@
 Some cap their logits, some add a bias; `chunked_loss` does not fit them. Values and gradients are the same.
 """
 
+import torch
 from torch import Tensor
 
 from stillhouse import losses
 from stillhouse.losses.agreement import agreed, likeliest
 from stillhouse.losses.chunked import ChunkedLoss
-from stillhouse.losses.reduction import counted
+from stillhouse.losses.reduction import IGNORED, counted
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.losses import (
     ForwardKl,
@@ -30,6 +31,7 @@ def plain_loss(
     distribution: Distribution | None,
     distillation: Distillation,
     coefficients: Coefficients,
+    weights: Tensor | None = None,
 ) -> ChunkedLoss:
     """Cross-entropy and the teacher's loss, mixed, as `chunked_loss` gives them.
 
@@ -39,7 +41,34 @@ def plain_loss(
         distribution: What the teacher said; `None` counts as an alpha of 0.
         distillation: The loss from it, where the whole distribution is known, and whether agreement is counted.
         coefficients: Of this step.
+        weights: [B, T] as `chunked_loss` takes them: few distinct values, since each takes a pass of its own.
     """
+    if weights is None:
+        return _alike(logits, labels, distribution, distillation, coefficients)
+    number = max(int(counted(labels).sum()), 1)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    agreement: Tensor | None = None
+    for weight in weights[counted(labels)].unique():
+        own = torch.where(weights == weight, labels, IGNORED)
+        found = _alike(logits, own, distribution, distillation, coefficients)
+        share = counted(own).sum() / number
+        parts.append(tuple(weight * share * each for each in (found.loss, found.cross_entropy, found.teacher_loss)))
+        if found.agreement is not None:
+            # What a document counts for says nothing of whether the two agree on it.
+            agreement = share * found.agreement + (0 if agreement is None else agreement)
+    if not parts:
+        return _alike(logits, labels, distribution, distillation, coefficients)
+    loss, text, teacher = (torch.stack(each).sum() for each in zip(*parts, strict=True))
+    return ChunkedLoss(loss, text, teacher, agreement)
+
+
+def _alike(
+    logits: Tensor,
+    labels: Tensor,
+    distribution: Distribution | None,
+    distillation: Distillation,
+    coefficients: Coefficients,
+) -> ChunkedLoss:
     text = losses.cross_entropy(logits, labels)
     if distribution is None or coefficients.alpha == 0:
         return ChunkedLoss(text, text.detach(), text.detach() * 0)

@@ -7,7 +7,7 @@ import torch
 
 from evaluation.benchmark_files import benchmark
 from evaluation.benchmark_tasks.build import load_task
-from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool
+from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool, score_benchmark
 from stillhouse import progress
 from stillhouse.data import archives
 from stillhouse.errors import InputError
@@ -157,3 +157,19 @@ def test_progress_ends_where_the_answers_do(settings, roomy_model, tmp_path):
     for name in asked.benchmarks:
         steps = [(step.done, step.total) for step in said if step.note == f"answers {name}"]
         assert steps == [(number, 8) for number in range(1, 9)]
+
+
+def test_a_rationale_is_asked_for_in_the_chat_template_and_three_benchmarks_ask_it_once(roomy_model, tmp_path):
+    from evaluation.lm_eval_model import scorer_of
+
+    compute = Compute(device="cpu", precision="fp32", threads=1, seed=0)
+    scorer = scorer_of(roomy_model, compute=compute, batch_size=4)
+    asked = []
+    for name in ("reasoning_answers", "reasoning_steps", "reasoning_sound"):
+        score_benchmark(scorer, benchmark(name), 2, tmp_path / name)
+        asked.append(scorer.asked)
+    prompts = {prompt for prompt, _ in scorer.written}
+    assert len(prompts) == 2
+    assert all(each.startswith("<|start|>user\nWork step by step") for each in prompts)
+    assert all(each.endswith("<|start|>assistant\n") for each in prompts)
+    assert asked[0] == asked[1] == asked[2]

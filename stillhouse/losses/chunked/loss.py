@@ -70,6 +70,7 @@ def chunked_loss(
     alpha: float,
     temperature: float = 1.0,
     chunking: Chunking = Chunking(),  # noqa: B008  # frozen
+    weights: Tensor | None = None,
     with_agreement: bool = False,
 ) -> ChunkedLoss:
     """Cross-entropy with the text and a loss with the teacher, mixed: values and gradients of the plain losses.
@@ -84,6 +85,8 @@ def chunked_loss(
         alpha: The teacher's share of the loss.
         temperature: Softens teacher and student in the teacher's loss, which is scaled by its square.
         chunking: How the work is cut.
+        weights: [B, T] what the losses of each position are multiplied by; they are still divided by the number of
+            counted tokens, not by the sum of weights, so that a batch of little weight pulls little.
         with_agreement: Whether to count where both find the same token likeliest, one more pass over the logits.
 
     Raises:
@@ -96,12 +99,15 @@ def chunked_loss(
     if isinstance(target, SampledTarget) and temperature != 1:
         raise ValueError(f"sampled targets were drawn at temperature 1 and cannot be softened, got {temperature}")
     mask = counted(labels)
+    if weights is not None and weights.shape != labels.shape:
+        raise ValueError(f"weights and labels must have one shape, got {weights.shape} and {labels.shape}")
     share = alpha if target is not None else 0.0
     tile, rows = _tile_of(target if share > 0 else None, student, labels, (share, temperature))
     if chunking.compiled:
         tile = partial(_compiled(tile.func), **tile.keywords)
     counts_agreement = with_agreement and share > 0
-    work = _Work(labels[mask], rows, tile, chunking, student.dtype, counts_agreement)
+    weighed = None if weights is None else weights[mask]
+    work = _Work(labels[mask], rows, tile, chunking, student.dtype, weighed, counts_agreement)
     loss, cross_entropy, teacher_loss, agreement = _Chunked.apply(hidden[mask], head, work, share)
     return ChunkedLoss(loss, cross_entropy, teacher_loss, agreement if counts_agreement else None)
 
@@ -119,6 +125,8 @@ class _Work:
     chunking: Chunking
     dtype: torch.dtype
     """Of the products with the head."""
+    weights: Tensor | None = None
+    """[N] what each position counts; `None` where all count alike."""
     counts_agreement: bool = False
     """Whether to count where both find the same token likeliest."""
 
@@ -208,6 +216,10 @@ def _to_slopes(scores: Tensor, rows: slice, work: _Work) -> Tensor:
         if work.counts_agreement:
             sums[2] += agreed(scores[part], likeliest(*known[:2])).sum()
         cross_entropy, teacher_loss, slope = work.tile(scores[part], labels[part], *known)
+        if work.weights is not None:
+            weights = work.weights[rows][part].to(slope.dtype)
+            cross_entropy, teacher_loss = cross_entropy * weights, teacher_loss * weights
+            slope = slope * weights[:, None]
         sums[:2] += torch.stack([cross_entropy.sum(), teacher_loss.sum()])
         scores[part] = slope
     return sums

@@ -1,9 +1,11 @@
-from evaluation.benchmark_tasks.generated import GYM_SEED, generate, is_correct
+from evaluation.benchmark_tasks.generated import GYM_SEED, generate, is_correct, is_sound, share_of_right_steps
 from stillhouse.data.packaged import FAMILIES, GENERATOR_SEED, TASKS_PER_FAMILY
+from stillhouse.reasoning.problems import held_out_problems, write_steps
+from stillhouse.reasoning.steps import spell
 
 
 def test_more_documents_begin_with_the_same_ones():
-    for generator in ("needle", "reasoning_gym"):
+    for generator in ("needle", "reasoning_gym", "reasoning_steps"):
         assert generate(generator, 24)[:10] == generate(generator, 10)
 
 
@@ -36,3 +38,22 @@ def test_a_task_counts_only_where_its_verifier_is_wholly_content():
     assert is_correct("reasoning_gym", row, row["answer"])
     assert not is_correct("reasoning_gym", row, "")
     assert not is_correct("reasoning_gym", row, "I do not know")
+
+
+def test_answer_and_steps_are_judged_apart():
+    row = generate("reasoning_steps", 7)[6]
+    steps = write_steps(held_out_problems(7)[6])
+    right = spell(steps, row["answer"])
+    assert row["family"] == "chain_sum" and len(steps) > 1
+    assert (is_correct("reasoning_steps", row, right), share_of_right_steps(row, right), is_sound(row, right)) == (
+        True,
+        1.0,
+        True,
+    )
+    guessed = spell(["?"], row["answer"])
+    assert is_correct("reasoning_steps", row, guessed) and not is_sound(row, guessed)
+    assert share_of_right_steps(row, guessed) == 0
+    slipped = spell(steps, "no number")
+    assert not is_correct("reasoning_steps", row, slipped) and not is_sound(row, slipped)
+    assert share_of_right_steps(row, slipped) == 1
+    assert not is_correct("reasoning_steps", row, row["answer"]), "no line says that it is the answer"

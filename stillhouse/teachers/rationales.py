@@ -1,0 +1,194 @@
+"""Stage: problems become documents with a rationale each, written by a program or the teacher, and checked.
+
+Only what ends in the right answer is kept (rejection sampling; Zelikman et al., 2022, arXiv:2203.14465). The documents
+have one of two forms: the rationale and then the answer as one sequence, or two tasks, of which one asks for the
+answer alone and one for the rationale (Hsieh et al., 2023, arXiv:2305.02301).
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillhouse.data.document import Document, LossTask, read_documents, write_documents
+from stillhouse.data.splits import SPLITS
+from stillhouse.errors import InputError
+from stillhouse.reasoning.problems import (
+    ASK_ANSWER,
+    ASK_STEPS,
+    Problem,
+    check_steps,
+    is_right,
+    read_problems,
+    write_steps,
+)
+from stillhouse.reasoning.steps import Trace, read, spell
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.data import Data, names_of
+from stillhouse.recipe.reasoning import GroundTruth, Reasoning, TeacherTraces
+from stillhouse.recipe.settings import Settings
+from stillhouse.store.artifact import FACTS, WORK, Inputs
+from stillhouse.teachers.traces import Drawing, draw_traces
+
+_EXAMPLES = 3
+_SHOWN_CHARACTERS = 160
+
+
+class RationaleSettings(Settings):
+    """Which sets have rationales, by the names that their documents begin with. Made by `rationale_settings`."""
+
+    sets: dict[str, Reasoning]
+    compute: Compute | None
+    """Where the teacher runs; `None` where a program writes all rationales."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A trace, and what is held against it."""
+
+    problem: Problem
+    text: str
+    right_answer: bool
+    right_steps: bool
+    kept: bool
+
+
+def rationale_settings(data: Data, compute: Compute) -> RationaleSettings | None:
+    """The part of a recipe that decides its rationales; `None` where no set has any."""
+    named = zip(names_of(data.sets), data.sets, strict=True)
+    sets = {name: each for name, each in named if isinstance(each, Reasoning)}
+    if not sets:
+        return None
+    asks = any(isinstance(each.rationales, TeacherTraces) for each in sets.values())
+    return RationaleSettings(sets=sets, compute=compute if asks else None)
+
+
+def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) -> None:
+    """Write `<split>.jsonl` of the problems' documents, in the order of the problems.
+
+    `facts.json` holds by set and family the tasks, the traces, how many had the right answer and how many right steps
+    throughout, how many were alike and how many were kept.
+
+    Args:
+        settings: Which sets.
+        inputs: `documents`, whose problems are solved, and `teacher` where it writes.
+        folder: Gets the documents; may hold what a killed run finished.
+
+    Raises:
+        InputError: If no trace of a set is right, or the teacher has no chat template.
+    """
+    waiting = {split: _problems(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
+    written: dict[str, list[Document]] = {}
+    facts = {}
+    for name, asked in settings.sets.items():
+        tasks = read_problems(asked)
+        ids = [each.id for split in SPLITS for each in waiting[split] if each.set_name == name]
+        problems = {each: tasks[int(each.rpartition("/")[2])] for each in ids}
+        texts = _texts(settings, asked, inputs, problems, folder / WORK / name)
+        judged = {each: judge(asked, problems[each], texts[each]) for each in ids}
+        _refuse_all_wrong(name, [one for found in judged.values() for one in found])
+        written |= {each: list(_documents(asked, each, judged[each])) for each in ids}
+        facts[name] = _facts(judged.values())
+    for split in SPLITS:
+        solved = [document for each in waiting[split] for document in written.get(each.id, ())]
+        write_documents(folder / f"{split}.jsonl", solved)
+    (folder / FACTS).write_text(json.dumps({"sets": facts}, indent=1), encoding="utf-8")
+
+
+def judge(asked: Reasoning, problem: Problem, texts: Sequence[str]) -> list[_Judged]:
+    """Judge each trace of a problem; of right ones that are alike, only the first is kept."""
+    judged, known = [], set()
+    for text in texts:
+        trace = read(text)
+        right_answer = is_right(problem, trace.answer)
+        right_steps = bool(trace.steps) and check_steps(problem, trace.steps).sound
+        good = right_answer and bool(trace.steps) and (right_steps or not _wants_steps(asked))
+        plain = _plain(trace)
+        judged.append(_Judged(problem, plain, right_answer, right_steps, good and plain not in known))
+        if good:
+            known.add(plain)
+    return judged
+
+
+def _problems(path: Path) -> list[Document]:
+    return [document for document in read_documents(path) if document.kind == "problem"]
+
+
+def _texts(
+    settings: RationaleSettings, asked: Reasoning, inputs: Inputs, problems: Mapping[str, Problem], work: Path
+) -> dict[str, list[str]]:
+    match asked.rationales:
+        case GroundTruth():
+            return {each: [spell(write_steps(problem) or (), problem.answer)] for each, problem in problems.items()}
+        case TeacherTraces() as drawn:
+            assert settings.compute is not None
+            drawing = Drawing(drawn, settings.compute)
+            found = draw_traces(drawing, inputs["teacher"], list(problems.values()), work)
+            return dict(zip(problems, found, strict=True))
+
+
+def _wants_steps(asked: Reasoning) -> bool:
+    # A program's steps are checked too: a writer and a checker that disagree are found at once.
+    return asked.rationales.kind == "ground_truth" or asked.rationales.right_steps
+
+
+def _plain(trace: Trace) -> str:
+    """A trace without what stands around it: blank lines, and whatever follows the answer."""
+    return "\n".join(trace.steps) if trace.answer is None else spell(trace.steps, trace.answer)
+
+
+def _documents(asked: Reasoning, document_id: str, judged: Sequence[_Judged]) -> Iterator[Document]:
+    kept = [one for one in judged if one.kept]
+    if not kept:
+        return
+    problem = kept[0].problem
+    share = asked.rationale_share
+    two = asked.form == "two_tasks"
+    if two:
+        yield _turns(document_id, ASK_ANSWER, problem, problem.answer, LossTask("answer", 1 - share))
+    for one in kept:
+        yield _turns(document_id, ASK_STEPS, problem, one.text, LossTask("rationale", share) if two else None)
+
+
+def _turns(document_id: str, ask: str, problem: Problem, said: str, task: LossTask | None) -> Document:
+    turns = (
+        {"role": "user", "content": f"{ask}\n{problem.question}"},
+        {"role": "assistant", "content": said},
+    )
+    return Document(document_id, "messages", turns, task=task)
+
+
+def _refuse_all_wrong(name: str, judged: Sequence[_Judged]) -> None:
+    if not judged or any(one.kept for one in judged):
+        return
+    answers = sum(one.right_answer for one in judged)
+    examples = "; ".join(
+        f"{one.problem.family}, the answer is {one.problem.answer!r}, and it wrote {one.text[:_SHOWN_CHARACTERS]!r}"
+        for one in judged[:: max(1, len(judged) // _EXAMPLES)][:_EXAMPLES]
+    )
+    raise InputError(
+        f"of the {len(judged)} rationales of the set {name} none was kept: {answers} had the right answer "
+        f"({answers / len(judged):.1%}), and 1 is needed: {examples}; take a stronger teacher or easier families, or "
+        "say rationales: {kind: ground_truth}"
+    )
+
+
+def _facts(judged: Iterable[list[_Judged]]) -> dict[str, dict[str, float]]:
+    """Counts and the kept share, by family."""
+    by_family: dict[str, list[list[_Judged]]] = {}
+    for found in judged:
+        by_family.setdefault(found[0].problem.family, []).append(found)
+    return {family: _counted(found) for family, found in by_family.items()}
+
+
+def _counted(tasks: Sequence[Sequence[_Judged]]) -> dict[str, float]:
+    traces = [one for found in tasks for one in found]
+    return {
+        "tasks": len(tasks),
+        "solved": sum(any(one.kept for one in found) for found in tasks),
+        "traces": len(traces),
+        "right_answers": sum(one.right_answer for one in traces),
+        "right_steps": sum(one.right_steps for one in traces),
+        "kept": sum(one.kept for one in traces),
+        "kept_share": sum(one.kept for one in traces) / len(traces),
+    }

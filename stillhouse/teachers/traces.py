@@ -1,0 +1,110 @@
+"""Traces that a teacher writes of problems: several draws each, batch by batch, so that a killed run goes on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig
+
+from stillhouse import progress
+from stillhouse.data.chat import render
+from stillhouse.data.document import Message
+from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.reasoning.problems import ASK_STEPS, Problem, example_of, write_steps
+from stillhouse.reasoning.steps import spell
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.reasoning import TeacherTraces
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How traces are drawn."""
+
+    asked: TeacherTraces
+    compute: Compute
+    """Where the teacher runs; its seed decides the draws."""
+
+
+def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], work: Path) -> list[list[str]]:
+    """Let the teacher solve each problem `samples` times.
+
+    A batch's draws depend on the seed and the batch's number alone, and each finished batch lies in `work`: a run
+    that was killed draws what an uninterrupted one does.
+
+    Args:
+        drawing: How.
+        teacher: A model folder with a chat template.
+        problems: In the order that makes the batches.
+        work: May hold what a killed run finished.
+
+    Returns:
+        The texts by problem, in order.
+
+    Raises:
+        InputError: If the model has no chat template.
+    """
+    size = drawing.asked.batch_size
+    batches = [problems[start : start + size] for start in range(0, len(problems), size)]
+    work.mkdir(parents=True, exist_ok=True)
+    files = [work / f"traces-{number:06d}.json" for number in range(len(batches))]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        _draw_missing(drawing, teacher, batches, files)
+    return [texts for file in files for texts in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def conversation(problem: Problem) -> list[Message]:
+    """What the teacher reads: a worked example of the family, and the problem."""
+    example = example_of(problem.family)
+    steps = write_steps(example)
+    assert steps is not None
+    return [
+        {"role": "user", "content": f"{ASK_STEPS}\n{example.question}"},
+        {"role": "assistant", "content": spell(steps, example.answer)},
+        {"role": "user", "content": f"{ASK_STEPS}\n{problem.question}"},
+    ]
+
+
+def _draw_missing(drawing: Drawing, teacher: Path, batches: Sequence[Sequence[Problem]], files: Sequence[Path]) -> None:
+    compute, asked = drawing.compute, drawing.asked
+    torch.set_num_threads(compute.threads)
+    tokenizer = load_tokenizer(teacher)
+    model = load_model(teacher, device=compute.device, dtype=compute.precision)
+    declared = model.generation_config.eos_token_id if model.generation_config else None
+    ends = {tokenizer.eos_token_id} | set([declared] if isinstance(declared, int) else declared or [])
+    generation = GenerationConfig(
+        max_new_tokens=asked.max_new_tokens,
+        do_sample=True,
+        temperature=asked.temperature,
+        top_k=0,
+        top_p=1.0,
+        num_return_sequences=asked.samples,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    for number, (batch, file) in enumerate(zip(batches, files, strict=True)):
+        if file.exists():
+            continue
+        progress.step("the teacher writes rationales", number, len(batches))
+        prompts = [render(tokenizer, conversation(problem), answer_next=True) for problem in batch]
+        read = tokenizer(
+            prompts,
+            add_special_tokens=False,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            return_token_type_ids=False,
+        ).to(model.device)
+        # transformers draws from the global generator and takes no other.
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(compute.seed * 1_000_003 + number)
+            drawn = model.generate(**read, generation_config=generation, use_model_defaults=False)  # type: ignore[operator]
+        new = drawn[:, read["input_ids"].shape[1] :]
+        texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        grouped = [texts[start : start + asked.samples] for start in range(0, len(texts), asked.samples)]
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(grouped), encoding="utf-8")
+        partial.replace(file)

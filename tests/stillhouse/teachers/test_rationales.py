@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from stillhouse.data.document import LossTask, problem, read_documents, write_documents
+from stillhouse.errors import InputError
+from stillhouse.reasoning.problems import ASK_ANSWER, ASK_STEPS, is_right, read_problems, write_steps
+from stillhouse.reasoning.steps import read, spell
+from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
+from stillhouse.teachers import rationales, traces
+from stillhouse.teachers.rationales import RationaleSettings, judge, write_rationales
+
+COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
+TEACHER = TeacherTraces(samples=3, max_new_tokens=4, batch_size=4)
+
+
+@pytest.fixture
+def write(tmp_path, roomy_model):
+    def run(asked: Reasoning, name: str = "rationales"):
+        documents, folder = tmp_path / "documents", tmp_path / name
+        for each in (documents, folder):
+            each.mkdir(exist_ok=True)
+        questions = [problem(f"reasoning/{n}", each.question) for n, each in enumerate(read_problems(asked))]
+        for split, part in (("train", questions[2:]), ("validation", questions[:1]), ("held_out", questions[1:2])):
+            write_documents(documents / f"{split}.jsonl", part)
+        compute = None if asked.rationales.kind == "ground_truth" else COMPUTE
+        settings = RationaleSettings(sets={"reasoning": asked}, compute=compute)
+        write_rationales(settings, {"documents": documents, "teacher": roomy_model}, folder)
+        found = {split: list(read_documents(folder / f"{split}.jsonl")) for split in ("train", "validation")}
+        return found, json.loads((folder / "facts.json").read_text())["sets"]["reasoning"]
+
+    return run
+
+
+def test_one_sequence_ends_its_rationale_in_the_answer(write):
+    asked = Reasoning(tasks=14)
+    found, facts = write(asked)
+    tasks = read_problems(asked)
+    assert [document.id for document in found["train"]] == [f"reasoning/{n}" for n in range(2, 14)]
+    for document, solved in zip(found["train"], tasks[2:], strict=True):
+        question, said = document.messages
+        assert question["content"] == f"{ASK_STEPS}\n{solved.question}"
+        assert said["content"] == spell(write_steps(solved), solved.answer)
+        assert document.task is None
+    assert facts["chain_sum"] == {
+        "tasks": 3,
+        "solved": 3,
+        "traces": 3,
+        "right_answers": 3,
+        "right_steps": 3,
+        "kept": 3,
+        "kept_share": 1.0,
+    }
+
+
+def test_two_tasks_double_the_documents_and_ask_the_same_question_for_each(write):
+    asked = Reasoning(tasks=14, form="two_tasks", rationale_weight=0.25)
+    found, _ = write(asked)
+    assert len(found["train"]) == 2 * 12
+    for answer, rationale in zip(found["train"][::2], found["train"][1::2], strict=True):
+        assert answer.id == rationale.id
+        assert (answer.task, rationale.task) == (LossTask("answer", 0.75), LossTask("rationale", 0.25))
+        begins = [document.messages[0]["content"].split("\n", 1) for document in (answer, rationale)]
+        assert [begin for begin, _ in begins] == [ASK_ANSWER, ASK_STEPS] and begins[0][1] == begins[1][1]
+        assert read(rationale.messages[1]["content"]).answer == answer.messages[1]["content"]
+
+
+def test_a_wrong_rationale_is_rejected_and_alike_ones_become_one():
+    asked = Reasoning(families=("chain_sum",), tasks=1, rationales=TEACHER)
+    task = read_problems(asked)[0]
+    good = spell(write_steps(task), task.answer)
+    texts = [good, spell(write_steps(task), task.answer + "1"), f"\n{good}\n\nI hope so", "no idea", task.answer]
+    judged = judge(asked, task, texts)
+    assert [one.right_answer for one in judged] == [True, False, True, False, False]
+    assert [one.kept for one in judged] == [True, False, False, False, False]
+
+
+def test_steps_are_only_asked_to_be_right_where_that_is_said():
+    asked = Reasoning(families=("chain_sum",), tasks=1, rationales=TEACHER)
+    strict = asked.model_copy(update={"rationales": TEACHER.model_copy(update={"right_steps": True})})
+    task = read_problems(asked)[0]
+    free = spell(["I add them up in my head"], task.answer)
+    assert judge(asked, task, [free])[0].kept
+    assert not judge(strict, task, [free])[0].kept
+    assert judge(strict, task, [spell(write_steps(task), task.answer)])[0].kept
+    # An answer without a rationale is right, and teaches no reasoning.
+    assert not judge(asked, task, [spell([], task.answer)])[0].kept
+
+
+def test_a_teacher_s_right_traces_become_documents_and_its_rates_are_counted_by_family(write, monkeypatch):
+    asked = Reasoning(tasks=12, rationales=TEACHER)
+
+    def draw(drawing, teacher, problems, work):
+        good = [spell(write_steps(each), each.answer) for each in problems]
+        return [
+            [text, f"first\n{text}", "Answer: no"] if each.family == "gcd" else ["?"] * 3
+            for each, text in zip(problems, good, strict=True)
+        ]
+
+    monkeypatch.setattr(rationales, "draw_traces", draw)
+    found, facts = write(asked)
+    documents = found["train"] + found["validation"]
+    tasks = read_problems(asked)
+    assert {tasks[int(each.id.rpartition("/")[2])].family for each in documents} == {"gcd"}
+    assert all(is_right(tasks[int(e.id.rpartition("/")[2])], read(e.messages[1]["content"]).answer) for e in documents)
+    assert facts["gcd"]["kept_share"] == pytest.approx(2 / 3) and facts["gcd"]["right_steps"] == 2
+    assert facts["chain_sum"]["kept"] == 0 and facts["chain_sum"]["traces"] == 6
+
+
+def test_a_teacher_that_is_never_right_stops_with_the_rate_and_three_examples(write):
+    with pytest.raises(
+        InputError, match="of the 18 rationales.*none was kept: 0 had the right answer.*0.0%"
+    ) as refused:
+        write(Reasoning(tasks=6, rationales=TEACHER))
+    assert str(refused.value).count("and it wrote") == 3
+
+
+def test_a_killed_drawing_repeats_only_the_unfinished_batches(tmp_path, roomy_model, monkeypatch):
+    tasks = read_problems(Reasoning(tasks=12))
+    drawing = traces.Drawing(TEACHER, COMPUTE)
+    whole = traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "whole")
+    seen, conversation = [], traces.conversation
+
+    def dies(each):
+        seen.append(each)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        return conversation(each)
+
+    monkeypatch.setattr(traces, "conversation", dies)
+    with pytest.raises(KeyboardInterrupt):
+        traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed")
+    assert traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed") == whole
+    assert seen[6:] == tasks[4:]
+    assert len(whole) == 12 and all(len(set(texts)) > 1 for texts in whole)
+
+
+def test_the_example_that_a_teacher_is_shown_is_none_that_it_is_asked():
+    task = read_problems(Reasoning(tasks=1))[0]
+    shown, solved, asked = traces.conversation(task)
+    assert shown["content"] != asked["content"] and "Answer: " in solved["content"]
