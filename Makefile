@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny ui test browser soak bench check setup lock schemas
+.PHONY: demo tiny ui test browser soak bench techniques check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (about 20 minutes on 2 cores)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -41,6 +41,9 @@ bench: setup  ## our speed and memory beside our peers', some hours with nothing
 	$(BIN)/python -m benchmarks.gate_error_rates --out docs/benchmarks/gate_error_rates.json
 	$(BIN)/python -m benchmarks.loss_memory --tokens 1024 2048 4096 --vocabularies 49152 128256 \
 		--out docs/benchmarks/loss_memory.json
+
+techniques: setup  ## every technique beside plain KL, three seeds: some hours; what has its record is not done again
+	$(BIN)/python -m benchmarks.techniques --seeds 0 1 2
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from evaluation.parity import GREEDY_PROMPTS
 from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
+from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, MovingAverage, Online
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.student import (
     DepthAndWidthPruned,
@@ -116,9 +117,9 @@ def estimate(
 def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> int:
     """Memory of the device that trains, where all processes of a training share it.
 
-    Student, its gradient and two moments in fp32, and the teacher beside it; some 40 numbers a layer, token and feature
-    that are kept for the way back (Korthikanti et al., 2022, without attention's matrix); logits of a chunk, twice, and
-    the head's gradient.
+    Student, its gradient and two moments in fp32, and its teachers beside it; some 40 numbers a layer, token and
+    feature that are kept for the way back (Korthikanti et al., 2022, without attention's matrix); logits of a chunk,
+    twice, and the head's gradient.
     """
     asked, processes = recipe.compute, recipe.compute.processes
     tokens = recipe.distillation.batch_rows * recipe.data.sequence_length
@@ -126,7 +127,8 @@ def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) ->
     logits = 2 * min(tokens, asked.loss_rows) * teacher.vocabulary_size
     head = teacher.vocabulary_size * student.hidden_size
     weights = 16 * student.parameters // (processes if asked.sharding == "full" else 1)
-    return processes * (weights + 4 * (teacher.parameters + kept + logits + head) + _LIBRARIES_BYTES)
+    held = _parameters_held(recipe.knowledge, teacher, student)
+    return processes * (weights + 4 * (held + kept + logits + head) + _LIBRARIES_BYTES)
 
 
 def room_for_export(model: ModelShape) -> Room:
@@ -171,7 +173,32 @@ def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape)
     tokens = _training_tokens(recipe)
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     validation = validations * recipe.data.validation_tokens * 2 * student.parameters
-    return tokens * (2 * teacher.parameters + 6 * student.parameters) + validation
+    return tokens * (2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters) + validation
+
+
+def _parameters_read(knowledge: Knowledge, teacher: ModelShape, student: ModelShape) -> int:
+    """Weights that say something of every training token, cached or not; an ensemble's are all taken to be as large."""
+    match knowledge:
+        case Online() | Cached():
+            return teacher.parameters
+        case Ensemble(members=members):
+            return (1 + len(members)) * teacher.parameters
+        case MovingAverage():
+            return student.parameters
+        case Endpoint():
+            return 0
+
+
+def _parameters_held(knowledge: Knowledge, teacher: ModelShape, student: ModelShape) -> int:
+    """Weights of teachers in memory: one that is not asked is loaded all the same, for its loss on validation text."""
+    match knowledge:
+        case Ensemble(own=own, members=members):
+            asked = (own, *(member.knowledge for member in members))
+            return max(1, sum(isinstance(each, Online) for each in asked)) * teacher.parameters
+        case MovingAverage():
+            return teacher.parameters + student.parameters
+        case Online() | Cached() | Endpoint():
+            return teacher.parameters
 
 
 def _flops_of_start(asked: Student, teacher: ModelShape, student: ModelShape) -> float:

@@ -1,6 +1,6 @@
 """A recipe's loss and its teacher's knowledge, in sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _LOSSES = {
@@ -59,7 +59,33 @@ def knowledge(settings: Mapping[str, Any]) -> str:
             return f"The distributions of {number} teachers were mixed, {_WEIGHTINGS.get(kind, kind)}."
         case "endpoint":
             return f"The teacher answered over HTTP, as {settings.get('model')}, with its likeliest tokens."
+        case "moving_average":
+            decay = float(settings.get("decay", 0.99))
+            return (
+                "The student taught itself: the teacher in the loss is the average of the student's own weights over "
+                f"the steps before, of which {decay:g} stays at each step. The recipe's teacher was only compared with."
+            )
     return "The teacher read every training text beside the student."
+
+
+def route(settings: Mapping[str, Any]) -> Iterator[str]:
+    """By which students the student was reached; nothing where the teacher taught it itself.
+
+    Args:
+        settings: The recipe's `route` section.
+    """
+    match settings.get("kind", "direct"):
+        case "progressive":
+            yield (
+                f"The student was reached through {len(settings['through'])} larger: each was cut from the one before "
+                "and taught by it, the first by the teacher. What is said here of the teacher in training is true of "
+                "the one before; all are compared with the teacher itself."
+            )
+        case "born_again":
+            yield (
+                f"This is generation {settings.get('generations', 2)}: each generation began as the first one did and "
+                "was taught by the one before, the first by the teacher. All are compared with the teacher itself."
+            )
 
 
 def _number(asked: Any) -> str:

@@ -70,7 +70,9 @@ def _reads(stages: Mapping[str, Sequence[Manifest]], by_key: Mapping[str, Manife
 def _arrows(reads: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
     """Every input that does not follow from another: of a -> b -> c and a -> c the last says nothing new."""
     for kind, sources in reads.items():
-        implied = {further for source in sources for further in _before(source, reads)}
+        # Where students teach students, cutting and training read one another: neither then stands for what it read.
+        standing = [source for source in sources if kind not in _before(source, reads)]
+        implied = {further for source in standing for further in _before(source, reads)}
         yield from ((source, kind) for source in reads if source in sources - implied)
 
 

@@ -20,7 +20,7 @@ from stillhouse.recipe.knowledge import (
     check_knowledge,
     check_moving_average,
 )
-from stillhouse.recipe.route import Direct, Progressive, Route, check_route
+from stillhouse.recipe.route import Direct, Progressive, Route, check_layers_of_route, check_route
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
@@ -65,6 +65,8 @@ class Recipe(Delivery):
     @model_validator(mode="after")
     def _route_suits_the_rest(self) -> Self:
         check_route(self.route, self.student, self.knowledge.kind)
+        if not isinstance(self.route, Direct) and self.distillation.features is not None:
+            check_layers_of_route(self.route.kind, self.distillation.features.layers)
         return self
 
     @model_validator(mode="after")

@@ -95,3 +95,20 @@ def check_route(route: Route, student: Student, knowledge_kind: str) -> None:
                 f"{student.kind}; take {allowed}, or leave route out"
             )
         refuse_share(student, "student")
+
+
+def check_layers_of_route(kind: str, layers: str | dict[int, int]) -> None:
+    """Refuse layers by their numbers, which are others for every teacher on the way.
+
+    Args:
+        kind: Of the route.
+        layers: `distillation.features.layers`.
+
+    Raises:
+        ValueError: If layers are named.
+    """
+    if layers != "auto":
+        raise ValueError(
+            f"distillation.features.layers names layers of the recipe's teacher, and on a {kind} route others teach "
+            "too; set it to auto"
+        )

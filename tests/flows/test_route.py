@@ -111,6 +111,10 @@ def test_a_student_on_the_way_that_is_no_smaller_than_its_teacher_is_refused(lay
             "knowledge.kind is endpoint, which is of the recipe's teacher alone",
         ),
         ({"route": THROUGH, "student": {"kind": "width", "parameters_share": 0.5}}, "give parameters, a number"),
+        (
+            {"route": {"kind": "born_again"}, "distillation": {"features": {"layers": {"2": 3}}}},
+            "names layers of the recipe's teacher",
+        ),
         ({"route": {"kind": "born_again", "generations": 1}}, "greater than or equal to 2"),
         ({"route": {"kind": "progressive", "through": []}}, "at least 1 item"),
     ],

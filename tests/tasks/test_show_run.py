@@ -154,6 +154,25 @@ def test_the_lineage_is_a_diagram_with_a_box_a_stage_and_the_arrows_that_say_som
     ]
 
 
+def test_students_that_teach_students_keep_what_they_read():
+    teacher = manifest("load_teacher")
+    data = manifest("encode_documents", {"teacher": teacher.key})
+    made, above = [], teacher
+    for link in (1, 2):
+        read = {"teacher": above.key, "dataset": data.key}
+        cut = manifest("prune_layers", read, link=link)
+        above = manifest("distill", read | {"start": cut.key}, link=link)
+        made += [cut, above]
+    arrows = {line.strip() for line in mermaid([teacher, data, *made]).splitlines() if "-->" in line}
+    assert arrows == {
+        "load_teacher --> encode_documents",
+        "encode_documents --> prune_layers",
+        "encode_documents --> distill",
+        "prune_layers --> distill",
+        "distill --> prune_layers",
+    }
+
+
 def test_a_models_name_cannot_end_its_label():
     hostile = manifest("load_student")
     hostile.facts["source"] = 'x"]; click a "javascript:0" <i>'

@@ -10,7 +10,7 @@ import torch
 from stillhouse.data.dataset import read_split, write_split
 from stillhouse.losses.chunked import Chunking, FactoredLogits, chunked_loss, divergences
 from stillhouse.losses.chunked.targets import DenseTarget
-from stillhouse.recipe.losses import ForwardKl
+from stillhouse.recipe.distillation import Distillation
 from stillhouse.teachers.targets import Dense
 from stillhouse.training.batches import make_batch
 from stillhouse.training.coefficients import Coefficients
@@ -51,7 +51,7 @@ def test_both_forms_weigh_each_position_s_losses_and_divide_by_the_counted_token
     )
     coefficients = Coefficients(alpha=alpha, temperature=1.0)
     logits = drawn.hidden @ drawn.head.T
-    plain = plain_loss(logits, drawn.labels, Dense(drawn.teacher), ForwardKl(), coefficients, drawn.weights)
+    plain = plain_loss(logits, drawn.labels, Dense(drawn.teacher), Distillation(), coefficients, drawn.weights)
     for found in (chunked, plain):
         torch.testing.assert_close(found.loss, by_hand)
         for gradient, expected in zip(torch.autograd.grad(found.loss, (drawn.hidden, drawn.head)), wanted, strict=True):
