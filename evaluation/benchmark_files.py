@@ -7,7 +7,7 @@ reads, or with a description of its own there where lm-eval has none.
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,6 +182,11 @@ def _read(name: str) -> BenchmarkFile:
 def is_share(file: BenchmarkFile) -> bool:
     """Say whether each document counts 1 or 0; only such benchmarks are pooled."""
     return file.unit == "share of documents"
+
+
+def pooled_benchmarks(names: Iterable[str]) -> list[str]:
+    """Which of the benchmarks are part of `pooled`: those whose documents are answered rightly or not."""
+    return [name for name in names if name in known_benchmarks() and is_share(benchmark(name))]
 
 
 def has_shares(names: Sequence[str]) -> bool:

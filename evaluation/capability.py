@@ -29,6 +29,7 @@ from evaluation.benchmark_tasks.guards import chance, check_answers
 from evaluation.benchmark_tasks.verdicts import Verdict, judge
 from evaluation.hub_tasks import HubTask, score_hub_task
 from evaluation.lm_eval_tasks import quiet, run_task
+from evaluation.statistics import standard_error
 from stillhouse import progress
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
@@ -45,6 +46,8 @@ class CapabilitySettings(Settings):
     """Names of files in `evaluation/benchmarks/`."""
     documents: int = Field(ge=2)
     """Documents of each benchmark; all of one that holds fewer."""
+    among: int | None = None
+    """Where given, the documents are some of the so many that are asked of others."""
     hub_tasks: tuple[HubTask, ...] = ()
     """Further tasks of lm-eval, whose data a hub has."""
     batch_size: PositiveInt
@@ -85,12 +88,14 @@ def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Pa
     scores = {}
     for file in files:
         start = time.monotonic()
-        scores[file.name] = score_benchmark(scorer, file, settings.documents, folder / WORK / file.name)
+        scores[file.name] = score_benchmark(
+            scorer, file, settings.documents, folder / WORK / file.name, among=settings.among
+        )
         _tell_time(file, asked_of(file, settings.documents), time.monotonic() - start)
     for task in settings.hub_tasks:
         scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
     facts = {name: {key: score[key] for key in ("value", "stderr", "n")} for name, score in scores.items()}
-    shares = {file.name: facts[file.name] for file in files if is_share(file)}
+    shares = {name: facts[name] for name, score in scores.items() if score["correct"] is not None}
     pooled = {POOLED: pool(shares)} if shares else {}
     found = {"batch_dependence_nats": scorer.batch_dependence_nats}
     (folder / "capability.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
@@ -98,7 +103,13 @@ def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Pa
 
 
 def score_benchmark(
-    scorer: Any, file: BenchmarkFile, documents: int, folder: Path, *, change: Change | None = None
+    scorer: Any,
+    file: BenchmarkFile,
+    documents: int,
+    folder: Path,
+    *,
+    among: int | None = None,
+    change: Change | None = None,
 ) -> dict[str, Any]:
     """Score one benchmark; see `evaluate_capability` for what is refused.
 
@@ -107,6 +118,7 @@ def score_benchmark(
         file: The benchmark.
         documents: How many of it; all where it holds fewer.
         folder: For scratch files.
+        among: Where given, they are some of the so many that are asked of others.
         change: What is done to each document before it is asked.
 
     Returns:
@@ -117,7 +129,7 @@ def score_benchmark(
         (`answers`) and how likely it was among them (`confidence`), and the number of its group (`clusters`), each
         `None` where there is no such thing.
     """
-    chosen = choose_documents(file, documents, change=change)
+    chosen = choose_documents(file, documents, among=among, change=change)
     rows = chosen.rows
     with quiet():
         task = build_task(file, chosen, folder)
@@ -127,7 +139,8 @@ def score_benchmark(
     verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], rows, strict=True)]
     _warn_of_cut(file.name, found["cut"], requests, scorer.max_length)
     values, weights, answers, confidence = _by_document(verdicts)
-    value, stderr = mean_of(values, weights)
+    clusters = None if file.groups is None else group_numbers(rows, file.groups)
+    value, stderr = mean_of(values, weights, clusters)
     return {
         "value": value,
         "stderr": stderr,
@@ -141,25 +154,25 @@ def score_benchmark(
         "correct": [one == 1 for one in values] if is_share(file) else None,
         "answers": answers,
         "confidence": confidence,
-        "clusters": None if file.groups is None else group_numbers(rows, file.groups),
+        "clusters": clusters,
         "licence": file.licence,
         "task_version": found["version"],
         "cut": found["cut"],
     }
 
 
-def mean_of(values: Sequence[float], weights: Sequence[int] | None) -> tuple[float, float]:
-    """Return the mean of values, or their sum over that of weights, with its standard error over documents.
+def mean_of(
+    values: Sequence[float], weights: Sequence[int] | None, clusters: Sequence[int] | None = None
+) -> tuple[float, float]:
+    """Return the mean of values, or their sum over that of weights, with its standard error.
 
-    The error of the ratio is that of its linearization (Cochran, 1977, Sampling Techniques, section 6.4); with equal
-    weights it is that of the mean.
+    The error is over documents, or over the passages that they share, which `clusters` number; where all share one,
+    over documents again, which say more than nothing.
     """
-    count = len(values)
-    total = float(count) if weights is None else float(sum(weights))
-    value = sum(values) / total
-    shares = [1.0] * count if weights is None else weights
-    squares = sum((one - value * share) ** 2 for one, share in zip(values, shares, strict=True))
-    return value, math.sqrt(squares * count / (count - 1)) / total
+    shares = [1] * len(values) if weights is None else weights
+    value = sum(values) / float(sum(shares))
+    alone = clusters is None or len(set(clusters)) < 2
+    return value, standard_error(values, shares, None if alone else clusters)
 
 
 def pool(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -90,6 +90,12 @@ def check_gates(recipe: Delivery) -> None:
             raise InputError(_why_not_relative(gate))
         if gate.margin is not None and not _is_paired(gate):
             raise InputError(_why_no_margin(gate))
+        if gate.relative_to is not None and _is_score(gate) and not _is_paired(gate):
+            raise InputError(
+                f"gates compares {gate.figure!r} with {gate.relative_to} by {gate.compare}, and nothing shows how sure "
+                "that is: of scores, differences of what is a mean over documents are compared; set compare: "
+                "difference, or a limit without relative_to"
+            )
 
 
 def judge(
@@ -281,9 +287,9 @@ def _interval(results: Mapping[str, Any], figure: str) -> tuple[float, float] | 
 
 
 def _is_score(gate: Gate) -> bool:
-    """Say whether a gate limits a score, or its difference to the teacher's: a few documents alone decide nothing."""
+    """Say whether a gate limits a score, or what sets it off the teacher's: a few documents alone decide nothing."""
     name = gate.figure.rsplit(".", 1)[1]
-    return _is_of_scores(gate) and name in ("value", "difference_to_teacher") and gate.compare == "difference"
+    return _is_of_scores(gate) and name in ("value", "difference_to_teacher")
 
 
 def _is_of_scores(gate: Gate) -> bool:

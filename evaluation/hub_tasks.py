@@ -6,6 +6,7 @@ the stage, so that scores of other data are another artifact.
 
 import re
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) ->
     metric = "bits_per_byte" if "bits_per_byte" in samples[0] else task.config.metric_list[0]["metric"]
     value = float(next(figure for name, figure in found["figures"].items() if name.startswith(f"{metric},")))
     values, weights = _by_document(asked.name, metric, [sample.get(metric) for sample in samples])
+    mean = sum(values) / (len(values) if weights is None else sum(weights))
+    if not isclose(value, mean, rel_tol=1e-6, abs_tol=1e-9):
+        raise InputError(
+            f"the metric {metric} of {asked.name} is no mean over documents ({value:g}, and the mean is {mean:g}), so "
+            f"its error cannot be told; leave {asked.name} out"
+        )
     is_share = weights is None and set(values) <= {0.0, 1.0}
     lower = weights is not None or task.config.metric_list[0].get("higher_is_better") is False
     return {

@@ -45,7 +45,10 @@ def scorer_of(folder: Path, *, compute: Compute, batch_size: int) -> "VariantSco
     # A graph and quantized weights are run as they ship.
     precision = "fp32" if graph or is_quantized(folder) else compute.precision
     config = read_config(folder)
+    # In bf16 a score depends on what is asked beside it, so there the size of a batch decides it too.
+    together = {"batch_size": batch_size} if precision == "bf16" else {}
     decided = {
+        **together,
         "runtime": "onnxruntime" if graph else "transformers",
         "precision": precision,
         "device": compute.device.partition(":")[0],

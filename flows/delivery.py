@@ -176,5 +176,7 @@ def measure_beside(
     first = next((name.removeprefix("variant_") for name in measured if name.startswith("variant_")), None)
     if asked.noise_floor and first is not None:
         read = {name: measured[f"{name}_{first}"] for name in ("variant", "efficiency")}
+        # It is of the time that all of them took: with another variant beside them it is measured anew.
+        read |= {name: each for name, each in measured.items() if name.startswith("efficiency_")}
         beside["noise_floor"] = work.make(measure_noise_floor, settings.efficiency, read)
     return beside

@@ -110,7 +110,8 @@ class SettingsOfDelivery:
         asked, number = self.recipe.evaluation, self.recipe.evaluation.variant_documents
         fewer = {"documents": number} if number else {"benchmarks": ()}
         compute = self.compute.model_copy(update={"precision": "fp32"})
-        return capability_settings(asked.model_copy(update=fewer), compute)
+        settings = capability_settings(asked.model_copy(update=fewer), compute)
+        return settings.model_copy(update={"among": asked.documents} if number else {})
 
     @property
     def held_out(self) -> HeldOutSettings:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evaluation.behaviour.measures import About, Measure, mean_measure
+from evaluation.behaviour.measures import About, Measure, joined_clusters, mean_measure
 from stillhouse.errors import InputError
 
 BINS = 15
@@ -45,6 +45,7 @@ def measure_calibration(capability: Path, *, seed: int) -> dict[str, Measure]:
             "calibration is read off benchmarks with choices, and none was scored; add one to evaluation.benchmarks, "
             "or leave calibration out of evaluation.behaviour.suites"
         )
+    clusters = joined_clusters([(score.get("clusters"), len(score["confidence"])) for score in chosen])
     licence = ", ".join(sorted({score["licence"] for score in chosen}))
     generator = np.random.default_rng(seed)
     drawn = generator.integers(len(correct), size=(_RESAMPLES, len(correct)))
@@ -56,8 +57,8 @@ def measure_calibration(capability: Path, *, seed: int) -> dict[str, Measure]:
         "calibration_error": Measure(
             calibration_error(confidence, correct), float(np.std(errors, ddof=1)), len(correct), None, about
         ),
-        "calibration_overconfidence": mean_measure((confidence - correct).tolist(), gap),
-        "calibration_brier": mean_measure(((confidence - correct) ** 2).tolist(), brier),
+        "calibration_overconfidence": mean_measure((confidence - correct).tolist(), gap, clusters),
+        "calibration_brier": mean_measure(((confidence - correct) ** 2).tolist(), brier, clusters),
     }
 
 

@@ -95,6 +95,12 @@ def _check_robustness(evaluation: Evaluation) -> None:
             "evaluation.behaviour.suites"
         )
     for name in asked.robustness_benchmarks:
+        if name not in evaluation.benchmarks:
+            raise InputError(
+                f"evaluation.behaviour.robustness_benchmarks has {name!r}, which is not among evaluation.benchmarks "
+                f"({', '.join(evaluation.benchmarks)}), so nobody looked for it in the training data; choose among "
+                "these, or add it there"
+            )
         file = benchmark(name)
         if not isinstance(file, ChoiceBenchmark) or not file.question:
             raise InputError(

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evaluation.statistics import standard_error
+
 Direction = Literal["higher is better", "lower is better", "no direction"]
 
 
@@ -15,7 +17,7 @@ class Measure:
 
     value: float
     stderr: float
-    """Standard error over documents."""
+    """Standard error over documents, or over the passages that they share."""
     n: int
     """Documents."""
     values: tuple[float, ...] | None
@@ -42,16 +44,28 @@ class About:
 
 
 def mean_measure(values: Sequence[float], about: About, clusters: Sequence[int] | None = None) -> Measure:
-    """Return the mean over documents with its standard error, the documents taken as drawn one by one."""
+    """Return the mean over documents with its standard error, over clusters where documents share a passage."""
     numbers = np.asarray(values, dtype=np.float64)
+    alone = clusters is None or len(set(clusters)) < 2
     return Measure(
         value=float(numbers.mean()),
-        stderr=float(numbers.std(ddof=1) / np.sqrt(len(numbers))),
+        stderr=standard_error(numbers, np.ones(len(numbers)), None if alone else clusters),
         n=len(numbers),
         values=tuple(float(number) for number in numbers),
         about=about,
         clusters=None if clusters is None else tuple(clusters),
     )
+
+
+def joined_clusters(groups: Sequence[tuple[Sequence[int] | None, int]]) -> list[int] | None:
+    """Number the groups of several benchmarks through; a document without one is a group of its own."""
+    if all(clusters is None for clusters, _ in groups):
+        return None
+    joined: list[int] = []
+    for clusters, count in groups:
+        start = max(joined, default=-1) + 1
+        joined += [start + number for number in (clusters if clusters is not None else range(count))]
+    return joined
 
 
 def as_fact(measure: Measure) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
+from evaluation.behaviour.measures import About, Direction, Measure, joined_clusters, mean_measure
 from evaluation.behaviour.question_changes import (
     DESCRIPTIONS,
     KINDS,
@@ -106,7 +106,7 @@ def _measures(kind: ChangeKind, found: Sequence[_Asked], names: Sequence[str], l
         ("answers_changed", [each.changed for each in found], "answers changed", "share of documents", _LOW),
         ("accuracy_lost", [each.lost for each in found], "accuracy lost", "-1 to 1", _LOW),
     )
-    clusters = _joined([(each.clusters, len(each.changed)) for each in found])
+    clusters = joined_clusters([(each.clusters, len(each.changed)) for each in found])
     return {
         f"robustness_{kind}_{name}": mean_measure(
             sum(values, []), About(f"{words}: {DESCRIPTIONS[kind]}", unit, direction, licence, method), clusters
@@ -116,17 +116,6 @@ def _measures(kind: ChangeKind, found: Sequence[_Asked], names: Sequence[str], l
 
 
 _LOW: Direction = "lower is better"
-
-
-def _joined(groups: Sequence[tuple[list[int] | None, int]]) -> list[int] | None:
-    """Number the groups of several benchmarks through; a document without one is a group of its own."""
-    if all(clusters is None for clusters, _ in groups):
-        return None
-    joined: list[int] = []
-    for clusters, count in groups:
-        start = max(joined, default=-1) + 1
-        joined += [start + number for number in (clusters if clusters is not None else range(count))]
-    return joined
 
 
 def _filler(scorer: Any, wanted_tokens: int) -> str:

@@ -37,12 +37,15 @@ class Documents:
         return rows
 
 
-def choose_documents(file: BenchmarkFile, documents: int, *, change: Change | None = None) -> Documents:
+def choose_documents(
+    file: BenchmarkFile, documents: int, *, among: int | None = None, change: Change | None = None
+) -> Documents:
     """Take documents that are spread evenly over all of a benchmark, or make the first ones.
 
     Args:
         file: The benchmark.
         documents: How many; all where it holds fewer.
+        among: Where given, they are some of the so many that are asked of others.
         change: What is done to each document.
     """
     import pyarrow as pa
@@ -54,7 +57,8 @@ def choose_documents(file: BenchmarkFile, documents: int, *, change: Change | No
     else:
         everything = _read(file.archive, file.member)
         assert len(everything) == file.documents, f"{file.name} has {len(everything)} documents"
-        numbers = spread_evenly(file.documents, wanted)
+        asked = spread_evenly(file.documents, asked_of(file, among or documents))
+        numbers = [asked[place] for place in spread_evenly(len(asked), min(wanted, len(asked)))]
         chosen = everything.take(numbers)
     if change is not None:
         rows = [{**row, **change(row, number)} for row, number in zip(chosen.to_pylist(), numbers, strict=True)]

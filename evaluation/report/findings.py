@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.benchmark_files import POOLED
+from evaluation.benchmark_files import POOLED, pooled_benchmarks
 from evaluation.gates import blocks_run, variants_left_out
 from evaluation.report import gate_words, noise_words, words
 from evaluation.report.differences import bounds, difference
@@ -139,12 +139,12 @@ def _pooled_tile(results: Results) -> Iterator[Tile]:
     scores = results.capability.get(POOLED, {})
     one, compared = capability_measure(POOLED), difference(scores)
     if compared is not None:
-        benchmarks = words.plural(len(results.capability) - 1, "benchmark")
+        benchmarks = words.plural(len(pooled_benchmarks(results.capability)), "benchmark")
         note = f"points to the teacher, {bounds(one, compared) or 'no interval'}, {benchmarks}"
         yield Tile("Right answers", one.difference(compared.value), note)
     elif "student" in scores:
         score = scores["student"]
-        yield Tile("Right answers", one.value(score.value), f"of {words.plural(score.n, 'document')}, all benchmarks")
+        yield Tile("Right answers", one.value(score.value), f"of {words.plural(score.n, 'document')}, pooled")
 
 
 def _variant_tiles(results: Results, found: Verdict) -> Iterator[Tile]:

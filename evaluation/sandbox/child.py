@@ -161,7 +161,8 @@ def main() -> None:
     try:
         exec(compile(asked["program"], "program", "exec"), {"__name__": "program"})
     except BaseException as error:
-        say(type(error).__name__)
+        # Its own word before it: a program may call its error what it likes.
+        say(f"error {type(error).__name__}")
     say("passed")
 
 

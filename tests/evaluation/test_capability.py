@@ -7,6 +7,7 @@ import torch
 
 from evaluation.benchmark_files import benchmark
 from evaluation.benchmark_tasks.build import load_task
+from evaluation.benchmark_tasks.documents import choose_documents
 from evaluation.capability import CapabilitySettings, evaluate_capability, mean_of, pool, score_benchmark
 from stillhouse import progress
 from stillhouse.data import archives
@@ -83,6 +84,21 @@ def test_a_mean_has_the_error_of_a_mean_and_a_ratio_that_of_its_residuals():
     assert mean_of([6.0, 2.0], [2, 2]) == (2.0, pytest.approx(1.0))
     # Every document at the same rate leaves nothing to err by.
     assert mean_of([3.0, 6.0, 9.0], [1, 2, 3]) == (3.0, 0.0)
+
+
+def test_documents_that_share_a_passage_make_an_error_larger():
+    values = [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    alone, together = mean_of(values, None)[1], mean_of(values, None, [0, 0, 1, 1, 2, 2, 3, 3])[1]
+    # Half as many units, each as wide apart.
+    assert together == pytest.approx(alone * (7 / 3) ** 0.5)
+
+
+def test_fewer_documents_may_be_some_of_those_that_are_asked_of_others():
+    file = benchmark("arc_easy")
+    models = choose_documents(file, 40).numbers
+    variants = choose_documents(file, 25, among=40).numbers
+    assert len(variants) == 25 and set(variants) < set(models)
+    assert not set(choose_documents(file, 25).numbers) <= set(models)
 
 
 def test_scores_are_shares_of_rightly_answered_documents(scored):

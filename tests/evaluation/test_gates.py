@@ -97,6 +97,13 @@ def test_a_score_whose_documents_nobody_has_is_no_evidence():
     assert judged("behaviour.generations_greedy_tokens.student.value", at_most=1000).verdict == "insufficient evidence"
 
 
+def test_a_ratio_of_two_scores_is_no_evidence_and_refused_before_the_run():
+    asked = {"relative_to": "teacher", "compare": "ratio", "at_least": 0.5}
+    assert judged("capability.arc_easy.student.value", **asked).verdict == "insufficient evidence"
+    with pytest.raises(InputError, match="nothing shows how sure that is"):
+        check_gates(recipe_with({"figure": "capability.piqa.student.value", **asked}))
+
+
 def test_other_comparisons_are_worked_out_without_an_interval():
     smaller = judged("variants.onnx-int4.size_bytes", relative_to="torch-fp32", compare="ratio", at_most=0.2)
     assert (smaller.value, smaller.verdict) == (0.25, "failed")

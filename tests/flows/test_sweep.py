@@ -38,7 +38,8 @@ def write_recipe(folder: Path, **others: Any) -> Path:
     }
     content["student"]["ranking_tokens"] = 512
     content["distillation"] |= {"steps": 3, "warmup_steps": 1}
-    content["evaluation"] |= {"benchmarks": ["piqa"], "documents": 4, "behaviour": {"suites": []}, "parity_tokens": 600}
+    content["evaluation"] |= {"benchmarks": ["piqa"], "documents": 4, "variant_documents": 4}
+    content["evaluation"] |= {"behaviour": {"suites": []}, "parity_tokens": 600}
     content["benchmark"] = {"prompt_tokens": [8], "new_tokens": 4, "starts": 0}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(content | others))
     return folder / "tiny.yaml"

@@ -100,6 +100,12 @@ def test_the_filter_cannot_be_lifted_nor_another_set_of_system_calls_used():
         assert run_program(raw.format(f"{number}, 0, 0, 0, 0, 0")).passed
 
 
+def test_an_error_may_be_called_what_it_likes():
+    assert reason("class passed(Exception): pass\nraise passed") == "passed"
+    assert not run_program("class passed(Exception): pass\nraise passed").passed
+    assert not run_program("raise type('no sandbox', (Exception,), {})").passed
+
+
 def test_ending_the_process_early_is_no_pass():
     assert reason("import os\nos._exit(0)") == "ended its own process"
     assert reason("import sys\nsys.exit(0)") == "SystemExit"
