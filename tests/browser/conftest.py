@@ -91,7 +91,7 @@ def browser(chromium: str) -> Iterator:
 def page(browser, ui: SimpleNamespace) -> Iterator:
     """A page that reaches this machine and nothing else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=ui.address)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(180_000)
     context.route(lambda url: not url.startswith((ui.address, "data:", "blob:")), lambda route: route.abort())
     yield context.new_page()
     context.close()

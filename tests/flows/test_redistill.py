@@ -88,7 +88,7 @@ def scheduled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_a_run_is_stopped_after_its_hours_and_the_next_one_goes_on(scheduled):
     with pytest.raises(InputError, match="stopped after .* hours, as at_most_hours says"):
         scheduled(Training(), seconds=2)
-    ended = scheduled(Training(), seconds=40)
+    ended = scheduled(Training(), seconds=300)
     assert ended.name == "Packaged" and ended.data["first"] == 7
 
 
