@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
+from evaluation.apart import run_apart, runs_apart, work_apart
 from evaluation.benchmark_files import (
     POOLED,
     BenchmarkFile,
@@ -80,7 +81,20 @@ def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Pa
     Raises:
         InputError: If an answer is longer than what the model reads at once.
         ValueError: If a document's right answer is not one of its choices: data and task do not fit.
+        ChildError: If the model is a graph or quantized, and the process that asks it failed.
     """
+    if runs_apart(inputs["model"]):
+        run_apart(f"{__name__}:score_apart", settings, settings.compute, inputs, folder)
+    else:
+        _score_all(settings, inputs, folder)
+
+
+def score_apart(payload: dict[str, Any]) -> dict[str, Any]:
+    """Score in a process of its own, for `run_apart`."""
+    return work_apart(_score_all, CapabilitySettings, payload)
+
+
+def _score_all(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> None:
     from evaluation.lm_eval_model import scorer_of
 
     files = [benchmark(name) for name in settings.benchmarks]

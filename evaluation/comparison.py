@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
+from evaluation.drawn_statistics import drawn_figures, statistic
 from evaluation.evidence import Direction, Evidence, Interval, of_draws, of_sums, of_tables
 from evaluation.paired_shares import (
     POWER,
@@ -100,6 +101,7 @@ def compare_behaviour(folder: Path, teacher: Path, *, seed: int) -> dict[str, Co
         teachers = others[name]
         if scores is not None and teachers is not None:
             found[name] = compare_documents(name, scores, teachers, seed=seed)
+    found |= _drawn(folder, teacher, seed=seed)
     if (folder / stereoset_scores.FILE).is_file():
         found |= _stereoset(folder, teacher, seed=seed)
     return corrected(found)
@@ -152,6 +154,29 @@ def corrected(found: Mapping[str, Compared]) -> dict[str, Compared]:
     """Give every p-value of a suite its place among them all, by Holm."""
     adjusted = holm({name: one.p_value for name, one in found.items() if one.p_value is not None})
     return {name: replace(one, p_value_holm=adjusted.get(name)) for name, one in found.items()}
+
+
+def _drawn(folder: Path, teacher: Path, *, seed: int) -> dict[str, Compared]:
+    """Figures that are no means: of every draw of documents, both models' figures anew."""
+    records, others = (read(each, "behaviour.json") for each in (folder, teacher))
+    compared: dict[str, Compared] = {}
+    for name, record in records.items():
+        if (kind := record.get("statistic")) is None:
+            continue
+        both = [np.asarray(each[name]["rows"], dtype=np.float64) for each in (records, others)]
+        if len(both[0]) != len(both[1]) or record["clusters"] != others[name]["clusters"]:
+            raise ValueError(f"{name}: the model and the teacher answered other documents; both must have the same")
+        drawn, units = drawn_figures(kind, both, record["clusters"], seed=seed)
+        difference = statistic(kind, both[0]) - statistic(kind, both[1])
+        evidence = of_draws(
+            difference,
+            drawn[:, 0] - drawn[:, 1],
+            num_units=units,
+            documents=len(both[0]),
+            direction=record["direction"],
+        )
+        compared[name] = _by_draws(evidence)
+    return compared
 
 
 def _stereoset(folder: Path, teacher: Path, *, seed: int) -> dict[str, Compared]:

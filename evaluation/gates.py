@@ -18,7 +18,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from evaluation.evidence import Direction, Evidence, documents_needed, of_interval
-from evaluation.measure_names import behaviour_measures, capability_measures, is_paired
+from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.paired_shares import POWER
 from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
 from evaluation.run_evidence import Key, Kind
@@ -93,8 +93,7 @@ def check_gates(recipe: Delivery) -> None:
         if gate.relative_to is not None and _is_score(gate) and not _is_paired(gate):
             raise InputError(
                 f"gates compares {gate.figure!r} with {gate.relative_to} by {gate.compare}, and nothing shows how sure "
-                "that is: of scores, differences of what is a mean over documents are compared; set compare: "
-                "difference, or a limit without relative_to"
+                "that is: of scores, differences are compared; set compare: difference, or a limit without relative_to"
             )
 
 
@@ -187,16 +186,14 @@ def _why_not_relative(gate: Gate) -> str:
 
 def _is_paired(gate: Gate) -> bool:
     """Say whether both figures that a gate compares are known document by document."""
-    room, name, *_, figure = gate.figure.split(".")
+    room, *_, figure = gate.figure.split(".")
     if _is_of_scores(gate):
-        return figure == "value" and gate.compare == "difference" and is_paired(name)
+        return figure == "value" and gate.compare == "difference"
     return figure in _BY_DOCUMENT.get(room, ())
 
 
 def _why_no_margin(gate: Gate) -> str:
-    if not is_paired(gate.figure.split(".")[1]):
-        allowed = "it is no mean over documents"
-    elif _is_of_scores(gate):
+    if _is_of_scores(gate):
         allowed = "under capability and behaviour a margin is for a value, by compare: difference"
     else:
         paths = (f"{room}.NAME.{figure}" for room, figures in _BY_DOCUMENT.items() for figure in figures)

@@ -37,9 +37,6 @@ _NO_SHARES = {
 }
 """Of the suites whose other measures are shares of documents."""
 
-_NO_MEANS = ("calibration_error", "bias_bbq_disambiguated_bias")
-"""Ratios and sums of absolute values, to which no document adds a number of its own."""
-
 
 def capability_measures(asked: Evaluation) -> tuple[str, ...]:
     """Names of the benchmarks, and of their documents taken together."""
@@ -59,11 +56,6 @@ def is_share(name: str) -> bool:
     if suite in ("bias", "harm"):
         return name not in _NO_SHARES
     return name.endswith("_ends_itself")
-
-
-def is_paired(name: str) -> bool:
-    """Say whether a measure is compared with the teacher's, document by document or term by term."""
-    return name not in _NO_MEANS
 
 
 def _measures(suite: BehaviourSuite, asked: Evaluation) -> tuple[str, ...]:

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
-from evaluation.evidence import Evidence, of_share, of_sums
+from evaluation.drawn_statistics import drawn_figures, statistic
+from evaluation.evidence import Evidence, of_draws, of_share, of_sums
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
 
@@ -46,6 +48,7 @@ def evidence_of(inputs: Mapping[str, Path], compared: Rooms, *, seed: int) -> di
             room = "variants" if f"variant_{owner}" in inputs else kind
             scored = read_behaviour(folder) if kind == "behaviour" else read_capability(folder)
             found |= dict(_of_scores(room, owner, scored, seed))
+            found |= dict(_of_drawn(owner, folder, seed)) if kind == "behaviour" else {}
     for room, models in compared.items():
         for model, measures in models.items():
             for measure, one in measures.items():
@@ -110,6 +113,28 @@ def _of_scores(
     for measure, scores in (*scored.items(), *pooled.items()):
         if scores is not None:
             yield (f"{_score_path(room, owner, measure)}.value", "alone"), _of_documents(scores, seed)
+
+
+def _of_drawn(owner: str, folder: Path, seed: int) -> Iterator[tuple[Key, Evidence]]:
+    """Measures that are no mean over documents."""
+    records = read(folder, "behaviour.json")
+    for name, record in records.items():
+        if (kind := record.get("statistic")) is not None:
+            rows = np.asarray(record["rows"], dtype=np.float64)
+            drawn, units = drawn_figures(kind, [rows], record["clusters"], seed=seed)
+            told: Any = {"num_units": units, "documents": len(rows), "direction": record["direction"]}
+            yield _alone(name, owner), of_draws(statistic(kind, rows), drawn[:, 0], **told)
+    if not (folder / stereoset_scores.FILE).is_file():
+        return
+    triples = stereoset_scores.Triples(**read(folder, stereoset_scores.FILE))
+    found = stereoset_scores.drawn_scores(triples, seed=seed)
+    for name, value, drawn in zip(stereoset_scores.MEASURES, found.values, found.drawn.T, strict=True):
+        told = {"num_units": found.terms, "documents": len(triples.terms), "direction": records[name]["direction"]}
+        yield _alone(name, owner), of_draws(value, drawn, **told)
+
+
+def _alone(measure: str, owner: str) -> Key:
+    return f"{_score_path('behaviour', owner, measure)}.value", "alone"
 
 
 def _score_path(room: str, owner: str, measure: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from pydantic import Field, PositiveInt
 
+from evaluation.apart import run_apart, runs_apart, work_apart
 from evaluation.behaviour.measures import Measure, as_fact, as_record
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
@@ -58,7 +59,20 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
 
     Raises:
         InputError: If an answer alone would fill the model's context, or recitation is asked for without generations.
+        ChildError: If the model is a graph or quantized, and the process that asks it failed.
     """
+    if runs_apart(inputs["model"]):
+        run_apart(f"{__name__}:measure_apart", settings, settings.compute, inputs, folder)
+    else:
+        _measure_all(settings, inputs, folder)
+
+
+def measure_apart(payload: dict[str, Any]) -> dict[str, Any]:
+    """Measure in a process of its own, for `run_apart`."""
+    return work_apart(_measure_all, BehaviourSettings, payload)
+
+
+def _measure_all(settings: BehaviourSettings, inputs: Inputs, folder: Path) -> None:
     from evaluation.lm_eval_model import scorer_of
 
     scorer = scorer_of(inputs["model"], compute=settings.compute, batch_size=settings.batch_size)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evaluation.drawn_statistics import Statistic, bootstrap_error, statistic
 from evaluation.statistics import standard_error
 
 Direction = Literal["higher is better", "lower is better", "no direction"]
@@ -26,6 +27,10 @@ class Measure:
     """What it is."""
     clusters: tuple[int, ...] | None = None
     """Of each document the number of its group, where documents share a passage."""
+    statistic: Statistic | None = None
+    """How `value` comes out of `rows`, where it is no mean over documents."""
+    rows: tuple[tuple[float, float], ...] | None = None
+    """Two numbers a document."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,22 @@ def mean_measure(values: Sequence[float], about: About, clusters: Sequence[int] 
     )
 
 
+def drawn_measure(
+    kind: Statistic, rows: Sequence[tuple[float, float]], about: About, clusters: Sequence[int] | None, *, seed: int
+) -> Measure:
+    """Return a figure that is no mean over documents, its standard error drawn over them or their clusters."""
+    return Measure(
+        value=statistic(kind, rows),
+        stderr=bootstrap_error(kind, rows, clusters, seed=seed),
+        n=len(rows),
+        values=None,
+        about=about,
+        clusters=None if clusters is None else tuple(clusters),
+        statistic=kind,
+        rows=tuple(rows),
+    )
+
+
 def joined_clusters(groups: Sequence[tuple[Sequence[int] | None, int]]) -> list[int] | None:
     """Number the groups of several benchmarks through; a document without one is a group of its own."""
     if all(clusters is None for clusters, _ in groups):
@@ -75,10 +96,12 @@ def as_fact(measure: Measure) -> dict[str, Any]:
 
 def as_record(measure: Measure) -> dict[str, Any]:
     """Return what `behaviour.json` holds of a measure."""
-    about = measure.about
+    about, rows = measure.about, measure.rows
+    drawn = {} if rows is None else {"statistic": measure.statistic, "rows": [list(row) for row in rows]}
     return {
         "values": None if measure.values is None else list(measure.values),
         "clusters": None if measure.clusters is None else list(measure.clusters),
+        **drawn,
         "description": about.description,
         "unit": about.unit,
         "direction": about.direction,

@@ -46,13 +46,13 @@ class Triples:
 
 
 @dataclass(frozen=True)
-class DrawnDifferences:
-    """Each score less the teacher's, in the order of `MEASURES`."""
+class Drawn:
+    """Each score, or what sets it off the teacher's, in the order of `MEASURES`."""
 
     values: Sequence[float]
     """[3]"""
     drawn: NDArray[np.float64]
-    """[resamples, 3]"""
+    """[resamples, 3]: the same had other terms been drawn."""
     terms: int
     """Target terms, of which as many are drawn each time."""
 
@@ -67,7 +67,13 @@ def bootstrap_errors(triples: Triples, *, seed: int) -> Scores:
     return Scores(*(float(error) for error in np.std(_drawn(_by_term(triples), seed), axis=0, ddof=1)))
 
 
-def drawn_differences(own: Mapping[str, Any], teacher: Mapping[str, Any], *, seed: int) -> DrawnDifferences:
+def drawn_scores(triples: Triples, *, seed: int) -> Drawn:
+    """Return each score, and the same over terms drawn again."""
+    by_term = _by_term(triples)
+    return Drawn(list(astuple(_combine(by_term.mean(axis=0)))), _drawn(by_term, seed), len(by_term))
+
+
+def drawn_differences(own: Mapping[str, Any], teacher: Mapping[str, Any], *, seed: int) -> Drawn:
     """Return each score less the teacher's, and the same over terms drawn again: both models get the same ones.
 
     Args:
@@ -80,10 +86,10 @@ def drawn_differences(own: Mapping[str, Any], teacher: Mapping[str, Any], *, see
     """
     if own["terms"] != teacher["terms"]:
         raise ValueError("stereoset: the model and the teacher read other triples; both must have read the same")
-    both = [_by_term(Triples(**each)) for each in (own, teacher)]
-    values, teacher_values = (np.array(astuple(_combine(each.mean(axis=0)))) for each in both)
-    drawn = _drawn(both[0], seed) - _drawn(both[1], seed)
-    return DrawnDifferences((values - teacher_values).tolist(), drawn, len(both[0]))
+    # One seed draws the same terms of both.
+    first, second = (drawn_scores(Triples(**each), seed=seed) for each in (own, teacher))
+    values = [one - other for one, other in zip(first.values, second.values, strict=True)]
+    return Drawn(values, first.drawn - second.drawn, first.terms)
 
 
 def _by_term(triples: Triples) -> NDArray[np.float64]:

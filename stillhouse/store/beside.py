@@ -20,8 +20,8 @@ _root: ContextVar[Path | None] = ContextVar("root", default=None)
 
 
 @contextmanager
-def offered(root: Path) -> Iterator[None]:
-    """Let what runs inside the block keep answers in the store at `root`."""
+def offered(root: Path | None) -> Iterator[None]:
+    """Let what runs inside the block keep answers in the store at `root`, or nowhere."""
     token = _root.set(root)
     try:
         yield
@@ -29,10 +29,15 @@ def offered(root: Path) -> Iterator[None]:
         _root.reset(token)
 
 
+def root() -> Path | None:
+    """Root of the store that runs this; `None` where none does. A process of one's own is told it."""
+    return _root.get()
+
+
 def folder_of_answers(digest: str) -> Path | None:
     """Where the answers of a model are kept; `None` where no store runs this."""
-    root = _root.get()
-    return None if root is None else root / REQUESTS / digest
+    found = root()
+    return None if found is None else found / REQUESTS / digest
 
 
 def model_digest(manifest: Manifest) -> str:

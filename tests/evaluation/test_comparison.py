@@ -195,3 +195,24 @@ def test_measures_of_behaviour_are_compared_by_their_kind(tmp_path):
     icat = found["stereoset_icat"]
     assert icat.interval[0] <= icat.difference <= icat.interval[1] and icat.interval[0] < icat.interval[1]
     assert icat.p_value_holm >= icat.p_value > 0 and icat.evidence.documents == 3
+
+
+def test_figures_that_are_no_means_are_compared_over_the_same_draws(tmp_path):
+    generator = np.random.default_rng(0)
+    right = (generator.uniform(size=300) < 0.6).astype(float)
+
+    def record(sure: float):
+        rows = [[sure, each] for each in right.tolist()]
+        return {"values": None, "statistic": "calibration error", "rows": rows, "clusters": None, "direction": "lower"}
+
+    own, teacher = (
+        write(tmp_path / str(sure), {"behaviour.json": {"calibration_error": record(sure)}}) for sure in (0.95, 0.9)
+    )
+    found = compare_behaviour(own, teacher, seed=0)["calibration_error"]
+    # Both answer alike and are too sure: what is drawn moves both errors by as much, and the difference not at all.
+    assert found.difference == pytest.approx(0.05, abs=0.02)
+    assert found.interval is not None and found.interval[1] - found.interval[0] < 0.02
+    assert found.p_value_holm is not None and found.p_value_holm < 0.01
+    other = write(tmp_path / "other", {"behaviour.json": {"calibration_error": record(0.9) | {"clusters": [0] * 300}}})
+    with pytest.raises(ValueError, match="answered other documents"):
+        compare_behaviour(own, other, seed=0)

@@ -148,6 +148,41 @@ def test_a_variant_that_fails_in_the_middle_is_a_row_with_its_reason_and_the_oth
     assert "bad: FloatingPointError" in table(found)
 
 
+CRASH = """
+import sys
+
+if "evaluation.capability:score_apart" in sys.orig_argv:
+    import os
+    import onnxruntime
+
+    class Session(onnxruntime.InferenceSession):
+        def run(self, *arguments, **options):
+            os.abort()
+
+        run_with_iobinding = run
+
+    onnxruntime.InferenceSession = Session
+"""
+
+
+def test_a_variant_whose_runtime_crashes_the_process_is_a_row_and_the_others_finish(
+    run: Path, runs_of_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "sitecustomize.py").write_text(CRASH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    request = request_of(Wish(str(TEACHER), benchmarks=("piqa",), behaviour=(), limit=4, device="cpu"))
+    folders = {"onnx-fp32": run / "package" / "onnx-fp32", "torch-fp32": TEACHER}
+    subjects = {
+        name: AdoptSettings(source=Source(kind="directory", digest=f"crash {name}", location=str(folder), name=name))
+        for name, folder in folders.items()
+    }
+    folder = run_evaluation(request, Checked(subjects), runs_of_models, directly)
+    found = json.loads((folder / SCORES).read_text())
+    assert failures(found) == ["onnx-fp32"]
+    assert "was killed by signal 6" in found["onnx-fp32"]["reason"]
+    assert found["torch-fp32"]["capability"]["piqa"]["n"] == 4
+
+
 def test_what_a_model_could_not_read_whole_is_counted_beside_its_scores(stillhouse, runs_of_models, tmp_path: Path):
     short = tmp_path / "short"
     shutil.copytree(TEACHER, short)
