@@ -16,6 +16,7 @@ from flows.evaluate_model import (
     SCORES,
     Checked,
     Wish,
+    check_evaluation,
     evaluate,
     failures,
     flow_parameters,
@@ -170,13 +171,10 @@ def test_a_variant_whose_runtime_crashes_the_process_is_a_row_and_the_others_fin
 ):
     (tmp_path / "sitecustomize.py").write_text(CRASH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    request = request_of(Wish(str(TEACHER), benchmarks=("piqa",), behaviour=(), limit=4, device="cpu"))
-    folders = {"onnx-fp32": run / "package" / "onnx-fp32", "torch-fp32": TEACHER}
-    subjects = {
-        name: AdoptSettings(source=Source(kind="directory", digest=f"crash {name}", location=str(folder), name=name))
-        for name, folder in folders.items()
-    }
-    folder = run_evaluation(request, Checked(subjects), runs_of_models, directly)
+    request = request_of(Wish(str(run / "package"), benchmarks=("piqa",), behaviour=(), limit=4, device="cpu"))
+    subjects = check_evaluation(request).subjects
+    some = Checked({name: subjects[name] for name in ("onnx-fp32", "torch-fp32")})
+    folder = run_evaluation(request, some, runs_of_models, directly)
     found = json.loads((folder / SCORES).read_text())
     assert failures(found) == ["onnx-fp32"]
     assert "was killed by signal 6" in found["onnx-fp32"]["reason"]
