@@ -55,6 +55,11 @@ class ScoredRequests:
         kept = beside.folder_of_answers(beside.model_digest(read_manifest(folder)))
         return cls(None if kept is None else kept / f"{scorer['runtime']}-{hash_json(dict(scorer))[:16]}.jsonl")
 
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """Every answer by its request's key."""
+        return self._answers
+
     def get(self, key: str) -> Any:
         """Return the answer to a request, or `None` where it is not known."""
         return self._answers.get(key)
