@@ -28,10 +28,13 @@ from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.teacher import Teacher
+from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from stillhouse.training.compiler import ProbeCompilerSettings
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
+from tasks.probe_compiler import probe_compiler
 
 
 def prepare(recipe: Recipe, base: Path, store: Store) -> SettingsOfStages:
@@ -144,6 +147,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
     compute, probe = decide_compute(recipe, store)
+    recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe.compute, compute.device, store)})
     members = _members(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
@@ -228,6 +232,24 @@ def _probe(device: str, threads: int, store: Store) -> Reference:
     """Time both precisions, or find what was timed before: the answer must not flip while a run may go on."""
     settings = ProbeSettings(device=device, device_name=device_name(device), threads=threads)
     return Work(store, directly).make(probe_precision, settings, {})
+
+
+def _decide_compiling(asked: TrainingCompute, device: str, store: Store) -> TrainingCompute:
+    """Decide `compile`, or refuse it where nothing can be compiled; the answer is remembered as that of the probe.
+
+    Raises:
+        InputError: If it is asked for and cannot be.
+    """
+    if asked.compile is False:
+        return asked
+    settings = ProbeCompilerSettings(device=device, device_name=device_name(device))
+    found = store.facts(Work(store, directly).make(probe_compiler, settings, {}))
+    if asked.compile is True and not found["compiles"]:
+        raise InputError(
+            f"compute.compile is true, and torch.compile does not work on this machine ({found['reason']}); install a "
+            "C++ compiler (on Debian: apt-get install g++), or set it to auto or false"
+        )
+    return asked.model_copy(update={"compile": found["compiles"]})
 
 
 def _refuse_too_little(needed: Room, there: Room, advice: str) -> None:

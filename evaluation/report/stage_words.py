@@ -7,6 +7,7 @@ from stillhouse.store.artifact import Manifest
 
 STAGES = {
     "probe_precision": "Time both precisions",
+    "probe_compiler": "Try the compiler",
     "load_teacher": "Fetch the teacher",
     "load_student": "Fetch a model",
     "adopt_variant": "Take a package's variant",

@@ -29,8 +29,9 @@ class TrainingCompute(Settings):
     """none: every process holds the student. full: each holds a part of its weights, gradients and optimizer (FSDP)."""
     gradient_checkpointing: bool = False
     """Forget activations within a layer and compute them again: less memory, about a third more time."""
-    compile: bool = False
-    """Compile student and loss with torch.compile: faster steps after a minute's wait; needs a C++ compiler."""
+    compile: bool | Literal["auto"] = False
+    """Compile teacher, student and loss with torch.compile: faster steps after a minute's wait, which pays from some
+    hundred steps on; needs a C++ compiler. auto: where there is one that works, which is tried once."""
     loss_rows: PositiveInt = 512
     """Positions whose logits exist at a time. Fewer save memory, and each chunk touches the whole head's gradient."""
     lora: Lora | None = None

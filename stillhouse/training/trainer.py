@@ -160,7 +160,7 @@ def _teacher(settings: DistillSettings, inputs: Inputs, compute: Compute, layers
     # What is stored at a temperature is refused a moving one by the recipe; the others take any.
     temperature = asked.temperature if isinstance(asked.temperature, float) else 1.0
     teacher = open_teacher(settings.knowledge, inputs, compute, temperature=temperature, hidden_layers=layers)
-    if settings.training.compile and isinstance(teacher, LocalTeacher):
+    if settings.training.compile is True and isinstance(teacher, LocalTeacher):
         teacher.model.base_model.compile()
     return teacher
 
@@ -184,9 +184,11 @@ def _objective(
     settings: DistillSettings, student: PreTrainedModel, vocabulary: int, matcher: FeatureMatcher | None
 ) -> Objective:
     training = settings.training
-    chunking = Chunking(rows=training.loss_rows, compiled=training.compile)
+    # Preflight has decided what `auto` is.
+    compiled = training.compile is True
+    chunking = Chunking(rows=training.loss_rows, compiled=compiled)
     objective = Objective(student, settings.distillation, vocabulary, settings.compute.precision, chunking, matcher)
-    if training.compile:
+    if compiled:
         # In place: a wrapper would rename every weight in the checkpoint.
         student.base_model.compile()
     return objective

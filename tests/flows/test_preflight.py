@@ -11,6 +11,8 @@ import yaml
 from flows import estimate, preflight
 from stillhouse.cli import command
 from stillhouse.errors import InputError
+from stillhouse.recipe import load_recipe
+from stillhouse.store.store import Store
 
 LINES = [{"text": f"Number {number} is a plain sentence about copper stills and malt."} for number in range(60)]
 
@@ -187,3 +189,21 @@ def test_nothing_is_made_when_a_recipe_is_refused(write, tmp_path):
     assert command(["run", str(write(teacher="./nowhere")), "--runs", str(tmp_path / "runs")]) == 2
     assert not list(tmp_path.glob("runs/*/*/results.json"))
     assert not (tmp_path / "runs" / "mine").exists()
+
+
+def decided(recipe: Path, runs: Path) -> bool | str:
+    found = preflight.examine(load_recipe(recipe), recipe.parent, Store(runs / "store"))
+    return found.settings.distill.training.compile
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_training_is_compiled_where_a_compiler_works(write, tmp_path):
+    assert decided(write(compute__compile="auto"), tmp_path) is True
+    assert decided(write(), tmp_path) is False
+
+
+def test_without_a_compiler_auto_trains_as_it_is_and_compiling_is_refused(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    assert decided(write(compute__compile="auto"), tmp_path) is False
+    words = "compute.compile is true, and torch.compile does not work on this machine"
+    assert words in refused(write(compute__compile=True), tmp_path)
