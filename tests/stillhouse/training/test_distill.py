@@ -47,8 +47,9 @@ TWO_TEACHERS = {"kind": "ensemble", "weighting": {"kind": "by_confidence"}, "mem
         {"features": {"rank": 8, "fit_tokens": 64}},
         {"knowledge": MovingAverage(decay=0.5), "alpha": 0.9, "temperature": 1.0},
         {"knowledge": TWO_TEACHERS},
+        pytest.param({"training": {"compile": True}}, marks=pytest.mark.slow),
     ],
-    ids=["plain", "taid", "agreement", "lora", "features", "moving average", "ensemble"],
+    ids=["plain", "taid", "agreement", "lora", "features", "moving average", "ensemble", "compiled"],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(apart, tmp_path, monkeypatch, changes):
     apart = {**apart, "teacher_1": apart["start"]}
@@ -203,3 +204,11 @@ def test_hidden_states_are_learned_and_their_projections_stay_behind(apart, tmp_
     plain = left(run(apart, tmp_path / "plain", alpha=1.0, steps=40, learning_rate=3e-3))
     assert "feature_loss" not in plain.history["training"][0]
     assert any(not torch.equal(trained.weights[name], plain.weights[name]) for name in plain.weights)
+
+
+@pytest.mark.slow
+def test_compiled_equals_plain(apart, tmp_path):
+    plain = json.loads((run(apart, tmp_path / "plain") / "history.json").read_text())
+    compiled = json.loads((run(apart, tmp_path / "compiled", training={"compile": True}) / "history.json").read_text())
+    for one, other in zip(plain["training"], compiled["training"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
