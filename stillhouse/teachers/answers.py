@@ -16,6 +16,7 @@ from stillhouse import progress
 from stillhouse.data.chat import render
 from stillhouse.data.document import Document, read_documents, write_documents
 from stillhouse.data.splits import SPLITS
+from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.data import Answers
@@ -134,8 +135,7 @@ def _render_all(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document
 
 def _teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, longest_answer: int) -> _Teacher:
     """Greedy and nothing else: a model's own sampling settings and penalties are for chatting."""
-    declared = model.generation_config.eos_token_id if model.generation_config else None
-    ends = {tokenizer.eos_token_id} | set([declared] if isinstance(declared, int) else declared or [])
+    ends = end_tokens(model, tokenizer)
     generation = GenerationConfig(
         max_new_tokens=longest_answer,
         do_sample=False,
@@ -143,7 +143,7 @@ def _teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, longest
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    return _Teacher(model, tokenizer, generation, frozenset(ends))
+    return _Teacher(model, tokenizer, generation, ends)
 
 
 def _answer_batch(teacher: _Teacher, prompts: Sequence[_Prompt], file: Path, place: tuple[int, int]) -> None:
