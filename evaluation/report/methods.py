@@ -64,6 +64,7 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
         return
     yield distillation_words.loss(settings)
     yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
+    yield from distillation_words.on_policy(settings)
     yield from distillation_words.route(results.lineage.recipe.get("route") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"

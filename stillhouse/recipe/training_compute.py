@@ -41,3 +41,17 @@ class TrainingCompute(Settings):
         if self.sharding == "full" and self.processes == 1:
             raise ValueError("compute.sharding is full, but there is one process to hold the shards; raise processes")
         return self
+
+
+def check_writes(compute: TrainingCompute) -> None:
+    """Refuse what a student cannot write text with, as `distillation.on_policy` lets it.
+
+    Raises:
+        ValueError: If its weights are sharded, or its forward pass is compiled for the rows of the training.
+    """
+    seen = "compute.sharding is full" if compute.sharding == "full" else "compute.compile is true"
+    if compute.sharding == "full" or compute.compile:
+        raise ValueError(
+            f"{seen}, and distillation.on_policy lets the student write text, token by token and for as long as each "
+            "process needs; leave one of the two out"
+        )
