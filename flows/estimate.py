@@ -163,6 +163,9 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
+    if "responses" in asked.behaviour.suites:
+        # Written once and read once, to prompts of two kinds.
+        scored += 4 * asked.behaviour.prompts * asked.behaviour.responses * asked.behaviour.new_tokens
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
     return training + start + evaluation + held_out + _flops_of_variants(recipe, student)
