@@ -190,7 +190,7 @@ def _generator(settings: SampleSettings, asked: _Asked) -> np.random.Generator:
     return np.random.default_rng([settings.compute.seed, asked.sample, *np.frombuffer(digest, dtype="<u4").tolist()])
 
 
-def _response(teacher: _Teacher, prompt: str, ids: Sequence[int], entropies: Sequence[float]) -> Response:
+def _response(teacher: _Teacher, prompt: str, ids: list[int], entropies: Sequence[float]) -> Response:
     ended = ids[-1] in teacher.ends
     spoken = ids[:-1] if ended else ids
     text = teacher.tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -78,6 +78,6 @@ def test_student_and_teacher_are_compared_prompt_by_prompt(roomy_model, tmp_path
         evaluate_behaviour(settings, {"model": roomy_model}, folder)
         folders.append(folder)
     apart = compare_behaviour(*folders, seed=0)["responses_agreement"]
-    assert apart.value < 0 and apart.interval[0] <= apart.value <= apart.interval[1]
+    assert apart.difference < 0 and apart.interval[0] <= apart.difference <= apart.interval[1]
     same = compare_behaviour(folders[1], folders[1], seed=0)
-    assert {found.value for found in same.values()} == {0}
+    assert len(same) == 8 and {found.difference for found in same.values()} == {0}

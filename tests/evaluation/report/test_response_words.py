@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evaluation.report import distillation_words
 from evaluation.report.methods import methods
-from evaluation.report.render import ReportSettings, write_report
+from evaluation.report.render import _lineage
 from evaluation.results import Results
 
 
@@ -15,15 +15,11 @@ def read(**lineage) -> Results:
     return Results.model_validate(content)
 
 
-def test_the_responses_have_a_table_beside_the_data(tmp_path):
-    inputs = {name: tmp_path / name for name in ("results", "student")}
-    for folder in (*inputs.values(), tmp_path / "report"):
-        folder.mkdir()
-    for responses, there in (({"responses": 12, "agreement": 0.25, "verified_share": None}, True), ({}, False)):
-        results = read(responses=responses)
-        (inputs["results"] / "results.json").write_text(results.model_dump_json(), encoding="utf-8")
-        write_report(ReportSettings(name="demo"), inputs, tmp_path / "report")
-        assert ("Responses to the training prompts" in (tmp_path / "report" / "report.md").read_text()) == there
+def test_the_responses_have_a_table_beside_the_data():
+    name = "Responses to the training prompts"
+    told = {table.title: table for table in _lineage(read(responses={"responses": 12, "verified_share": None}), True)}
+    assert [[cell.text for cell in row] for row in told[name].rows] == [["responses", "12"], ["verified share", "none"]]
+    assert name not in [table.title for table in _lineage(read(), True)]
 
 
 def test_how_they_were_drawn_is_told():
