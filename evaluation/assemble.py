@@ -129,7 +129,7 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
     )
 
 
-def _responses(manifests: Mapping[str, Manifest]) -> dict[str, float | None]:
+def _responses(manifests: Mapping[str, Manifest]) -> dict[str, int | float | None]:
     """What `sample_responses` found of all of them, and how many `choose_responses` left; nothing without either."""
     if "sampled" not in manifests:
         return {}

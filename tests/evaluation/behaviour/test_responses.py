@@ -69,7 +69,7 @@ def test_right_answers_are_seen(scorer, monkeypatch):
 
 def test_student_and_teacher_are_compared_prompt_by_prompt(roomy_model, tmp_path):
     folders = []
-    for name, temperature in (("own", 2.0), ("teacher", 0.5)):
+    for name, temperature in (("own", 2.0), ("teacher", 0.001)):
         folder = tmp_path / name
         folder.mkdir()
         settings = BehaviourSettings(
@@ -77,7 +77,9 @@ def test_student_and_teacher_are_compared_prompt_by_prompt(roomy_model, tmp_path
         )
         evaluate_behaviour(settings, {"model": roomy_model}, folder)
         folders.append(folder)
-    apart = compare_behaviour(*folders, seed=0)["responses_agreement"]
-    assert apart.difference < 0 and apart.interval[0] <= apart.difference <= apart.interval[1]
+    found = compare_behaviour(*folders, seed=0)
+    assert found["responses_duplicates"].difference == pytest.approx(-2 / 3), "who is cold says the same three times"
+    apart = found["responses_token_entropy"]
+    assert apart.interval[0] < apart.difference < apart.interval[1]
     same = compare_behaviour(folders[1], folders[1], seed=0)
     assert len(same) == 8 and {found.difference for found in same.values()} == {0}
