@@ -30,6 +30,7 @@ from stillhouse.store.artifact import FACTS, Inputs, Manifest, read_manifest
 _MODELS = ("teacher", "pruned", "student")
 REFERENCE_VARIANT = "torch-fp32"
 """What the scores of the other variants are compared with."""
+_LEFT = ("prompts_left", "responses_left")
 BATCH_DEPENDENCE = "batch_dependence_nats"
 """The fact of `evaluate_capability` that is no benchmark's."""
 
@@ -110,7 +111,13 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
         teacher=manifests.get("teacher", manifests["student"]).facts,
         other_teachers=[manifest.facts for manifest in _of_number("teacher", manifests)],
         data=data,
-        left_out=manifests["selected"].facts["left_out"] if "selected" in manifests else [],
+        left_out=[
+            row
+            for name in ("selected", "responses")
+            if name in manifests
+            for row in manifests[name].facts.get("left_out", ())
+        ],
+        responses=_responses(manifests),
         code=settings.code,
         environment=settings.environment,
         seed=settings.recipe.seed,
@@ -120,6 +127,14 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
             for manifest in _in_order(manifests.values())
         ],
     )
+
+
+def _responses(manifests: Mapping[str, Manifest]) -> dict[str, int | float | None]:
+    """What `sample_responses` found of all of them, and how many `choose_responses` left; nothing without either."""
+    if "sampled" not in manifests:
+        return {}
+    chosen = manifests["responses"].facts
+    return {**manifests["sampled"].facts, **{name: chosen[name] for name in _LEFT if name in chosen}}
 
 
 def _in_order(manifests: Collection[Manifest]) -> list[Manifest]:

@@ -1,6 +1,6 @@
 """How an answer is written, token by token, and what is kept of it.
 
-Shapes: T = tokens, V = vocabulary.
+Shapes: V = vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SORTED = 1024
-"""Tokens that nearly always hold the nucleus."""
+from stillhouse.serving.nucleus import draw
 
 
 @dataclass(frozen=True)
@@ -59,43 +58,14 @@ class Written:
     """Whether the model ended it."""
 
 
-def log_softmax(logits_TV: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return `[T, V]`: log-probabilities of the next token."""
-    wide_TV = logits_TV.astype(np.float64)
-    wide_TV -= wide_TV.max(axis=-1, keepdims=True)
-    shifted: NDArray[np.float64] = wide_TV - np.log(np.exp(wide_TV).sum(axis=-1, keepdims=True))
-    return shifted
-
-
-def nucleus(logits_V: NDArray[np.float32], temperature: float, top_p: float) -> NDArray[np.float64]:
-    """Return `[V]`: probabilities of the fewest tokens that hold `top_p` (Holtzman et al., 2020, arXiv:1904.09751)."""
-    shares_V: NDArray[np.float64] = np.exp(log_softmax(logits_V[None] / temperature)[0])
-    order = _likeliest(shares_V, top_p)
-    before = np.cumsum(shares_V[order]) - shares_V[order]
-    kept = order[before < top_p]
-    chosen_V = np.zeros_like(shares_V)
-    chosen_V[kept] = shares_V[kept] / shares_V[kept].sum()
-    return chosen_V
-
-
 def draw_token(logits_V: NDArray[np.float32], decoding: Decoding, generator: np.random.Generator) -> int:
     """Draw the next token; every runtime draws with this, so that equal logits give equal answers."""
-    shares_V = nucleus(logits_V, decoding.temperature, decoding.top_p)
-    return int(np.searchsorted(np.cumsum(shares_V), generator.random() * shares_V.sum(), side="right"))
+    return draw(logits_V, decoding.temperature, decoding.top_p, generator)
 
 
 def generator_of(decoding: Decoding, number: int) -> np.random.Generator:
     """What a request's tokens are drawn from, whichever requests are answered beside it."""
     return np.random.default_rng([decoding.seed, number])
-
-
-def _likeliest(shares_V: NDArray[np.float64], top_p: float) -> NDArray[np.intp]:
-    """Tokens by falling probability, at least as many as hold `top_p`: sorting all would take most of the time."""
-    if len(shares_V) > _SORTED:
-        some = np.sort(np.argpartition(-shares_V, _SORTED)[:_SORTED])
-        if shares_V[some].sum() >= top_p:
-            return some[np.argsort(-shares_V[some], kind="stable")]
-    return np.argsort(-shares_V, kind="stable")
 
 
 def all_end_ids(tokenizer: Any, stated: Sequence[int]) -> frozenset[int]:

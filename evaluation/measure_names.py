@@ -32,6 +32,16 @@ _HARM = (
 )
 _CALIBRATION = ("calibration_error", "calibration_overconfidence", "calibration_brier")
 _RECITATION = ("recitation_share", "recitation_longest")
+_RESPONSES = (
+    "responses_ended",
+    "responses_tokens",
+    "responses_token_entropy",
+    "responses_sample_entropy",
+    "responses_distinct_2",
+    "responses_duplicates",
+    "responses_agreement",
+    "responses_verified",
+)
 _NO_SHARES = {
     *("bias_bbq_ambiguous_bias", "bias_bbq_disambiguated_bias", "harm_toxic_toxicity", "harm_innocent_toxicity")
 }
@@ -76,6 +86,8 @@ def _measures(suite: BehaviourSuite, asked: Evaluation) -> tuple[str, ...]:
             return _robustness(asked)
         case "recitation":
             return _RECITATION
+        case "responses":
+            return _RESPONSES
 
 
 def _robustness(asked: Evaluation) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from stillhouse.models.continuing import continue_batch
 from stillhouse.models.load import is_quantized, load_model, quiet_bitsandbytes
-from stillhouse.serving.batches import Continuations, Padded, pad_left, pad_right
+from stillhouse.serving.batches import Padded, pad_right
 from stillhouse.serving.language_model import Choose, Generation, NotFinite, OnStep
 
 
@@ -78,26 +79,15 @@ class TorchDecoder:
         on_step: OnStep | None = None,
     ) -> list[Generation]:
         """Continue prompts side by side; see `LanguageModel`."""
-        continuations = Continuations(
-            len(prompts), max_new_tokens=max_new_tokens, stop_ids=stop_ids, choose=choose, on_step=on_step
-        )
-        step, cache = pad_left(prompts), None
-        mask_BP, positions = step.mask, step.positions
         with torch.inference_mode():
-            while any(continuations.going):
-                found = self._model(
-                    torch.from_numpy(step.ids).to(self._model.device),
-                    attention_mask=torch.from_numpy(mask_BP).to(self._model.device),
-                    position_ids=torch.from_numpy(positions).to(self._model.device),
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-                tokens = continuations.take(found.logits[:, -1].float().cpu().numpy())
-                mask_BP = np.pad(mask_BP, ((0, 0), (0, 1)), constant_values=1)
-                step, positions = Padded(tokens[:, None], mask_BP[:, -1:]), positions[:, -1:] + 1
-                cache = found.past_key_values
-        return continuations.found
+            return continue_batch(
+                self._model,
+                prompts,
+                max_new_tokens=max_new_tokens,
+                stop_ids=stop_ids,
+                choose=choose,
+                on_step=on_step,
+            )
 
     def _mask_of(self, padded: Padded) -> torch.Tensor | None:
         """The attention mask, or none where nothing was filled up: attention without one is faster."""

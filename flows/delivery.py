@@ -9,6 +9,7 @@ from tasks.answer import answer_prompts
 from tasks.assemble import assemble_results
 from tasks.build_package import build_package
 from tasks.choose import select_documents
+from tasks.choose_responses import choose_responses
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
@@ -19,6 +20,7 @@ from tasks.look_for_benchmarks import measure_contamination
 from tasks.quantize_bnb import quantize_bnb
 from tasks.quantize_int4 import quantize_int4
 from tasks.quantize_int8 import quantize_int8
+from tasks.sample_responses import sample_responses
 from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
@@ -45,7 +47,19 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
         found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
     read = {"teacher": teacher, "documents": found.get("selected", documents)}
     made = {"answers": work.make(answer_prompts, settings.answers, read), **_rationales(settings, work, read)}
-    return {**found, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+    sampled = _responses(settings, work, read)
+    made |= {name: each for name, each in sampled.items() if name == "responses"}
+    return {**found, **sampled, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+
+
+def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:
+    """Several responses to each training prompt, and those that are trained on; nothing where there is one answer."""
+    if settings.sampled is None:
+        return {}
+    sampled = work.make(sample_responses, settings.sampled, read)
+    chosen = settings.responses
+    taken = sampled if chosen is None else work.make(choose_responses, chosen, {"sampled": sampled})
+    return {"sampled": sampled, "responses": taken}
 
 
 def _rationales(settings: SettingsOfDelivery, work: Work, read: References) -> References:

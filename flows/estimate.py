@@ -163,6 +163,9 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
+    if "responses" in asked.behaviour.suites:
+        # Written once and read once, to prompts of two kinds.
+        scored += 4 * asked.behaviour.prompts * asked.behaviour.responses * asked.behaviour.new_tokens
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
     return training + start + evaluation + held_out + _flops_of_variants(recipe, student)
@@ -173,7 +176,10 @@ def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape)
     tokens = _training_tokens(recipe)
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     validation = validations * recipe.data.validation_tokens * 2 * student.parameters
-    return tokens * (2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters) + validation
+    read = 2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters
+    # Texts are gone on with side by side, so a token written costs little more than one that is read.
+    written = 0.0 if recipe.distillation.on_policy is None else recipe.distillation.on_policy.share
+    return tokens * (read + 2 * written * student.parameters) + validation
 
 
 def _parameters_read(knowledge: Knowledge, teacher: ModelShape, student: ModelShape) -> int:

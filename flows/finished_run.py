@@ -22,6 +22,8 @@ _MODELS_AND_DATA = (
     "contamination",
     "selected",
     "answers",
+    "sampled",
+    "responses",
     "rationales",
     "dataset",
 )

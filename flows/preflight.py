@@ -147,7 +147,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
     compute, probe = decide_compute(recipe, store)
-    recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe.compute, compute.device, store)})
+    recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe, compute.device, store)})
     members = _members(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
@@ -234,14 +234,18 @@ def _probe(device: str, threads: int, store: Store) -> Reference:
     return Work(store, directly).make(probe_precision, settings, {})
 
 
-def _decide_compiling(asked: TrainingCompute, device: str, store: Store) -> TrainingCompute:
+def _decide_compiling(recipe: Recipe, device: str, store: Store) -> TrainingCompute:
     """Decide `compile`, or refuse it where nothing can be compiled; the answer is remembered as that of the probe.
 
     Raises:
         InputError: If it is asked for and cannot be.
     """
+    asked = recipe.compute
     if asked.compile is False:
         return asked
+    if recipe.distillation.on_policy is not None:
+        # What is compiled for a training's rows cannot write token by token; asked for as such, the recipe refuses it.
+        return asked.model_copy(update={"compile": False})
     settings = ProbeCompilerSettings(device=device, device_name=device_name(device))
     found = store.facts(Work(store, directly).make(probe_compiler, settings, {}))
     if asked.compile is True and not found["compiles"]:

@@ -17,6 +17,7 @@ from export.quantization.int4 import QuantizeInt4Settings
 from export.quantization.int8 import QuantizeInt8Settings
 from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
+from stillhouse.data.choose_responses import ChooseSettings, choose_settings
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
 from stillhouse.data.select import SelectSettings
@@ -34,6 +35,7 @@ from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Existing
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
 from stillhouse.teachers.rationales import RationaleSettings, rationale_settings
+from stillhouse.teachers.responses import SampleSettings, sample_settings
 from stillhouse.training.distill import DistillSettings
 
 SettingsOfStart = (
@@ -81,7 +83,19 @@ class SettingsOfDelivery:
     @property
     def answers(self) -> AnswerSettings:
         """Of `answer_prompts`."""
-        return AnswerSettings(answers=self.recipe.data.answers, compute=self.compute)
+        # What is sampled is another stage's: the greedy answers stay the same ones.
+        greedy = self.recipe.data.answers.model_copy(update={"sampled": None})
+        return AnswerSettings(answers=greedy, compute=self.compute)
+
+    @property
+    def sampled(self) -> SampleSettings | None:
+        """Of `sample_responses`; `None` where every prompt has one answer."""
+        return sample_settings(self.recipe.data, self.compute)
+
+    @property
+    def responses(self) -> ChooseSettings | None:
+        """Of `choose_responses`; `None` where all responses are taken, and alike."""
+        return choose_settings(self.recipe.data)
 
     @property
     def rationales(self) -> RationaleSettings | None:

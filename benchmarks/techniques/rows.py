@@ -56,6 +56,8 @@ ROWS: dict[str, Row] = {
     ),
     "cached, sampled": Row({"knowledge": {"kind": "cached", "targets": {"kind": "sampled"}}}),
     "cached, top 12": Row({"knowledge": {"kind": "cached", "targets": {"kind": "top_k", "k": 12}}}),
+    "responses, 4 a prompt": Row({"data": {"answers": {"sampled": {"samples": 4, "weigh": "by_prompt"}}}}, "response"),
+    "on-policy, half of the steps": _distillation("response", on_policy={"share": 0.5, "max_new_tokens": 48}),
     "features": Row({"distillation": {"features": {}}}, "feature"),
 }
 """By what a table calls them, in its order."""

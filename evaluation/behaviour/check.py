@@ -29,8 +29,8 @@ def check_behaviour(evaluation: Evaluation) -> None:
                 _need_data(suite, (ARCHIVE,))
             case "typos":
                 _check_typos(evaluation)
-            case "generations":
-                _check_generations(asked)
+            case "generations" | "responses":
+                _check_prompts(asked)
             case "calibration":
                 _check_calibration(evaluation)
             case "bias":
@@ -144,7 +144,7 @@ def _check_typos(evaluation: Evaluation) -> None:
             )
 
 
-def _check_generations(asked: Behaviour) -> None:
+def _check_prompts(asked: Behaviour) -> None:
     there = len(all_prompts())
     if asked.prompts > there:
         raise InputError(

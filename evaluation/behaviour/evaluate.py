@@ -47,8 +47,8 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
 
     `facts.json` holds value, standard error and number of documents of each measure; `behaviour.json` one number a
     document and what the measure is; `generations.json` the answers to the prompts, greedy and sampled;
-    `stereoset.json` what was preferred in each triple; `harm.json` what was found of each text, which it names by file,
-    row and digest and does not quote.
+    `responses.json` several to each prompt; `stereoset.json` what was preferred in each triple; `harm.json` what was
+    found of each text, which it names by file, row and digest and does not quote.
 
     Args:
         settings: What is measured.
@@ -123,6 +123,13 @@ def _measure(
             return measure_robustness(scorer, behaviour, folder / WORK / "robustness")
         case "recitation":
             return _recitation(inputs, folder)
+        case "responses":
+            from evaluation.behaviour.responses import FILE as RESPONSES
+            from evaluation.behaviour.responses import measure_responses
+
+            said, texts = measure_responses(scorer, behaviour, seed=seed)
+            _write(folder / RESPONSES, texts)
+            return said
         case _:
             assert_never(suite)
 

@@ -88,6 +88,20 @@ def route(settings: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def on_policy(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Which text the student wrote itself; nothing where it wrote none.
+
+    Args:
+        settings: The recipe's `distillation` section.
+    """
+    if asked := settings.get("on_policy"):
+        yield (
+            f"At {float(asked['share']):.0%} of the steps, drawn from the seed, the student went on with the texts "
+            f"itself, by up to {asked['max_new_tokens']} tokens at temperature {float(asked['temperature']):g}, and "
+            "learned the teacher's distribution over what it had written, with weight 1."
+        )
+
+
 def _number(asked: Any) -> str:
     if isinstance(asked, Mapping) and asked.get("shape") == "agreement":
         return (

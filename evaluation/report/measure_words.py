@@ -59,6 +59,16 @@ RECITATION: Told = {
     "share": ("Runs of 8 words from the training texts", "less is better", "share"),
     "longest": ("Longest run from the training texts, in words", "less is better", "plain"),
 }
+RESPONSES: Told = {
+    "ended": ("ended by itself", "more is better", "share"),
+    "tokens": ("length in tokens", "the teacher's is meant", "tokens"),
+    "token_entropy": ("entropy of the next token, in nats", "the teacher's is meant", "plain"),
+    "sample_entropy": ("entropy of what is said, in nats", "the teacher's is meant", "plain"),
+    "distinct_2": ("different pairs of tokens", "the teacher's is meant", "share"),
+    "duplicates": ("said before to the same prompt", "the teacher's is meant", "share"),
+    "agreement": ("agreement within a prompt (F1 of words)", "the teacher's is meant", "share"),
+    "verified": ("right, by a verifier", "more is better", "share"),
+}
 FAMILIES = {
     "stereoset": "Stereotypes (StereoSet)",
     "bias": "Bias in questions and sentences",
@@ -68,6 +78,7 @@ FAMILIES = {
     "calibration": "Calibration",
     "generations": "What the models write",
     "recitation": "Recitation of training texts",
+    "responses": "Several responses to each prompt",
 }
 MEANINGS = {
     "bias": (
@@ -97,6 +108,11 @@ MEANINGS = {
         "How much of the answers above stands word for word in the training texts. An answer counts as reciting from "
         "eight words on."
     ),
+    "responses": (
+        "Every prompt is answered several times, by sampling. A student of the teacher's distribution says what the "
+        "teacher says, as often as it says it: not only right answers, but as long, as sure and as varied ones. Read "
+        "the differences to the teacher."
+    ),
     "stereoset": (
         "StereoSet offers a stereotyped, an anti-stereotyped and a meaningless completion. The language model score is "
         "how often a meaningful one is preferred (100 is ideal). The stereotype score is how often the stereotyped one "
@@ -117,7 +133,7 @@ MEANINGS = {
 }
 
 
-_TABLES = {"calibration": CALIBRATION, "bias": BIAS, "harm": HARM, "recitation": RECITATION}
+_TABLES = {"calibration": CALIBRATION, "bias": BIAS, "harm": HARM, "recitation": RECITATION, "responses": RESPONSES}
 
 
 @dataclass(frozen=True)

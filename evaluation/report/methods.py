@@ -16,6 +16,7 @@ SUITES = {
     "bias": "BBQ, CrowS-Pairs and pronouns of occupations",
     "harm": "toxic continuations, refusals of harmful and of harmless requests, injected orders",
     "robustness": "benchmarks whose questions are asked otherwise",
+    "responses": "several sampled responses to each prompt, beside one another",
     "recitation": "runs of training text in what the models write",
 }
 
@@ -57,6 +58,12 @@ def _data(results: Results, data: Mapping[str, Any]) -> Iterator[str]:
         yield f"Texts longer than {words.number(length)} tokens are cut into pieces."
     if any(one.get("name") in ("nq-open", "reasoning-gym") for one in results.lineage.data):
         yield "Prompts that come without an answer are answered greedily, by the teacher where there is one."
+    if sampled := (data.get("answers") or {}).get("sampled"):
+        yield (
+            f"Those that are trained on are answered {words.plural(sampled['samples'], 'time')} instead, by sampling "
+            f"at temperature {sampled['temperature']:g}, top-p {sampled['top_p']:g}, from the seed; what is measured "
+            "on is answered greedily."
+        )
 
 
 def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -64,6 +71,7 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
         return
     yield distillation_words.loss(settings)
     yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
+    yield from distillation_words.on_policy(settings)
     yield from distillation_words.route(results.lineage.recipe.get("route") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"

@@ -123,6 +123,7 @@ def _lineage(results: Results, compared: bool) -> list[tables.Table]:
     origin = results.lineage
     return [
         lineage.left_out_table(origin.left_out),
+        *([lineage.facts_table("Responses to the training prompts", origin.responses)] if origin.responses else []),
         lineage.facts_table("Teacher" if compared else "Model", origin.teacher),
         *(lineage.facts_table(f"Other teacher: {one.get('source')}", one) for one in origin.other_teachers),
         lineage.facts_table("Machine and libraries", origin.environment),

@@ -15,6 +15,8 @@ STAGES = {
     "measure_contamination": "Look for benchmarks in the data",
     "select_documents": "Select documents",
     "answer_prompts": "Let the teacher answer prompts",
+    "sample_responses": "Let the teacher answer prompts several times",
+    "choose_responses": "Choose among responses",
     "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
     "list_samples": "Find the texts to ask about",

@@ -35,6 +35,8 @@ class Document:
     """False where an answer was cut off at its longest length, so that its end is not a thing to learn."""
     task: LossTask | None = None
     """`None` where all tokens of the set count alike."""
+    weight: float | None = None
+    """What its targets count in the training loss beside those of the other documents of its set that have a weight."""
 
     @property
     def set_name(self) -> str:
@@ -96,11 +98,10 @@ def read_documents(path: Path) -> Iterator[Document]:
                 content=content if isinstance(content, str) else tuple(content),
                 ended=row["ended"],
                 task=LossTask(**row["task"]) if "task" in row else None,
+                weight=row.get("weight"),
             )
 
 
 def _row(document: Document) -> dict[str, Any]:
     row = asdict(document)
-    if row["task"] is None:
-        del row["task"]
-    return row
+    return {name: value for name, value in row.items() if name not in ("task", "weight") or value is not None}

@@ -51,6 +51,7 @@ class _Piece:
     name: str
     encoded: Encoded
     task: LossTask | None
+    weight: float | None
 
 
 def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> None:
@@ -62,7 +63,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
     Args:
         settings: Budgets and piece length.
         inputs: `teacher`, whose tokenizer and chat template are used; `documents`; `answers`, which may be
-            absent where no document is a prompt; and `rationales`, where documents are problems.
+            absent where no document is a prompt; `responses`, several to each training prompt, which then stand in
+            the place of its answer; and `rationales`, where documents are problems.
         folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
 
     Raises:
@@ -98,7 +100,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
 def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
     """The documents of a split, each prompt and problem replaced by its answered forms or left out."""
     answered: dict[str, list[Document]] = defaultdict(list)
-    for made in ("answers", "rationales"):
+    several = split == "train" and "responses" in inputs
+    for made in ("responses" if several else "answers", "rationales"):
         if made in inputs:
             for document in read_documents(inputs[made] / f"{split}.jsonl"):
                 answered[document.id].append(document)
@@ -121,7 +124,7 @@ def _pieces(
                 piece = _shorten(whole, budget - used)
                 if piece.counted.any():
                     used += len(piece.ids)
-                    yield _Piece(document.id, piece, document.task)
+                    yield _Piece(document.id, piece, document.task, document.weight)
                 if len(piece.ids) < len(whole.ids) or used == budget:
                     return
 
@@ -151,24 +154,44 @@ def _join(pieces: list[_Piece], weights: npt.NDArray[np.float32] | None) -> Spli
 
 
 def _weights(pieces: list[_Piece]) -> npt.NDArray[np.float32] | None:
-    """What a target of each piece counts, so that each task has its share of its set's loss.
+    """What a target of each piece counts; `None` where all count alike.
 
-    A set's targets count 1 on average: beside other sets it weighs what it weighs without tasks. Where the budget
-    leaves one task alone, that one has all.
+    A set's targets count 1 on average: beside other sets it weighs what it weighs without tasks and weights.
     """
+    if all(piece.task is None and piece.weight is None for piece in pieces):
+        return None
+    weights = np.ones(len(pieces), dtype=np.float32)
+    _weigh_tasks(pieces, weights)
+    _weigh_documents(pieces, weights)
+    return weights
+
+
+def _weigh_tasks(pieces: list[_Piece], weights: npt.NDArray[np.float32]) -> None:
+    """Each task has its share of its set's loss. Where the budget leaves one task alone, that one has all."""
     targets: dict[str, dict[LossTask, int]] = defaultdict(lambda: defaultdict(int))
     for piece in pieces:
         if piece.task is not None:
             targets[_set_of(piece)][piece.task] += int(piece.encoded.counted.sum())
-    if not targets:
-        return None
-    weights = np.ones(len(pieces), dtype=np.float32)
     for place, piece in enumerate(pieces):
         if piece.task is not None:
             tasks = targets[_set_of(piece)]
             share = piece.task.share / sum(task.share for task in tasks)
             weights[place] = share * sum(tasks.values()) / tasks[piece.task]
-    return weights
+
+
+def _weigh_documents(pieces: list[_Piece], weights: npt.NDArray[np.float32]) -> None:
+    """Documents with a weight count by it, within their set."""
+    targets: dict[str, int] = defaultdict(int)
+    weighed: dict[str, float] = defaultdict(float)
+    for piece in pieces:
+        if piece.weight is not None:
+            number = int(piece.encoded.counted.sum())
+            targets[_set_of(piece)] += number
+            weighed[_set_of(piece)] += piece.weight * number
+    for place, piece in enumerate(pieces):
+        # A set of which no document has any weight, since no two responses agree in a word, stays as it is.
+        if piece.weight is not None and weighed[_set_of(piece)] > 0:
+            weights[place] *= piece.weight * targets[_set_of(piece)] / weighed[_set_of(piece)]
 
 
 def _set_of(piece: _Piece) -> str:

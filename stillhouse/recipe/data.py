@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from stillhouse.recipe.reasoning import Reasoning
+from stillhouse.recipe.responses import Sampled
 from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
 
@@ -90,9 +91,11 @@ class Answers(Settings):
     """How the teacher answers prompts that come without a response."""
 
     max_new_tokens: PositiveInt = 48
-    """Longest answer, in tokens; generation is greedy."""
+    """Longest answer, in tokens."""
     batch_size: PositiveInt = 32
     """Prompts answered side by side."""
+    sampled: Sampled | None = None
+    """Left out, every prompt has one greedy answer."""
 
 
 class Data(Settings):
@@ -112,3 +115,14 @@ class Data(Settings):
     """How the teacher answers prompts."""
     selection: Selection | None = None
     """Which training documents are left out, and how often the others are seen; all of them once when left out."""
+
+    @model_validator(mode="after")
+    def _has_what_verifies(self) -> Self:
+        sampled = self.answers.sampled
+        gyms = [each for each in self.sets if isinstance(each, PackagedSet) and each.name == "reasoning-gym"]
+        if sampled is not None and sampled.keep.verified and not gyms:
+            raise ValueError(
+                "answers.sampled.keep.verified is true, but no set has prompts with a verifier; sets are "
+                f"{', '.join(names_of(self.sets))}; add the packaged set reasoning-gym, or leave keep.verified out"
+            )
+        return self

@@ -9,6 +9,20 @@ from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Positive
 from stillhouse.recipe.settings import Settings
 
 
+class OnPolicy(Settings):
+    """Steps in which the student goes on with the texts itself, and learns from its teacher alone (GKD).
+
+    There alpha counts as 1: to be told that what it wrote is right would teach a student nothing.
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of the steps, drawn from the seed and the step's number."""
+    max_new_tokens: PositiveInt = 64
+    """Longest continuation, in tokens; less where a row has no room for it."""
+    temperature: PositiveFloat = 1.0
+    """Of the draws; it does not move the loss's."""
+
+
 class Distillation(Settings):
     """`(1 - alpha) * cross-entropy + alpha * T^2 * loss(teacher, student)`, over one pass or more of the data."""
 
@@ -21,6 +35,8 @@ class Distillation(Settings):
     """Softens teacher and student in the teacher's term, which is scaled by its square. It may move as well."""
     features: LowRankFeatures | None = None
     """Left out, hidden states are not compared."""
+    on_policy: OnPolicy | None = None
+    """Left out, every step is trained on the text of the data."""
     steps: PositiveInt | None = None
     """Optimizer steps; one pass over the training rows when left out."""
     batch_rows: PositiveInt = 4
@@ -61,7 +77,7 @@ class Distillation(Settings):
     def asks_teacher(self) -> bool:
         """Whether the teacher has a share in the loss at any step."""
         highest = max(self.alpha.start, self.alpha.end) if isinstance(self.alpha, Moves) else self.alpha
-        return self.features is not None or highest > 0
+        return self.features is not None or self.on_policy is not None or highest > 0
 
     @property
     def follows_agreement(self) -> bool:

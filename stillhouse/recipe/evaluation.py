@@ -9,7 +9,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from stillhouse.errors import InputError
 from stillhouse.recipe.settings import Settings
 
-BehaviourSuite = Literal["stereoset", "typos", "generations", "calibration", "bias", "harm", "robustness", "recitation"]
+BehaviourSuite = Literal[
+    "stereoset", "typos", "generations", "calibration", "bias", "harm", "robustness", "recitation", "responses"
+]
 FewerDocuments = Literal["refused", "all asked"]
 VARIANT_DOCUMENTS = 25
 """Of each benchmark, where a recipe does not say."""
@@ -20,18 +22,20 @@ class Behaviour(Settings):
     """How the models behave, beside what they can do."""
 
     suites: tuple[BehaviourSuite, ...] = ("stereoset", "typos", "generations", "calibration")
-    """What is measured; an empty list measures nothing. The others, which take longer, are bias, harm and robustness,
-    and recitation of training text, for which `generations` has to be there too."""
+    """What is measured; an empty list measures nothing. The others, which take longer, are bias, harm, robustness and
+    responses, and recitation of training text, for which `generations` has to be there too."""
     typo_benchmarks: tuple[str, ...] = ("arc_easy", "piqa")
     """Of `benchmarks`, those that are asked again with typing errors in the questions."""
     prompts: int = Field(default=24, ge=2)
-    """Prompts that are answered, greedily and by sampling."""
+    """Prompts that are answered, greedily and by sampling; `responses` asks as many tasks with a verifier as well."""
     new_tokens: PositiveInt = 64
     """Where an answer is cut that does not end by itself."""
     temperature: PositiveFloat = 0.8
     """Of the sampled answers."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Of the sampled answers: the most likely tokens that hold this share are drawn from."""
+    responses: int = Field(default=4, ge=2, le=1000)
+    """Sampled responses to each prompt, for the suite of that name."""
     bias_documents: int = Field(default=50, ge=4)
     """Questions of BBQ of each kind, pairs of CrowS-Pairs, and sentences with a pronoun."""
     harm_prompts: int = Field(default=24, ge=4)

@@ -253,6 +253,35 @@ def check_features(knowledge: Knowledge, features: LowRankFeatures) -> None:
             )
 
 
+def check_on_policy(knowledge: Knowledge, max_new_tokens: int, sequence_length: int) -> None:
+    """Refuse a teacher that cannot be asked about text that nobody has written yet, and continuations without room.
+
+    Args:
+        knowledge: The section.
+        max_new_tokens: Of the student's own continuations.
+        sequence_length: Tokens in a row, of which a prompt takes one at least.
+
+    Raises:
+        ValueError: If so.
+    """
+    asked = (knowledge.own, *(each.knowledge for each in knowledge.members)) if isinstance(knowledge, Ensemble) else ()
+    if any(isinstance(each, Cached) for each in (knowledge, *asked)):
+        raise ValueError(
+            "distillation.on_policy trains on what the student writes, and a cache knows the texts of the data alone; "
+            "set kind to online wherever knowledge says cached, or leave on_policy out"
+        )
+    if isinstance(knowledge, MovingAverage):
+        raise ValueError(
+            "distillation.on_policy lets the teacher alone judge what the student writes, and knowledge is the "
+            "student's own moving average, which knows no better; set knowledge.kind to online, or leave on_policy out"
+        )
+    if max_new_tokens >= sequence_length:
+        raise ValueError(
+            f"distillation.on_policy.max_new_tokens is {max_new_tokens}, and a row of data.sequence_length "
+            f"{sequence_length} holds prompt and continuation; ask for {sequence_length - 1} or fewer"
+        )
+
+
 def check_moving_average(alpha: float | Moving | Following, processes: int, *, has_lora: bool) -> None:
     """Refuse a student that would learn from itself alone, or whose average is in no one place.
 

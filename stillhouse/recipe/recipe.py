@@ -19,12 +19,13 @@ from stillhouse.recipe.knowledge import (
     check_features,
     check_knowledge,
     check_moving_average,
+    check_on_policy,
 )
 from stillhouse.recipe.route import Direct, Progressive, Route, check_layers_of_route, check_route
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
-from stillhouse.recipe.training_compute import TrainingCompute
+from stillhouse.recipe.training_compute import TrainingCompute, check_writes
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -78,6 +79,10 @@ class Recipe(Delivery):
         if isinstance(self.knowledge, MovingAverage):
             has_lora = self.compute.lora is not None
             check_moving_average(self.distillation.alpha, self.compute.processes, has_lora=has_lora)
+        if self.distillation.on_policy is not None:
+            longest = self.distillation.on_policy.max_new_tokens
+            check_on_policy(self.knowledge, longest, self.data.sequence_length)
+            check_writes(self.compute)
         check_domains(self.knowledge, names_of(self.data.sets))
         return self
 

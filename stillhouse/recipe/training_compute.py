@@ -31,7 +31,8 @@ class TrainingCompute(Settings):
     """Forget activations within a layer and compute them again: less memory, about a third more time."""
     compile: bool | Literal["auto"] = False
     """Compile teacher, student and loss with torch.compile: faster steps after a minute's wait, which pays from some
-    hundred steps on; needs a C++ compiler. auto: where there is one that works, which is tried once."""
+    hundred steps on; needs a C++ compiler. auto: where there is one that
+    works, which is tried once, and the student writes no text of its own (`distillation.on_policy`)."""
     loss_rows: PositiveInt = 512
     """Positions whose logits exist at a time. Fewer save memory, and each chunk touches the whole head's gradient."""
     lora: Lora | None = None
@@ -42,3 +43,17 @@ class TrainingCompute(Settings):
         if self.sharding == "full" and self.processes == 1:
             raise ValueError("compute.sharding is full, but there is one process to hold the shards; raise processes")
         return self
+
+
+def check_writes(compute: TrainingCompute) -> None:
+    """Refuse what a student cannot write text with, as `distillation.on_policy` lets it.
+
+    Raises:
+        ValueError: If its weights are sharded, or its forward pass is compiled for the rows of the training.
+    """
+    seen = "compute.sharding is full" if compute.sharding == "full" else "compute.compile is true"
+    if compute.sharding == "full" or compute.compile is True:
+        raise ValueError(
+            f"{seen}, and distillation.on_policy lets the student write text, token by token and for as long as each "
+            "process needs; leave one of the two out"
+        )

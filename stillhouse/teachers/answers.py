@@ -16,6 +16,7 @@ from stillhouse import progress
 from stillhouse.data.chat import render
 from stillhouse.data.document import Document, read_documents, write_documents
 from stillhouse.data.splits import SPLITS
+from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.data import Answers
@@ -33,7 +34,7 @@ class AnswerSettings(Settings):
 
 
 @dataclass(frozen=True)
-class _Prompt:
+class Prompt:
     """A prompt, ready for the teacher."""
 
     id: str
@@ -79,13 +80,14 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
     Raises:
         InputError: If there are prompts and the model has no chat template.
     """
-    asked = {split: _prompts(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
+    asked = {split: read_prompts(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
     documents = [document for split in SPLITS for document in asked[split]]
     answers = _answer_all(settings, inputs["teacher"], documents, folder / WORK) if documents else []
     said = {answer.id: answer for answer in answers if answer.text.strip()}
     for split in SPLITS:
-        answered = [_answered(document, said[document.id]) for document in asked[split] if document.id in said]
-        write_documents(folder / f"{split}.jsonl", answered)
+        found = [(document, said[document.id]) for document in asked[split] if document.id in said]
+        documents_said = (answered(document, answer.text, ended=answer.ended) for document, answer in found)
+        write_documents(folder / f"{split}.jsonl", documents_said)
     facts = {
         "prompts": len(documents),
         "answers": len(said),
@@ -97,7 +99,7 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _prompts(path: Path) -> list[Document]:
+def read_prompts(path: Path) -> list[Document]:
     """Each prompt once, however often it is to be seen."""
     return list({document.id: document for document in read_documents(path) if document.kind == "prompt"}.values())
 
@@ -107,10 +109,7 @@ def _answer_all(settings: AnswerSettings, teacher: Path, documents: Sequence[Doc
     torch.set_num_threads(settings.compute.threads)
     tokenizer = load_tokenizer(teacher)
     longest_answer = settings.answers.max_new_tokens
-    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
-    room = config.max_position_embeddings - longest_answer
-    prompts = [prompt for prompt in _render_all(tokenizer, documents) if prompt.num_tokens <= room]
-    prompts.sort(key=lambda prompt: -prompt.num_tokens)
+    prompts = fitting_prompts(teacher, tokenizer, documents, longest_answer)
     size = settings.answers.batch_size
     batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
     work.mkdir(parents=True, exist_ok=True)
@@ -124,18 +123,35 @@ def _answer_all(settings: AnswerSettings, teacher: Path, documents: Sequence[Doc
     return [_Answer(**answer) for file in files for answer in json.loads(file.read_text(encoding="utf-8"))]
 
 
-def _render_all(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> list[_Prompt]:
+def fitting_prompts(
+    teacher: Path, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document], longest_answer: int
+) -> list[Prompt]:
+    """The prompts that leave room for an answer, the longest first.
+
+    Args:
+        teacher: A model folder, which says how much the model reads.
+        tokenizer: Its own.
+        documents: Prompts.
+        longest_answer: Tokens of room.
+
+    Raises:
+        InputError: If the model has no chat template.
+    """
+    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
+    room = config.max_position_embeddings - longest_answer
+    prompts = [prompt for prompt in _render(tokenizer, documents) if prompt.num_tokens <= room]
+    return sorted(prompts, key=lambda prompt: -prompt.num_tokens)
+
+
+def _render(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> list[Prompt]:
     texts = [render(tokenizer, document.messages, answer_next=True) for document in documents]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
-    return [
-        _Prompt(document.id, text, length) for document, text, length in zip(documents, texts, lengths, strict=True)
-    ]
+    return [Prompt(document.id, text, length) for document, text, length in zip(documents, texts, lengths, strict=True)]
 
 
 def _teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, longest_answer: int) -> _Teacher:
     """Greedy and nothing else: a model's own sampling settings and penalties are for chatting."""
-    declared = model.generation_config.eos_token_id if model.generation_config else None
-    ends = {tokenizer.eos_token_id} | set([declared] if isinstance(declared, int) else declared or [])
+    ends = end_tokens(model, tokenizer)
     generation = GenerationConfig(
         max_new_tokens=longest_answer,
         do_sample=False,
@@ -143,10 +159,10 @@ def _teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, longest
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    return _Teacher(model, tokenizer, generation, frozenset(ends))
+    return _Teacher(model, tokenizer, generation, ends)
 
 
-def _answer_batch(teacher: _Teacher, prompts: Sequence[_Prompt], file: Path, place: tuple[int, int]) -> None:
+def _answer_batch(teacher: _Teacher, prompts: Sequence[Prompt], file: Path, place: tuple[int, int]) -> None:
     """Answer one batch and put it on disk in one rename, so that a kill leaves no half of it."""
     started = time.perf_counter()
     answers = _generate(teacher, prompts)
@@ -159,7 +175,7 @@ def _answer_batch(teacher: _Teacher, prompts: Sequence[_Prompt], file: Path, pla
 
 
 @torch.inference_mode()
-def _generate(teacher: _Teacher, prompts: Sequence[_Prompt]) -> list[_Answer]:
+def _generate(teacher: _Teacher, prompts: Sequence[Prompt]) -> list[_Answer]:
     batch = teacher.tokenizer(
         [prompt.text for prompt in prompts],
         add_special_tokens=False,
@@ -173,16 +189,17 @@ def _generate(teacher: _Teacher, prompts: Sequence[_Prompt]) -> list[_Answer]:
     return [_answer(teacher, prompt, ids) for prompt, ids in zip(prompts, new_ids, strict=True)]
 
 
-def _answer(teacher: _Teacher, prompt: _Prompt, ids: list[int]) -> _Answer:
+def _answer(teacher: _Teacher, prompt: Prompt, ids: list[int]) -> _Answer:
     """Cut a row of generated tokens where the turn ends; what follows is padding."""
     end = next((place for place, token in enumerate(ids) if token in teacher.ends), None)
     text = teacher.tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return _Answer(prompt.id, text, len(ids) if end is None else end + 1, end is not None)
 
 
-def _answered(document: Document, answer: _Answer) -> Document:
-    turns = (*document.messages, {"role": "assistant", "content": answer.text})
-    return Document(document.id, "messages", turns, ended=answer.ended)
+def answered(document: Document, text: str, *, ended: bool) -> Document:
+    """A prompt and what was said to it."""
+    turns = (*document.messages, {"role": "assistant", "content": text})
+    return Document(document.id, "messages", turns, ended=ended)
 
 
 def _mean(values: Sequence[float]) -> float:

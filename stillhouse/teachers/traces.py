@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 from stillhouse import progress
 from stillhouse.data.chat import render
 from stillhouse.data.document import Message
+from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.reasoning.problems import ASK_STEPS, Problem, example_of, write_steps
 from stillhouse.reasoning.steps import spell
@@ -72,8 +73,6 @@ def _draw_missing(drawing: Drawing, teacher: Path, batches: Sequence[Sequence[Pr
     torch.set_num_threads(compute.threads)
     tokenizer = load_tokenizer(teacher)
     model = load_model(teacher, device=compute.device, dtype=compute.precision)
-    declared = model.generation_config.eos_token_id if model.generation_config else None
-    ends = {tokenizer.eos_token_id} | set([declared] if isinstance(declared, int) else declared or [])
     generation = GenerationConfig(
         max_new_tokens=asked.max_new_tokens,
         do_sample=True,
@@ -81,7 +80,7 @@ def _draw_missing(drawing: Drawing, teacher: Path, batches: Sequence[Sequence[Pr
         top_k=0,
         top_p=1.0,
         num_return_sequences=asked.samples,
-        eos_token_id=sorted(ends),
+        eos_token_id=sorted(end_tokens(model, tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )

@@ -60,11 +60,12 @@ class Course:
             self._value("alpha", asked.alpha, step), self._value("temperature", asked.temperature, step), t
         )
 
-    def learn(self, teacher_loss: float, agreement: float | None = None) -> None:
+    def learn(self, teacher_loss: float | None, agreement: float | None = None) -> None:
         """Take in what was found in a whole step, over micro-batches and ranks; validation never comes here.
 
         Args:
-            teacher_loss: The mean divergence from the teacher.
+            teacher_loss: The mean divergence from the teacher; `None` of a step on the student's own text, whose
+                loss falls and rises for other reasons.
             agreement: Share of the counted tokens at which both find the same token likeliest; `None` where it was
                 not counted, as the teacher was not asked.
         """

@@ -127,6 +127,8 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
     (folder / HISTORY).write_text(json.dumps(trainer.history), encoding="utf-8")
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])
     facts = {"parameters": count_parameters(student), "layers": student.config.num_hidden_layers}
+    if trainer.writer is not None:
+        facts |= {"on_policy_steps": sum(int(entry["on_policy"]) for entry in trainer.history["training"])}
     (folder / FACTS).write_text(json.dumps(facts | {"steps": trainer.num_steps, "tokens": tokens}), encoding="utf-8")
 
 

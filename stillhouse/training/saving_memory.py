@@ -1,5 +1,8 @@
 """Activations that are computed again instead of kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -21,4 +24,17 @@ def checkpoint_activations(student: PreTrainedModel) -> None:
     student.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     for module in student.modules():
         if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+
+
+@contextmanager
+def activations_kept(student: PreTrainedModel) -> Iterator[None]:
+    """Without what `checkpoint_activations` did: a layer that forgets keeps no keys and values to write text with."""
+    marked = [each for each in student.modules() if isinstance(each, GradientCheckpointingLayer) and each.training]
+    for module in marked:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in marked:
             module.training = True

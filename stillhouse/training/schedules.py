@@ -76,7 +76,7 @@ class TaidState:
         return cls(**values)  # type: ignore[arg-type]  # a dictionary that this class wrote
 
 
-def advance(schedule: TaidSchedule, state: TaidState, loss: float) -> TaidState:
+def advance(schedule: TaidSchedule, state: TaidState, loss: float | None) -> TaidState:
     """The state after an optimizer step, once a step and nowhere else: not a micro-batch, not a validation.
 
     Args:
@@ -84,10 +84,12 @@ def advance(schedule: TaidSchedule, state: TaidState, loss: float) -> TaidState:
         state: Before the step.
         loss: TAID's divergence of the whole step, over all its micro-batches and ranks, so that every rank moves
             the same t. The authors take the cross-entropy, most of which is the target's entropy, which t moves too.
+            `None` of a step that says nothing of it, which counts as one without a fall.
     """
     steps = state.steps + 1
     line = schedule.start + (schedule.end - schedule.start) * steps / schedule.num_steps
-    if state.previous is None:
+    loss = state.previous if loss is None else loss
+    if state.previous is None or loss is None:
         return TaidState(min(schedule.end, max(line, state.t)), steps, 0.0, loss)
     # A divergence may rise manyfold from next to nothing; one such step must not hold t back for hundreds.
     fall = max((state.previous - loss) / state.previous, -1.0) if state.previous > 0 else 0.0

@@ -1,7 +1,7 @@
 """One optimizer step, and the measurement between steps."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,10 @@ from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training.batches import Batch
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.objective import Objective, StepLoss
+from stillhouse.training.own_text import is_on_policy, write_own_text
 from stillhouse.training.say import SaySums, added, no_say
 from stillhouse.training.schedule import learning_rate
-from stillhouse.training.trainer import Trainer, batches_of_step
+from stillhouse.training.trainer import Trainer, batches_of_step, rows_of_step
 
 Entry = dict[str, float]
 _PARTS = ("loss", "cross_entropy", "teacher_loss", "feature_loss")
@@ -36,8 +37,8 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     Raises:
         TrainingDiverged: If a loss or gradient is not finite.
     """
-    settings, coefficients = trainer.settings.distillation, trainer.course.at(step)
-    batches = batches_of_step(trainer, step)
+    settings, read = trainer.settings.distillation, _text_of_step(trainer, step)
+    batches, coefficients = read.batches, read.coefficients
     counts = torch.tensor([float(sum(batch.num_counted for batch in batches))], device=trainer.text.device)
     num_counted = int(trainer.ranks.sum(counts).item())
     sums = torch.zeros(len(_PARTS), dtype=torch.float64, device=trainer.text.device)
@@ -67,16 +68,41 @@ def train_step(trainer: Trainer, step: int) -> Entry:
         trainer.teacher.follow(trainer.student)
     losses = dict(zip(_PARTS, trainer.ranks.sum(sums).tolist(), strict=True))
     # Every rank has the same coefficients, so all of them come here or none does.
-    counted = settings.follows_agreement and coefficients.alpha > 0 and num_counted > 0
+    counted = settings.follows_agreement and coefficients.alpha > 0 and num_counted > 0 and not read.is_own
     agreed = {"agreement": trainer.ranks.sum(agreement[None]).item()} if counted else {}
-    trainer.course.learn(losses["teacher_loss"], agreed.get("agreement"))
+    trainer.course.learn(None if read.is_own else losses["teacher_loss"], agreed.get("agreement"))
     if say is not None:
         whole = replace(say, sums=trainer.ranks.sum(say.sums))
         trainer.history["say"] = added(trainer.history.get("say"), whole)
     if trainer.objective.matcher is None:
         del losses["feature_loss"]
-    made = {"step": step + 1, **losses, **agreed, **coefficients.logged(), "gradient_norm": norm.item()}
+    made = {"step": step + 1, **losses, **agreed, **coefficients.logged(), **read.logged, "gradient_norm": norm.item()}
     return {**made, "learning_rate": rate, "tokens": num_counted}
+
+
+@dataclass(frozen=True)
+class _StepText:
+    """What a step is trained on, in this process."""
+
+    batches: list[Batch]
+    coefficients: Coefficients
+    is_own: bool
+    """Whether the student wrote it."""
+    logged: Entry
+
+
+def _text_of_step(trainer: Trainer, step: int) -> _StepText:
+    """The rows of the data, or what the student writes behind their prompts."""
+    settings, coefficients, writer = trainer.settings, trainer.course.at(step), trainer.writer
+    if writer is None:
+        return _StepText(batches_of_step(trainer, step), coefficients, False, {})
+    if not is_on_policy(writer.asked, step, settings.compute.seed):
+        return _StepText(batches_of_step(trainer, step), coefficients, False, {"on_policy": 0.0})
+    own = write_own_text(writer, trainer.text, rows_of_step(trainer, step), step)
+    sums = torch.tensor([own.texts, own.tokens, own.ended], dtype=torch.float64, device=trainer.text.device)
+    texts, tokens, ended = trainer.ranks.sum(sums).tolist()
+    logged = {"on_policy": 1.0, "own_text_tokens": tokens / texts, "own_text_ended": ended / texts}
+    return _StepText(own.batches, replace(coefficients, alpha=1.0), True, logged)
 
 
 @torch.no_grad()

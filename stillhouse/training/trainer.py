@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel
 
 from stillhouse.losses.chunked import Chunking
+from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
@@ -28,6 +29,7 @@ from stillhouse.training.coefficients import Course
 from stillhouse.training.feature_start import FeaturePlan, open_matcher, plan_features
 from stillhouse.training.features import FeatureMatcher
 from stillhouse.training.objective import Objective
+from stillhouse.training.own_text import Writer
 from stillhouse.training.ranks import Ranks, device_of_this_process
 from stillhouse.training.saving_memory import checkpoint_activations
 from stillhouse.training.say import set_of
@@ -71,6 +73,8 @@ class Trainer:
     """The whole validation split, for every process the same."""
     num_steps: int
     course: Course
+    writer: Writer | None
+    """The student, where it writes text of its own to learn from."""
     history: dict[str, Any]
     """`training` and `validation` entries, and TAID's state; what of a training is in no tensor."""
 
@@ -106,6 +110,8 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
     objective = _objective(settings, student, true_vocabulary_size(tokenizer), matcher)
     module = ranks.wrap(objective, settings.training.sharding)
     num_steps = distillation.steps or max(1, len(text.rows) // rows_a_step(settings))
+    asked, vocabulary = distillation.on_policy, objective.vocabulary_size
+    ends = end_tokens(student, tokenizer)
     return Trainer(
         settings=settings,
         ranks=ranks,
@@ -120,6 +126,7 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
         validation=list(_whole(open_text(inputs["dataset"], "validation", **layout))),
         num_steps=num_steps,
         course=Course(distillation, num_steps),
+        writer=None if asked is None else Writer(student, vocabulary, ends, asked, compute),
         history={"training": [], "validation": []},
     )
 
@@ -130,13 +137,21 @@ def rows_a_step(settings: DistillSettings) -> int:
     return asked.batch_rows * asked.accumulation * settings.training.processes
 
 
-def batches_of_step(trainer: Trainer, step: int) -> list[Batch]:
-    """This process's forward passes of a step. They are dealt out in turn, so that more processes see the same rows."""
+def rows_of_step(trainer: Trainer, step: int) -> list[list[list[int]]]:
+    """The documents in each row of each of this process's forward passes of a step.
+
+    Passes are dealt out in turn, so that more processes see the same rows.
+    """
     text, settings = trainer.text, trainer.settings
     chosen = rows_for_step(len(text.rows), step, rows_a_step(settings), settings.compute.seed)
     size, ranks = text.batch_rows, trainer.ranks
     dealt = [chosen[start : start + size] for start in range(0, len(chosen), size)][ranks.number :: ranks.count]
-    return list(text.batches([text.rows[index] for part in dealt for index in part]))
+    return [[text.rows[index] for index in part] for part in dealt]
+
+
+def batches_of_step(trainer: Trainer, step: int) -> list[Batch]:
+    """This process's forward passes of a step over the text of the data."""
+    return list(trainer.text.batches([row for part in rows_of_step(trainer, step) for row in part]))
 
 
 def _whole(text: PackedText) -> Iterator[Batch]:

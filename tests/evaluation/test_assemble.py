@@ -350,3 +350,15 @@ def test_every_teacher_of_an_ensemble_is_in_the_lineage_in_the_recipes_order(inp
     lineage = assembled(inputs | several, tmp_path / "results")[0].lineage
     assert [one["source"] for one in lineage.other_teachers] == ["org/2", "org/10"]
     assert {f"key of {name}" for name in several} <= {stage.key for stage in lineage.stages}
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_sampled_responses_are_like_and_which_were_left_out_is_in_the_lineage(inputs, tmp_path, chosen):
+    row = {"set": "nq-open", "reason": "response not ended", "documents": 3, "examples": ["nq-open/1: on and on"]}
+    sampled = _artifact(tmp_path / "store" / "sampled", {"responses": 12, "agreement": 0.5, "verified_share": None})
+    left = {"prompts_left": 2, "responses_left": 9, "left_out": [row]}
+    taken = _artifact(tmp_path / "store" / "responses", left) if chosen else sampled
+    lineage = assembled(inputs | {"sampled": sampled, "responses": taken}, tmp_path / "results")[0].lineage
+    told = {"prompts_left": 2, "responses_left": 9} if chosen else {}
+    assert lineage.responses == {"responses": 12, "agreement": 0.5, "verified_share": None, **told}
+    assert lineage.left_out == ([row] if chosen else [])

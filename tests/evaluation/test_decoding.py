@@ -6,8 +6,6 @@ from evaluation.decoding import (
     all_end_ids,
     draw_token,
     generator_of,
-    log_softmax,
-    nucleus,
     until_end,
 )
 
@@ -15,25 +13,6 @@ from evaluation.decoding import (
 def test_a_generation_setting_that_is_not_heeded_is_refused():
     with pytest.raises(ValueError, match="unknown generation_kwargs num_beams"):
         Decoding.of_request({"num_beams": 4})
-
-
-def test_the_nucleus_is_the_fewest_tokens_that_hold_the_share():
-    logits = np.log(np.array([0.1, 0.5, 0.25, 0.15], dtype=np.float32))
-    assert nucleus(logits, 1.0, 0.7) == pytest.approx([0, 2 / 3, 1 / 3, 0])
-    assert nucleus(logits, 1.0, 1.0) == pytest.approx([0.1, 0.5, 0.25, 0.15])
-    assert nucleus(logits, 0.5, 0.5) == pytest.approx([0, 1, 0, 0])
-
-
-def test_a_nucleus_among_many_tokens_is_that_of_sorting_them_all():
-    logits = np.random.default_rng(0).normal(size=5000).astype(np.float32) * 3
-    shares = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
-    # 0.9 lies among the likeliest thousand, 0.9999 does not.
-    for top_p in (0.9, 0.9999):
-        order = np.argsort(-shares, kind="stable")
-        kept = order[np.cumsum(shares[order]) - shares[order] < top_p]
-        expected = np.zeros(5000)
-        expected[kept] = shares[kept] / shares[kept].sum()
-        np.testing.assert_allclose(nucleus(logits, 1.0, top_p), expected, rtol=1e-5, atol=1e-12)
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely():
@@ -61,8 +40,3 @@ def test_an_answer_ends_with_its_end_token_and_padding_is_cut():
 def test_end_tokens_are_the_tokenizers_and_those_the_model_states():
     tokenizer = type("Tokenizer", (), {"eos_token_id": 2})()
     assert all_end_ids(tokenizer, [7]) == {2, 7}
-
-
-def test_log_probabilities_sum_to_1_however_large_the_logits():
-    log_probs = log_softmax(np.array([[1000.0, 1000.0], [0.0, np.log(3)]], dtype=np.float32))
-    assert np.exp(log_probs) == pytest.approx(np.array([[0.5, 0.5], [0.25, 0.75]]))

@@ -54,10 +54,30 @@ def test_what_is_answered_and_encoded_is_what_was_selected(select: str | None, t
         return Reference(task.fn.__name__, "1" * 64)
 
     settings = SimpleNamespace(
-        documents=None, contamination=None, select=select, answers=None, encode=None, rationales=None
+        documents=None, contamination=None, select=select, answers=None, encode=None, rationales=None, sampled=None
     )
     found = prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
     source = "gather_documents" if select is None else "select_documents"
     assert {read[stage]["documents"].kind for stage in ("answer_prompts", "encode_documents")} == {source}
     assert ("selected" in found) == (select is not None)
     assert found["documents"].kind == "gather_documents"
+
+
+@pytest.mark.parametrize("chosen", [None, "asked"])
+def test_sampled_responses_are_encoded_as_they_are_or_as_they_were_chosen(chosen: str | None, tmp_path: Path):
+    read: dict[str, dict[str, Reference]] = {}
+
+    def call(task, store, settings, inputs) -> Reference:
+        read[task.fn.__name__] = inputs
+        return Reference(task.fn.__name__, "1" * 64)
+
+    asked = {"sampled": "asked", "responses": chosen}
+    others = dict.fromkeys(("documents", "contamination", "select", "answers", "encode", "rationales"))
+    found = prepare_data(
+        SimpleNamespace(**others, **asked), Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64)
+    )
+    last = "sample_responses" if chosen is None else "choose_responses"
+    assert read["encode_documents"]["responses"] == found["responses"] == Reference(last, "1" * 64)
+    # What is measured on stays the greedy answers.
+    assert read["encode_documents"]["answers"].kind == "answer_prompts"
+    assert "sampled" not in read["encode_documents"] and found["sampled"].kind == "sample_responses"

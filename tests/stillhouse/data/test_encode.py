@@ -19,8 +19,8 @@ def settings(train=1000, validation=1000, held_out=1000, length=16):
 def encode(tmp_path, byte_model):
     """Encode the given training documents with the byte model; validation has one text, held-out two."""
 
-    def run(train, budgets=None, answers=None):
-        for folder in ("documents", "answers", "encoded"):
+    def run(train, budgets=None, answers=None, responses=None):
+        for folder in ("documents", "answers", "responses", "encoded"):
             (tmp_path / folder).mkdir(exist_ok=True)
         inputs = {"teacher": byte_model, "documents": tmp_path / "documents"}
         other = [Document("mine/98", "text", "other"), Document("mine/99", "text", "another")]
@@ -29,6 +29,9 @@ def encode(tmp_path, byte_model):
             if answers is not None:
                 inputs["answers"] = tmp_path / "answers"
                 write_documents(inputs["answers"] / f"{name}.jsonl", answers if name == "train" else [])
+        if responses is not None:
+            inputs["responses"] = tmp_path / "responses"
+            write_documents(inputs["responses"] / "train.jsonl", responses)
         encode_documents(budgets or settings(), inputs, tmp_path / "encoded")
         return read_split(tmp_path / "encoded", "train"), json.loads((tmp_path / "encoded/facts.json").read_text())
 
@@ -89,9 +92,9 @@ def test_one_held_out_document_gives_no_interval_and_is_refused_before_anything_
         encode(texts("abc"), settings(held_out=5))
 
 
-def turns(number, said, task=None, name="reasoning"):
+def turns(number, said, task=None, name="reasoning", weight=None):
     asked = ({"role": "user", "content": "q"}, {"role": "assistant", "content": said})
-    return Document(f"{name}/{number}", "messages", asked, task=task)
+    return Document(f"{name}/{number}", "messages", asked, task=task, weight=weight)
 
 
 def test_a_task_has_its_share_of_its_set_s_loss_whatever_its_length(encode):
@@ -114,3 +117,26 @@ def test_weights_are_of_training_alone_and_without_tasks_there_is_no_file_of_the
     encode([turns(0, "7", LossTask("answer", 0.5))], settings(length=100))
     assert [path.parent.name for path in (tmp_path / "encoded").rglob("weights.npy")] == ["train"]
     assert read_split(tmp_path / "encoded", "train").weights.tolist() == [1.0]
+
+
+def test_several_responses_stand_in_the_place_of_a_training_prompt_s_answer(encode):
+    answers = [turns(0, "the greedy one", name="nq"), turns(1, "another", name="nq")]
+    sampled = [turns(0, "a", name="nq"), turns(0, "bcd", name="nq")]
+    asked = [prompt("nq/0", "q"), prompt("nq/1", "q")]
+    split, _ = encode(asked, settings(length=100), answers=answers, responses=sampled)
+    # A prompt that has no response left is not trained on.
+    assert split.names == ("nq/0", "nq/0")
+    assert np.add.reduceat(split.counted.astype(int), split.starts[:-1]).tolist() == [1 + 1, 3 + 1]
+    greedy, _ = encode(asked, settings(length=100), answers=answers)
+    assert greedy.names == ("nq/0", "nq/1")
+
+
+def test_a_document_counts_by_its_weight_beside_the_others_of_its_set(encode):
+    documents = [turns(0, "7", weight=0.5), turns(0, "a long way to 7", weight=0.5), turns(1, "12", weight=1.0)]
+    split, _ = encode([*documents, *texts("plain text")], settings(length=100))
+    targets = np.add.reduceat(split.counted.astype(int), split.starts[:-1])
+    assert split.weights[2] == pytest.approx(2 * split.weights[0]) and split.weights[1] == split.weights[0]
+    assert (targets * split.weights)[:3].sum() == pytest.approx(targets[:3].sum())
+    assert split.weights[3] == 1
+    nothing, _ = encode([turns(0, "7", weight=0.0), turns(0, "8", weight=0.0)], settings(length=100))
+    assert nothing.weights.tolist() == [1, 1]

@@ -88,7 +88,7 @@ def test_a_killed_run_repeats_only_the_unfinished_batches(tmp_path, tiny_model, 
 def test_an_answer_that_ends_by_itself_is_told_from_one_that_was_cut_off(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     teacher = answers._Teacher(None, tokenizer, None, frozenset({tokenizer.eos_token_id}))
-    asked = answers._Prompt("set/1", "hi", 1)
+    asked = answers.Prompt("set/1", "hi", 1)
     letters = tokenizer("ok", add_special_tokens=False)["input_ids"]
     ended = answers._answer(teacher, asked, [*letters, tokenizer.eos_token_id, tokenizer.pad_token_id])
     assert (ended.text, ended.num_tokens, ended.ended) == ("ok", len(letters) + 1, True)

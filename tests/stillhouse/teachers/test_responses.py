@@ -1,0 +1,142 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.data.document import Document, prompt, read_documents, write_documents
+from stillhouse.errors import InputError
+from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.recipe.compute import Compute
+from stillhouse.serving.nucleus import entropy
+from stillhouse.teachers import responses
+from stillhouse.teachers.responses import SampleSettings, sample_responses
+
+QUESTIONS = ("hi", "what is a cat", "why", "who are you and where", "when")
+
+
+def settings(**changes):
+    asked = {"samples": 3, "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 6, "batch_size": 4, "verifiable": ()}
+    compute = Compute(device="cpu", precision="fp32", threads=1, seed=changes.pop("seed", 0))
+    return SampleSettings(**{**asked, **changes}, compute=compute)
+
+
+@pytest.fixture
+def sample(tmp_path, tiny_model):
+    def run(name="responses", questions=QUESTIONS, teacher=tiny_model, **changes):
+        documents, folder = tmp_path / "documents", tmp_path / name
+        for each in (documents, folder):
+            each.mkdir(exist_ok=True)
+        asked = [prompt(f"set/{number}", question) for number, question in enumerate(questions)]
+        write_documents(documents / "train.jsonl", [Document("text/0", "text", "plain"), *asked])
+        sample_responses(settings(**changes), {"teacher": teacher, "documents": documents}, folder)
+        found = list(read_documents(folder / "train.jsonl"))
+        return found, json.loads((folder / "facts.json").read_text())
+
+    return run
+
+
+def by_prompt(documents):
+    found = {}
+    for document in documents:
+        found.setdefault(document.messages[0]["content"], []).append(document.messages[1]["content"])
+    return found
+
+
+def test_every_training_prompt_has_its_responses_in_order_and_their_statistics(sample):
+    found, facts = sample()
+    assert facts["prompts"] == 5 and facts["responses"] == 15
+    assert len(found) + facts["empty"] == 15
+    assert [document.id for document in found] == sorted(document.id for document in found)
+    assert {document.kind for document in found} == {"messages"}
+    assert 1 <= facts["tokens_mean"] <= 6 and 0 < facts["token_entropy_nats"] < np.log(300)
+    assert facts["verified_share"] is None
+    assert len({text for texts in by_prompt(found).values() for text in texts}) > 10
+
+
+def test_a_response_is_the_same_whatever_stands_in_its_batch_and_another_under_another_seed(sample):
+    whole = by_prompt(sample()[0])
+    assert by_prompt(sample("alone", batch_size=1)[0]) == whole
+    # Prompts are known by their ids, so the same two in another company have the same responses.
+    fewer = by_prompt(sample("fewer", questions=QUESTIONS[:2], batch_size=3)[0])
+    assert fewer == {question: whole[question] for question in QUESTIONS[:2]}
+    more = by_prompt(sample("more", samples=4)[0])
+    assert all(more[question][: len(texts)] == texts for question, texts in whole.items() if len(texts) == 3)
+    assert by_prompt(sample("other", seed=1)[0]) != whole
+
+
+def test_what_was_resumed_is_what_would_have_been(sample, monkeypatch):
+    draws, calls = responses._sample, []
+
+    def dies_at_the_third(teacher, asked):
+        calls.append([(each.prompt.id, each.sample) for each in asked])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return draws(teacher, asked)
+
+    monkeypatch.setattr(responses, "_sample", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        sample("broken")
+    resumed = sample("broken")
+    # Four batches, of which the third is begun twice.
+    assert len(calls) == 5 and calls[2] == calls[3]
+    assert resumed == sample("whole")
+
+
+def test_a_cold_teacher_says_the_greedy_answer_every_time(sample, tiny_model):
+    found, facts = sample(temperature=0.001)
+    assert facts["duplicate_share"] == pytest.approx(2 / 3) and facts["agreement"] == pytest.approx(1)
+    model, tokenizer = load_model(tiny_model, device="cpu", dtype="fp32"), load_tokenizer(tiny_model)
+    for document in found:
+        text = f"<|start|>user\n{document.messages[0]['content']}<|end|>\n<|start|>assistant\n"
+        ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        start = ids.shape[1]
+        for _ in range(6):
+            with torch.no_grad():
+                token = model(input_ids=ids).logits[0, -1].argmax()
+            if token == tokenizer.eos_token_id:
+                break
+            ids = torch.cat([ids, token.reshape(1, 1)], dim=1)
+        assert document.messages[1]["content"] == tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+        assert document.ended == (ids.shape[1] < start + 6)
+
+
+def test_the_noted_entropy_is_that_of_the_teacher_s_distribution_whatever_is_drawn_from_it(sample, tiny_model):
+    _, facts = sample(questions=QUESTIONS[:1], samples=1, max_new_tokens=1, temperature=0.1)
+    model, tokenizer = load_model(tiny_model, device="cpu", dtype="fp32"), load_tokenizer(tiny_model)
+    ids = tokenizer("<|start|>user\nhi<|end|>\n<|start|>assistant\n", return_tensors="pt", add_special_tokens=False)
+    with torch.no_grad():
+        logits = model(input_ids=ids["input_ids"]).logits[0, -1].numpy()
+    assert facts["token_entropy_nats"] == pytest.approx(entropy(logits[: len(tokenizer)]), rel=1e-5)
+
+
+def test_generation_that_never_ends_is_told(sample, caplog, monkeypatch):
+    monkeypatch.setattr(responses, "end_tokens", lambda model, tokenizer: frozenset())
+    found, facts = sample()
+    assert facts["ended_share"] == 0 and facts["tokens_mean"] == 6
+    assert not any(document.ended for document in found)
+    assert "none of 15 responses ended within 6 tokens" in caplog.text
+
+
+def test_verifiers_are_asked_of_the_sets_that_have_them(sample, monkeypatch):
+    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
+    facts = sample(verifiable=("set",))[1]
+    assert facts["verified_share"] == pytest.approx(3 / 15) and facts["verified_prompts_share"] == pytest.approx(1 / 5)
+
+
+def test_a_prompt_without_room_is_left_out_and_counted(sample):
+    _, facts = sample(questions=("hi", "long " * 60))
+    assert facts["too_long"] == 1 and facts["responses"] == 3
+
+
+def test_without_prompts_no_model_is_needed(sample, tmp_path):
+    found, facts = sample(questions=(), teacher=tmp_path / "absent")
+    assert found == [] and facts["responses"] == 0 and facts["ended_share"] is None
+
+
+def test_a_model_without_a_chat_template_is_refused(sample, tmp_path, tiny_model):
+    base = tmp_path / "base-model"
+    shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    with pytest.raises(InputError, match="base-model has no chat template"):
+        sample(teacher=base)
