@@ -31,8 +31,8 @@ class TrainingCompute(Settings):
     """Forget activations within a layer and compute them again: less memory, about a third more time."""
     compile: bool | Literal["auto"] = False
     """Compile teacher, student and loss with torch.compile: faster steps after a minute's wait, which pays from some
-    hundred steps on; needs a C++ compiler. auto: where there is one that
-    works, which is tried once, and the student writes no text of its own (`distillation.on_policy`)."""
+    hundred steps on; needs a C++ compiler. auto: where there is one that works, which is tried once, and the student
+    writes no text of its own (`distillation.on_policy`)."""
     loss_rows: PositiveInt = 512
     """Positions whose logits exist at a time. Fewer save memory, and each chunk touches the whole head's gradient."""
     lora: Lora | None = None
