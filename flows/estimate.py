@@ -173,7 +173,11 @@ def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape)
     tokens = _training_tokens(recipe)
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     validation = validations * recipe.data.validation_tokens * 2 * student.parameters
-    return tokens * (2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters) + validation
+    readers = recipe.curriculum.readers if recipe.curriculum is not None else ()
+    sizes = {"teacher": teacher.parameters, "start": student.parameters}
+    difficulty = recipe.data.train_tokens * 2 * sum(sizes[name] for name in readers)
+    learning = tokens * (2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters)
+    return learning + validation + difficulty
 
 
 def _parameters_read(knowledge: Knowledge, teacher: ModelShape, student: ModelShape) -> int:

@@ -14,6 +14,7 @@ from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.store.artifact import Reference
 from tasks.distill import distill
 from tasks.fetch_student import load_student
+from tasks.find_difficulty import measure_difficulty
 from tasks.low_rank import low_rank
 from tasks.make_fresh import make_fresh_student
 from tasks.prune import prune_layers
@@ -34,7 +35,7 @@ class Taught:
     before: References
     """The students that taught on the way, by name, in their order."""
     knowledge: References
-    """What the trainings read of teachers besides: caches, and the other teachers of an ensemble."""
+    """What the trainings read besides: caches, the other teachers of an ensemble, and how hard the texts are."""
 
 
 def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int | None = None) -> Taught:
@@ -81,11 +82,22 @@ class _Training:
         if self.seed is not None:
             settings = replace(settings, compute=settings.compute.model_copy(update={"seed": self.seed}))
         knowledge = gather_knowledge(settings, self.work, teacher, self.dataset)
+        knowledge |= self._read(settings, {"teacher": teacher, "start": start})
         self.knowledge |= {f"{name}_{key}".strip("_"): each for key, each in knowledge.items()}
         read = {"start": start, "teacher": teacher, "dataset": self.dataset, **knowledge}
         student = self.work.make(distill, settings.distill, read)
         self.before |= {name: student} if name else {}
         return student
+
+    def _read(self, settings: SettingsOfStages, models: References) -> References:
+        """How hard the texts are for the models that the curriculum goes by."""
+        readers = settings.recipe.curriculum.readers if settings.recipe.curriculum is not None else ()
+        return {
+            f"difficulty_{name}": self.work.make(
+                measure_difficulty, settings.difficulty, {"model": models[name], "dataset": self.dataset}
+            )
+            for name in readers
+        }
 
     def ended(self, start: Reference, student: Reference) -> Taught:
         return Taught(start, student, self.before, self.knowledge)

@@ -33,6 +33,7 @@ from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
+from stillhouse.teachers.difficulty import DifficultySettings
 from stillhouse.teachers.rationales import RationaleSettings, rationale_settings
 from stillhouse.training.distill import DistillSettings
 
@@ -252,6 +253,16 @@ class SettingsOfStages(SettingsOfDelivery):
             sequence_length=self.recipe.data.sequence_length,
             compute=self.compute,
             training=self.recipe.compute,
+            curriculum=self.recipe.curriculum,
+        )
+
+    @property
+    def difficulty(self) -> DifficultySettings:
+        """Of `measure_difficulty`. The seed is left out: another seed of training keeps what was read."""
+        return DifficultySettings(
+            sequence_length=self.recipe.data.sequence_length,
+            batch_rows=self.recipe.distillation.batch_rows,
+            compute=self.compute.model_copy(update={"seed": 0}),
         )
 
 

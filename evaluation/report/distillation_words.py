@@ -23,6 +23,11 @@ _WEIGHTINGS = {
     "by_domain": "for each text those of the ones that serve its data set, by their weights",
     "by_confidence": "text by text, by their weights and by how sure each was of the text",
 }
+_DIFFICULTIES = {
+    "teacher_loss": "the teacher's mean loss",
+    "start_loss": "the mean loss of the student before its training",
+    "length": "length",
+}
 
 
 def loss(settings: Mapping[str, Any]) -> str:
@@ -86,6 +91,30 @@ def route(settings: Mapping[str, Any]) -> Iterator[str]:
                 f"This is generation {settings.get('generations', 2)}: each generation began as the first one did and "
                 "was taught by the one before, the first by the teacher. All are compared with the teacher itself."
             )
+
+
+def curriculum(settings: Mapping[str, Any]) -> Iterator[str]:
+    """In which order the texts came, and which were left out; nothing where they were shuffled, all of them.
+
+    Args:
+        settings: The recipe's `curriculum` section.
+    """
+    order = settings.get("order") or {"kind": "easy_first"} if settings else {"kind": "shuffled"}
+    hard = _DIFFICULTIES[settings.get("difficulty", "teacher_loss")]
+    match order["kind"]:
+        case "easy_first":
+            yield f"Each pass took its rows from easy to hard, by {hard}."
+        case "hard_first":
+            yield f"Each pass took its rows from hard to easy, by {hard}."
+        case "growing_pool":
+            yield (
+                f"Each step drew from the easiest rows, by {hard}: {float(order.get('start_share', 0.1)):.0%} of them "
+                f"at first, all after {float(order.get('full_at', 0.5)):.0%} of the steps."
+            )
+    if out := settings.get("leave_out"):
+        share, above = out.get("worst_share"), out.get("above")
+        which = f"the worst {float(share):.0%}" if share is not None else f"those above {above:g} nats a target"
+        yield f"Of the training texts {which} by the teacher's {out.get('measure', 'loss')} were left out."
 
 
 def _number(asked: Any) -> str:

@@ -65,6 +65,7 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
     yield distillation_words.loss(settings)
     yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
     yield from distillation_words.route(results.lineage.recipe.get("route") or {})
+    yield from distillation_words.curriculum(results.lineage.recipe.get("curriculum") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"
     rows = settings.get("batch_rows", 1) * settings.get("accumulation", 1)

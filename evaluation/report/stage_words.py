@@ -16,6 +16,7 @@ STAGES = {
     "answer_prompts": "Let the teacher answer prompts",
     "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
+    "measure_difficulty": "Read how hard the texts are",
     "list_samples": "Find the texts to ask about",
     "capture_shard": "Store the teacher's answers",
     "assemble_cache": "Gather the teacher's answers",

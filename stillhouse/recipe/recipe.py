@@ -8,6 +8,7 @@ from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
@@ -42,6 +43,8 @@ class Recipe(Delivery):
     """How the teacher is asked what it knows of a text."""
     distillation: Distillation = Distillation()
     """How the student is trained."""
+    curriculum: Curriculum | None = None
+    """In which order the training texts come, and which are left out; shuffled and all of them when left out."""
     compute: TrainingCompute = TrainingCompute()
     """What the training is spread over, and what it saves."""
 

@@ -127,7 +127,10 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
     (folder / HISTORY).write_text(json.dumps(trainer.history), encoding="utf-8")
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])
     facts = {"parameters": count_parameters(student), "layers": student.config.num_hidden_layers}
-    (folder / FACTS).write_text(json.dumps(facts | {"steps": trainer.num_steps, "tokens": tokens}), encoding="utf-8")
+    facts |= {"steps": trainer.num_steps, "tokens": tokens}
+    if trainer.settings.curriculum is not None:
+        facts |= {"texts": sum(map(len, trainer.text.rows)), "of_texts": trainer.text.split.num_documents}
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _advice(settings: DistillSettings, said: str) -> str:

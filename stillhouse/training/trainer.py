@@ -1,7 +1,7 @@
 """Everything that a training step reads and changes, put together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from stillhouse.losses.chunked import Chunking
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import Knowledge, Online
 from stillhouse.recipe.settings import Settings
@@ -25,6 +26,7 @@ from stillhouse.teachers.vocabulary import true_vocabulary_size
 from stillhouse.training import adapters
 from stillhouse.training.batches import Batch, rows_for_step
 from stillhouse.training.coefficients import Course
+from stillhouse.training.curriculum import arrange, rows_of_step
 from stillhouse.training.feature_start import FeaturePlan, open_matcher, plan_features
 from stillhouse.training.features import FeatureMatcher
 from stillhouse.training.objective import Objective
@@ -47,6 +49,8 @@ class DistillSettings(Settings):
     """Device, precision, threads and seed."""
     training: TrainingCompute = TrainingCompute()
     """What the training is spread over, and what it saves."""
+    curriculum: Curriculum | None = None
+    """In which order the rows come, and which texts are left out."""
 
 
 @dataclass
@@ -98,6 +102,8 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
     layout: dict[str, Any] = {"sequence_length": settings.sequence_length, "batch_rows": distillation.batch_rows}
     layout |= {"pad_id": tokenizer.pad_token_id, "device": device}
     text = open_text(inputs["dataset"], "train", **layout)
+    if settings.curriculum is not None:
+        text = replace(text, rows=arrange(settings.curriculum, text.split, inputs, settings.sequence_length))
     student = _student(settings, inputs["start"], device)
     features = distillation.features
     plan = None if features is None else plan_features(features, inputs["start"], inputs["teacher"])
@@ -133,7 +139,14 @@ def rows_a_step(settings: DistillSettings) -> int:
 def batches_of_step(trainer: Trainer, step: int) -> list[Batch]:
     """This process's forward passes of a step. They are dealt out in turn, so that more processes see the same rows."""
     text, settings = trainer.text, trainer.settings
-    chosen = rows_for_step(len(text.rows), step, rows_a_step(settings), settings.compute.seed)
+    chosen = rows_of_step(
+        settings.curriculum,
+        len(text.rows),
+        step,
+        rows_per_step=rows_a_step(settings),
+        num_steps=trainer.num_steps,
+        seed=settings.compute.seed,
+    )
     size, ranks = text.batch_rows, trainer.ranks
     dealt = [chosen[start : start + size] for start in range(0, len(chosen), size)][ranks.number :: ranks.count]
     return list(text.batches([text.rows[index] for part in dealt for index in part]))
