@@ -6,14 +6,11 @@ from collections import defaultdict
 import numpy as np
 import numpy.typing as npt
 
-
 _ALIKE_ROWS = 32
 """Rows that are filled together where like documents share a row: of each such group one row may stay half empty."""
 
 
-def pack_alike(
-    starts: npt.NDArray[np.int64], sequence_length: int, ordered: npt.NDArray[np.int64]
-) -> list[list[int]]:
+def pack_alike(starts: npt.NDArray[np.int64], sequence_length: int, ordered: npt.NDArray[np.int64]) -> list[list[int]]:
     """Put neighbours in an order into rows together, with little more padding than `pack` leaves.
 
     The order is cut into groups of some rows, and each is packed by itself.

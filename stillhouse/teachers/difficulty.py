@@ -118,9 +118,7 @@ def _batch(
     settings: DifficultySettings, model: LocalTeacher, split: Split, rows: list[list[int]]
 ) -> tuple[Figures, npt.NDArray[np.int64]]:
     """`MEASURES` at every counted position, and the text that each is of."""
-    batch = make_batch(
-        split, rows, sequence_length=settings.sequence_length, pad_id=0, device=settings.compute.device
-    )
+    batch = make_batch(split, rows, sequence_length=settings.sequence_length, pad_id=0, device=settings.compute.device)
     said = model.targets(batch).distribution
     assert isinstance(said, Dense | Factored)
     places, positions = (batch.labels != IGNORED).nonzero(as_tuple=True)

@@ -99,9 +99,7 @@ def _pass(num_rows: int, number: int, taken: int, seed: int, kind: str) -> npt.N
     return rows if kind == "easy_first" else rows[::-1]
 
 
-def _difficulty(
-    curriculum: Curriculum, lengths: npt.NDArray[np.int64], inputs: Inputs
-) -> npt.NDArray[np.float64]:
+def _difficulty(curriculum: Curriculum, lengths: npt.NDArray[np.int64], inputs: Inputs) -> npt.NDArray[np.float64]:
     match curriculum.difficulty:
         case "length":
             return lengths.astype(np.float64)
