@@ -23,7 +23,9 @@ _MODELS_AND_DATA = (
     "selected",
     "answers",
     "rationales",
+    "tokenizer",
     "dataset",
+    "dataset_teacher",
 )
 
 

@@ -19,10 +19,12 @@ from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
+from stillhouse.data.encode_again import EncodeAgainSettings
 from stillhouse.data.select import SelectSettings
 from stillhouse.models.fresh import FreshStudentSettings
 from stillhouse.models.low_rank import LowRankSettings
 from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
+from stillhouse.models.own_tokenizer import TrainTokenizerSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
@@ -30,7 +32,14 @@ from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
+from stillhouse.recipe.student import (
+    DepthAndWidthPruned,
+    DepthPruned,
+    ExistingModel,
+    Fresh,
+    TrainedTokenizer,
+    WidthPruned,
+)
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
 from stillhouse.teachers.difficulty import DifficultySettings
@@ -99,6 +108,16 @@ class SettingsOfDelivery:
             held_out_tokens=data.held_out_tokens,
             sequence_length=data.sequence_length,
         )
+
+    @property
+    def encode_again(self) -> EncodeAgainSettings:
+        """Of `encode_for_teacher`."""
+        return EncodeAgainSettings()
+
+    @property
+    def own_tokenizer(self) -> TrainTokenizerSettings | LoadTeacherSettings | None:
+        """Of the stage that gives the student's own tokenizer; `None` where it has its teacher's, or none beside it."""
+        return None
 
     @property
     def capability(self) -> CapabilitySettings:
@@ -213,6 +232,18 @@ class SettingsOfStages(SettingsOfDelivery):
         """Of `load_teacher`."""
         trusted = self.recipe.teacher.trust_remote_code
         return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
+
+    @property
+    def own_tokenizer(self) -> TrainTokenizerSettings | LoadTeacherSettings | None:
+        """Of `train_tokenizer`, or of `load_student` where it comes with a model."""
+        match self.recipe.student:
+            case Fresh(tokenizer=TrainedTokenizer() as tokenizer):
+                return TrainTokenizerSettings(tokenizer=tokenizer)
+            case ExistingModel(tokenizer="own"):
+                assert isinstance(self.start, LoadTeacherSettings)
+                return self.start
+            case _:
+                return None
 
     @property
     def start(self) -> SettingsOfStart:

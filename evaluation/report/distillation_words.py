@@ -10,6 +10,8 @@ _LOSSES = {
     "skewed_forward_kl": "KL from the teacher to a mixture with {skew} of it",
     "skewed_reverse_kl": "KL from the student to a mixture with {skew} of it",
     "total_variation": "total variation",
+    "universal_logit_distance": "the distance of both models' probabilities, sorted, over two tokenizers where both "
+    "have read the same text",
     "taid": "KL from a target that moves from the student to the teacher, TAID, from {start} on",
 }
 _TARGETS = {

@@ -83,7 +83,13 @@ def _held_out(results: Results) -> Iterator[str]:
         "Each model reads the held-out texts in fp32 and is asked for every next token that counts; of a prompt with "
         "its answer only the answer counts."
     )
-    if "teacher" in results.models:
+    if results.tokens_differ:
+        yield (
+            "The student has a tokenizer of its own. The teacher reads the same texts in its own tokens, and what both "
+            "predict is compared in bits per byte; loss per token, KL and agreement do not exist between two "
+            "vocabularies."
+        )
+    elif "teacher" in results.models:
         yield "The teacher reads the same positions, so loss, KL and agreement are compared token by token."
 
 

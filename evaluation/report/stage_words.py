@@ -17,6 +17,8 @@ STAGES = {
     "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
     "measure_difficulty": "Read how hard the texts are",
+    "train_tokenizer": "Train the student's tokenizer",
+    "encode_for_teacher": "Turn the texts into the teacher's tokens",
     "list_samples": "Find the texts to ask about",
     "capture_shard": "Store the teacher's answers",
     "assemble_cache": "Gather the teacher's answers",

@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
+from stillhouse.recipe.across import check_sets, check_tokenizers
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
@@ -70,6 +71,12 @@ class Recipe(Delivery):
         check_route(self.route, self.student, self.knowledge.kind)
         if not isinstance(self.route, Direct) and self.distillation.features is not None:
             check_layers_of_route(self.route.kind, self.distillation.features.layers)
+        return self
+
+    @model_validator(mode="after")
+    def _tokenizers_suit_the_rest(self) -> Self:
+        check_tokenizers(self.student, self.distillation, self.knowledge, self.route)
+        check_sets(self.student, self.distillation, self.data.sets)
         return self
 
     @model_validator(mode="after")

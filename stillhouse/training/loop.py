@@ -9,6 +9,7 @@ import torch
 from stillhouse import progress
 from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
+from stillhouse.models.tokenizer import tokenizer_folder
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 from stillhouse.training import adapters
 from stillhouse.training.checkpoint import (
@@ -59,7 +60,8 @@ def _train(settings: DistillSettings, inputs: Inputs, folder: Path, ranks: Ranks
     checkpoints = folder / WORK
     first_step = _resume(trainer, checkpoints)
     if first_step == 0:
-        if trainer.teacher is not None:
+        # A loss per token of another tokenizer is no line to draw beside the student's.
+        if trainer.teacher is not None and "tokenizer" not in inputs:
             trainer.history["teacher_validation_loss"] = teacher_validation_loss(trainer, inputs)
         _validate(trainer, 0)
     _steps(trainer, first_step, checkpoints)
@@ -121,8 +123,8 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
     student.load_state_dict(weights, strict=False)
     if lora is not None:
         adapters.merge(student)
-    # The texts were rendered with the teacher's template and ends, whatever the start came with.
-    save_model(student, load_tokenizer(inputs["teacher"]), folder)
+    # The texts were rendered with this one's template and ends, whatever the start came with.
+    save_model(student, load_tokenizer(tokenizer_folder(inputs)), folder)
     trainer.history.pop("course", None)
     (folder / HISTORY).write_text(json.dumps(trainer.history), encoding="utf-8")
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])

@@ -11,13 +11,16 @@ from transformers import PreTrainedModel
 
 from stillhouse.losses.chunked import Chunking
 from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.models.tokenizer import tokenizer_folder
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import Knowledge, Online
+from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Inputs
+from stillhouse.teachers.across import open_across
 from stillhouse.teachers.local import LocalTeacher
 from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.teachers.opening import open_teacher
@@ -98,7 +101,7 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
     """
     distillation, device = settings.distillation, device_of_this_process(settings.compute.device)
     compute = settings.compute.model_copy(update={"device": device})
-    tokenizer = load_tokenizer(inputs["teacher"])
+    tokenizer = load_tokenizer(tokenizer_folder(inputs))
     layout: dict[str, Any] = {"sequence_length": settings.sequence_length, "batch_rows": distillation.batch_rows}
     layout |= {"pad_id": tokenizer.pad_token_id, "device": device}
     text = open_text(inputs["dataset"], "train", **layout)
@@ -170,6 +173,8 @@ def _teacher(settings: DistillSettings, inputs: Inputs, compute: Compute, layers
     asked = settings.distillation
     if not asked.asks_teacher:
         return None
+    if isinstance(asked.loss, UniversalLogitDistance):
+        return open_across(inputs["teacher"], inputs["dataset"], inputs["dataset_teacher"], compute)
     # What is stored at a temperature is refused a moving one by the recipe; the others take any.
     temperature = asked.temperature if isinstance(asked.temperature, float) else 1.0
     teacher = open_teacher(settings.knowledge, inputs, compute, temperature=temperature, hidden_layers=layers)
