@@ -328,3 +328,10 @@ class Results(Part):
     """In the recipe's order."""
     package: PackageRecord | None = None
     """`None` where a gate blocked, and in the copy inside the package itself."""
+
+    @property
+    def tokens_differ(self) -> bool:
+        """Whether student and teacher have different tokens, so that only bits per byte compare them."""
+        student = self.models.get("student")
+        alone = student is not None and student.held_out_loss_above_teacher_nats_per_token is None
+        return "teacher" in self.models and alone

@@ -132,6 +132,9 @@ def _text_falls(steps: tuple[Step, ...], results: Results) -> Iterator[Fall]:
         yield _fall(steps, ("held_out_loss_nats_per_token", "quality"), loss, [above])
         # Both are sums over the same tokens of the same text, so a difference of one is one of the other.
         scaled = {step: _times(found, bits / loss) for step, found in above.items()}
+        if results.tokens_differ:
+            # Sums over other tokens of the same text: the bits of each are known, and no interval of their difference.
+            scaled = {step: _At(figures.bits_per_byte - bits) for step, figures in models.items()}
         yield _fall(steps, ("bits_per_byte", "quality"), bits, [scaled, origin | _bits_above(made)])
     if TEACHER in models:
         for metric, start in (("kl_to_teacher_nats_per_token", 0.0), ("top1_agreement_with_teacher", 1.0)):

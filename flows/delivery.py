@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from flows.settings import SettingsOfDelivery
 from flows.work import Made, Work
+from stillhouse.models.own_tokenizer import TrainTokenizerSettings
+from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.store.artifact import Reference
 from tasks.answer import answer_prompts
 from tasks.assemble import assemble_results
@@ -13,6 +15,8 @@ from tasks.choose_responses import choose_responses
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
+from tasks.encode_again import encode_for_teacher
+from tasks.fetch_student import load_student
 from tasks.find_noise_floor import measure_noise_floor
 from tasks.gather import gather_documents
 from tasks.keep_student import copy_student
@@ -25,6 +29,7 @@ from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
 from tasks.time_variant import measure_efficiency
+from tasks.train_tokenizer import train_tokenizer
 from tasks.write_rationales import write_rationales
 from tasks.write_report import write_report
 
@@ -49,7 +54,12 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
     made = {"answers": work.make(answer_prompts, settings.answers, read), **_rationales(settings, work, read)}
     sampled = _responses(settings, work, read)
     made |= {name: each for name, each in sampled.items() if name == "responses"}
-    return {**found, **sampled, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+    made |= _own_tokenizer(settings, work, read)
+    found |= {**sampled, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+    if "tokenizer" in found:
+        again = {"teacher": teacher, "dataset": found["dataset"]}
+        found["dataset_teacher"] = work.make(encode_for_teacher, settings.encode_again, again)
+    return found
 
 
 def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:
@@ -60,6 +70,17 @@ def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> Re
     chosen = settings.responses
     taken = sampled if chosen is None else work.make(choose_responses, chosen, {"sampled": sampled})
     return {"sampled": sampled, "responses": taken}
+
+
+def _own_tokenizer(settings: SettingsOfDelivery, work: Work, read: References) -> References:
+    """What holds the student's own tokenizer; nothing where it has its teacher's."""
+    match settings.own_tokenizer:
+        case TrainTokenizerSettings() as trained:
+            return {"tokenizer": work.make(train_tokenizer, trained, read)}
+        case LoadTeacherSettings() as existing:
+            return {"tokenizer": work.make(load_student, existing, {})}
+        case None:
+            return {}
 
 
 def _rationales(settings: SettingsOfDelivery, work: Work, read: References) -> References:
@@ -76,11 +97,14 @@ def score_models(
 ) -> References:
     """Benchmarks, behaviour and held-out text: each model beside its teacher, or a student that has none alone.
 
+    Beside a teacher with another tokenizer a student reads held-out text alone, and the teacher the same text in its
+    own tokens: only bits per byte are of both.
+
     Args:
         settings: Of every stage.
         work: Runs them.
         models: By name.
-        data: `documents` and `dataset`.
+        data: `documents` and `dataset`, and `dataset_teacher` where tokenizers differ.
     """
     teacher = models.get("teacher", models["student"])
     scores = {}
@@ -92,6 +116,9 @@ def score_models(
             read["documents"] = data.get("selected", data["documents"])
         scores[f"behaviour_{name}"] = work.make(evaluate_behaviour, settings.behaviour, read)
         compared = {"model": model, "teacher": teacher, "dataset": data["dataset"]}
+        if "dataset_teacher" in data:
+            own = data["dataset_teacher"] if name == "teacher" else data["dataset"]
+            compared = {"model": model, "teacher": model, "dataset": own}
         scores[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, compared)
     return scores
 

@@ -25,7 +25,9 @@ _MODELS_AND_DATA = (
     "sampled",
     "responses",
     "rationales",
+    "tokenizer",
     "dataset",
+    "dataset_teacher",
 )
 
 

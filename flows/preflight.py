@@ -15,7 +15,7 @@ from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import examine_route, examine_start, refuse_other_tokenizer
+from flows.starts import examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
@@ -27,6 +27,7 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
 from stillhouse.recipe.source import Source
+from stillhouse.recipe.student import has_own_tokenizer
 from stillhouse.recipe.teacher import Teacher
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
@@ -146,6 +147,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
+    if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
+        refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
     recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe, compute.device, store)})
     members = _members(recipe, base, teacher)

@@ -14,6 +14,7 @@ from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.store.artifact import Reference
 from tasks.distill import distill
 from tasks.fetch_student import load_student
+from tasks.find_difficulty import measure_difficulty
 from tasks.low_rank import low_rank
 from tasks.make_fresh import make_fresh_student
 from tasks.prune import prune_layers
@@ -34,7 +35,7 @@ class Taught:
     before: References
     """The students that taught on the way, by name, in their order."""
     knowledge: References
-    """What the trainings read of teachers besides: caches, and the other teachers of an ensemble."""
+    """What the trainings read besides: caches, the other teachers of an ensemble, and how hard the texts are."""
 
 
 def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int | None = None) -> Taught:
@@ -43,10 +44,10 @@ def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int
     Args:
         settings: Of every stage.
         work: Runs them.
-        read: `teacher` and `dataset`.
+        read: `teacher` and `dataset`; `tokenizer` and `dataset_teacher` where the student has a tokenizer of its own.
         seed: Of the trainings alone, for studies that repeat them from one start; the recipe's when left out.
     """
-    training = _Training(work, read["dataset"], seed)
+    training = _Training(work, {name: each for name, each in read.items() if name != "teacher"}, seed)
     match settings.recipe.route:
         case Direct():
             start = make_start(settings, work, read)
@@ -71,7 +72,7 @@ class _Training:
     """The trainings of a route, and what they left behind them."""
 
     work: Work
-    dataset: Reference
+    data: References
     seed: int | None
     before: References = field(default_factory=dict)
     knowledge: References = field(default_factory=dict)
@@ -80,12 +81,25 @@ class _Training:
         """Train a student; one that has a name is going to teach the next."""
         if self.seed is not None:
             settings = replace(settings, compute=settings.compute.model_copy(update={"seed": self.seed}))
-        knowledge = gather_knowledge(settings, self.work, teacher, self.dataset)
+        knowledge = gather_knowledge(settings, self.work, teacher, self.data["dataset"])
+        knowledge |= self._read(settings, {"teacher": teacher, "start": start})
         self.knowledge |= {f"{name}_{key}".strip("_"): each for key, each in knowledge.items()}
-        read = {"start": start, "teacher": teacher, "dataset": self.dataset, **knowledge}
+        read = {"start": start, "teacher": teacher, **self.data, **knowledge}
         student = self.work.make(distill, settings.distill, read)
         self.before |= {name: student} if name else {}
         return student
+
+    def _read(self, settings: SettingsOfStages, models: References) -> References:
+        """How hard the texts are for the models that the curriculum goes by."""
+        readers = settings.recipe.curriculum.readers if settings.recipe.curriculum is not None else ()
+        # A teacher with another tokenizer reads the same texts in its own tokens.
+        texts = {"start": self.data["dataset"], "teacher": self.data.get("dataset_teacher", self.data["dataset"])}
+        return {
+            f"difficulty_{name}": self.work.make(
+                measure_difficulty, settings.difficulty, {"model": models[name], "dataset": texts[name]}
+            )
+            for name in readers
+        }
 
     def ended(self, start: Reference, student: Reference) -> Taught:
         return Taught(start, student, self.before, self.knowledge)
@@ -103,6 +117,7 @@ def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference
         case LowRankSettings() as bounded:
             return work.make(low_rank, bounded, read)
         case FreshStudentSettings() as fresh:
-            return work.make(make_fresh_student, fresh, {"teacher": read["teacher"]})
+            own = {name: read[name] for name in ("teacher", "tokenizer") if name in read}
+            return work.make(make_fresh_student, fresh, own)
         case LoadTeacherSettings() as existing:
             return work.make(load_student, existing, {})

@@ -136,6 +136,9 @@ def _found(models: Mapping[Any, ModelFigures]) -> Iterator[str]:
         yield f"held out   {student.held_out_loss_nats_per_token:.3f} nats per token"
         return
     yield f"student    {student.parameters / 1e6:.1f}M of {teacher.parameters / 1e6:.1f}M parameters"
+    if student.held_out_loss_above_teacher_nats_per_token is None:
+        yield f"held out   {student.bits_per_byte:.3f} bits per byte, the teacher {teacher.bits_per_byte:.3f}"
+        return
     before = f" (before distillation {start.held_out_loss_above_teacher_nats_per_token:.3f})" if start else ""
     above = f"{student.held_out_loss_above_teacher_nats_per_token:.3f} nats per token above the teacher"
     yield f"held out   {above}{before}"

@@ -20,10 +20,12 @@ from flows.environment import code_version, device_name, environment
 from stillhouse.data.choose_responses import ChooseSettings, choose_settings
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
+from stillhouse.data.encode_again import EncodeAgainSettings
 from stillhouse.data.select import SelectSettings
 from stillhouse.models.fresh import FreshStudentSettings
 from stillhouse.models.low_rank import LowRankSettings
 from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
+from stillhouse.models.own_tokenizer import TrainTokenizerSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
@@ -31,9 +33,17 @@ from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
+from stillhouse.recipe.student import (
+    DepthAndWidthPruned,
+    DepthPruned,
+    ExistingModel,
+    Fresh,
+    TrainedTokenizer,
+    WidthPruned,
+)
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
+from stillhouse.teachers.difficulty import DifficultySettings
 from stillhouse.teachers.rationales import RationaleSettings, rationale_settings
 from stillhouse.teachers.responses import SampleSettings, sample_settings
 from stillhouse.training.distill import DistillSettings
@@ -112,6 +122,16 @@ class SettingsOfDelivery:
             held_out_tokens=data.held_out_tokens,
             sequence_length=data.sequence_length,
         )
+
+    @property
+    def encode_again(self) -> EncodeAgainSettings:
+        """Of `encode_for_teacher`."""
+        return EncodeAgainSettings()
+
+    @property
+    def own_tokenizer(self) -> TrainTokenizerSettings | LoadTeacherSettings | None:
+        """Of the stage that gives the student's own tokenizer; `None` where it has its teacher's, or none beside it."""
+        return None
 
     @property
     def capability(self) -> CapabilitySettings:
@@ -228,6 +248,18 @@ class SettingsOfStages(SettingsOfDelivery):
         return LoadTeacherSettings(source=self.teacher_source, trust_remote_code=trusted)
 
     @property
+    def own_tokenizer(self) -> TrainTokenizerSettings | LoadTeacherSettings | None:
+        """Of `train_tokenizer`, or of `load_student` where it comes with a model."""
+        match self.recipe.student:
+            case Fresh(tokenizer=TrainedTokenizer() as tokenizer):
+                return TrainTokenizerSettings(tokenizer=tokenizer)
+            case ExistingModel(tokenizer="own"):
+                assert isinstance(self.start, LoadTeacherSettings)
+                return self.start
+            case _:
+                return None
+
+    @property
     def start(self) -> SettingsOfStart:
         """Of the stage that makes what the student starts from."""
         length = self.recipe.data.sequence_length
@@ -266,6 +298,16 @@ class SettingsOfStages(SettingsOfDelivery):
             sequence_length=self.recipe.data.sequence_length,
             compute=self.compute,
             training=self.recipe.compute,
+            curriculum=self.recipe.curriculum,
+        )
+
+    @property
+    def difficulty(self) -> DifficultySettings:
+        """Of `measure_difficulty`. The seed is left out: another seed of training keeps what was read."""
+        return DifficultySettings(
+            sequence_length=self.recipe.data.sequence_length,
+            batch_rows=self.recipe.distillation.batch_rows,
+            compute=self.compute.model_copy(update={"seed": 0}),
         )
 
 

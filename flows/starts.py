@@ -14,6 +14,7 @@ from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.models.widths import plan_widths
+from stillhouse.recipe.across import WAYS
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
@@ -24,8 +25,10 @@ from stillhouse.recipe.student import (
     ExistingModel,
     Fresh,
     Student,
+    TrainedTokenizer,
     WidthPruned,
     Widths,
+    has_own_tokenizer,
 )
 
 
@@ -74,11 +77,14 @@ def examine_start(
         case Fresh():
             config = config_of(teacher, trust_remote_code=trust_remote_code)
             read = student.model_copy(update={"config": _read_config(student.config, base)})
-            return Start(read, None, shape_of_config(fresh_config(read, config, teacher.name), "student.config"))
+            tokens = read.tokenizer.vocabulary if isinstance(read.tokenizer, TrainedTokenizer) else None
+            return Start(
+                read, None, shape_of_config(fresh_config(read, config, teacher.name, tokens), "student.config")
+            )
         case ExistingModel():
             found = _existing(student, base, teacher)
             own = describe(found, trust_remote_code=student.trust_remote_code)
-            if own.vocabulary_size != shape.vocabulary_size:
+            if not has_own_tokenizer(student) and own.vocabulary_size != shape.vocabulary_size:
                 raise InputError(
                     f"{teacher.name} predicts {shape.vocabulary_size} tokens and {found.name} {own.vocabulary_size}, "
                     "padding included, and their distributions are compared place by place; resize one embedding"
@@ -156,8 +162,28 @@ def _existing(student: ExistingModel, base: Path, teacher: Source) -> Source:
         trust_remote_code=student.trust_remote_code,
         role="student",
     )
-    refuse_other_tokenizer(teacher, found)
+    if not has_own_tokenizer(student):
+        refuse_other_tokenizer(teacher, found, instead=WAYS)
+    elif tokenizer_digest(tokenizer_of(teacher)) == tokenizer_digest(tokenizer_of(found)):
+        raise InputError(
+            f"student.tokenizer is own, but {found.name} has the tokenizer of {teacher.name}; leave it out, and take a "
+            "loss over one vocabulary, which tells far more"
+        )
     return found
+
+
+def refuse_other_template(teacher: Source, student: Source) -> None:
+    """Refuse conversations of which the two models would read different renderings.
+
+    Raises:
+        InputError: If their chat templates differ.
+    """
+    if tokenizer_of(teacher).chat_template != tokenizer_of(student).chat_template:
+        raise InputError(
+            f"the data hold prompts or messages, and {student.name} has another chat template than {teacher.name}, so "
+            "the two would not read the same text; take data of plain text, a model with that template, or a fresh "
+            "student with student.tokenizer {kind: trained}"
+        )
 
 
 def refuse_other_tokenizer(teacher: Source, student: Source, *, instead: str = "") -> None:

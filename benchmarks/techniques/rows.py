@@ -26,6 +26,10 @@ def _distillation(technique: str = "", **settings: Any) -> Row:
     return Row({"distillation": settings}, technique)
 
 
+def _order(kind: str) -> Row:
+    return Row({"curriculum": {"order": {"kind": kind}}}, "curriculum")
+
+
 ROWS: dict[str, Row] = {
     PLAIN_KL: Row({}),
     "cross-entropy": _distillation(alpha=0.0),
@@ -58,6 +62,18 @@ ROWS: dict[str, Row] = {
     "cached, top 12": Row({"knowledge": {"kind": "cached", "targets": {"kind": "top_k", "k": 12}}}),
     "responses, 4 a prompt": Row({"data": {"answers": {"sampled": {"samples": 4, "weigh": "by_prompt"}}}}, "response"),
     "on-policy, half of the steps": _distillation("response", on_policy={"share": 0.5, "max_new_tokens": 48}),
+    "curriculum, easy first (teacher's loss)": _order("easy_first"),
+    "curriculum, hard first": _order("hard_first"),
+    "curriculum, growing pool": _order("growing_pool"),
+    # A quarter more text, of which the worst fifth goes: as many tokens are trained on.
+    "filter by teacher confidence": Row(
+        {
+            "data": {"train_tokens": 50000},
+            "curriculum": {"order": {"kind": "shuffled"}, "leave_out": {"worst_share": 0.2}},
+            "distillation": {"steps": 39},
+        },
+        "curriculum",
+    ),
     "features": Row({"distillation": {"features": {}}}, "feature"),
 }
 """By what a table calls them, in its order."""

@@ -10,6 +10,8 @@ _LOSSES = {
     "skewed_forward_kl": "KL from the teacher to a mixture with {skew} of it",
     "skewed_reverse_kl": "KL from the student to a mixture with {skew} of it",
     "total_variation": "total variation",
+    "universal_logit_distance": "the distance of both models' probabilities, sorted, over two tokenizers where both "
+    "have read the same text",
     "taid": "KL from a target that moves from the student to the teacher, TAID, from {start} on",
 }
 _TARGETS = {
@@ -22,6 +24,11 @@ _WEIGHTINGS = {
     "fixed": "by their weights",
     "by_domain": "for each text those of the ones that serve its data set, by their weights",
     "by_confidence": "text by text, by their weights and by how sure each was of the text",
+}
+_DIFFICULTIES = {
+    "teacher_loss": "the teacher's mean loss",
+    "start_loss": "the mean loss of the student before its training",
+    "length": "length",
 }
 
 
@@ -100,6 +107,30 @@ def on_policy(settings: Mapping[str, Any]) -> Iterator[str]:
             f"itself, by up to {asked['max_new_tokens']} tokens at temperature {float(asked['temperature']):g}, and "
             "learned the teacher's distribution over what it had written, with weight 1."
         )
+
+
+def curriculum(settings: Mapping[str, Any]) -> Iterator[str]:
+    """In which order the texts came, and which were left out; nothing where they were shuffled, all of them.
+
+    Args:
+        settings: The recipe's `curriculum` section.
+    """
+    order = settings.get("order") or {"kind": "easy_first"} if settings else {"kind": "shuffled"}
+    hard = _DIFFICULTIES[settings.get("difficulty", "teacher_loss")]
+    match order["kind"]:
+        case "easy_first":
+            yield f"Each pass took its rows from easy to hard, by {hard}."
+        case "hard_first":
+            yield f"Each pass took its rows from hard to easy, by {hard}."
+        case "growing_pool":
+            yield (
+                f"Each step drew from the easiest rows, by {hard}: {float(order.get('start_share', 0.1)):.0%} of them "
+                f"at first, all after {float(order.get('full_at', 0.5)):.0%} of the steps."
+            )
+    if out := settings.get("leave_out"):
+        share, above = out.get("worst_share"), out.get("above")
+        which = f"the worst {float(share):.0%}" if share is not None else f"those above {above:g} nats a target"
+        yield f"Of the training texts {which} by the teacher's {out.get('measure', 'loss')} were left out."
 
 
 def _number(asked: Any) -> str:

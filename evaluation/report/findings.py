@@ -10,7 +10,7 @@ from evaluation.report import gate_words, noise_words, words
 from evaluation.report.differences import bounds, difference
 from evaluation.report.gains import ABOVE, SPEED
 from evaluation.report.measure_words import capability_measure
-from evaluation.results import GateResult, Results, VariantAbsent, VariantFigures
+from evaluation.results import GateResult, ModelFigures, Results, VariantAbsent, VariantFigures
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,23 @@ def tiles(results: Results, found: Verdict) -> Iterator[Tile]:
         less = words.percent(1 - student.parameters / teacher.parameters)
         note = f"teacher {words.millions(teacher.parameters)}, {less} fewer"
         yield Tile("Parameters", words.millions(student.parameters), note)
-        above = student.held_out_loss_above_teacher_nats_per_token
-        spread = words.interval(ABOVE, student.intervals.get(ABOVE))
-        yield Tile("Loss above teacher", words.figure(ABOVE, above), f"nats per token, {spread or 'no interval'}")
-        share = words.figure("top1_agreement", student.top1_agreement_with_teacher)
-        yield Tile("Agrees with teacher", share, "most likely token, held-out text")
+        yield from _held_out_tiles(teacher, student)
     elif student:
         yield Tile("Parameters", words.millions(student.parameters), f"{student.layers} layers")
         yield Tile("Bits per byte", words.figure("bits_per_byte", student.bits_per_byte), "held-out text")
     yield from _pooled_tile(results)
     yield from _variant_tiles(results, found)
+
+
+def _held_out_tiles(teacher: ModelFigures, student: ModelFigures) -> Iterator[Tile]:
+    above, agreement = student.held_out_loss_above_teacher_nats_per_token, student.top1_agreement_with_teacher
+    if above is None or agreement is None:
+        beside = f"held-out text; teacher {words.figure('bits_per_byte', teacher.bits_per_byte)}"
+        yield Tile("Bits per byte", words.figure("bits_per_byte", student.bits_per_byte), beside)
+        return
+    spread = words.interval(ABOVE, student.intervals.get(ABOVE))
+    yield Tile("Loss above teacher", words.figure(ABOVE, above), f"nats per token, {spread or 'no interval'}")
+    yield Tile("Agrees with teacher", words.figure("top1_agreement", agreement), "most likely token, held-out text")
 
 
 def _pooled_tile(results: Results) -> Iterator[Tile]:

@@ -53,22 +53,31 @@ def _variant_gain(name: str, figures: VariantFigures, reference: object, noise: 
 def lost(results: Results) -> Iterator[str]:
     """What the student lost against the teacher, one sentence each, with its interval."""
     for name in ("pruned", "student"):
-        figures = results.models.get(name)
-        if figures is not None and "teacher" in results.models:
-            yield _model_loss(name, figures)
+        figures, teacher = results.models.get(name), results.models.get("teacher")
+        if figures is not None and teacher is not None:
+            yield _bits_lost(name, figures, teacher) if results.tokens_differ else _model_loss(name, figures)
     yield from _pooled_loss(results.capability)
     yield from _scores_lost("capability", results.capability)
     yield from _scores_lost("behaviour", results.behaviour)
 
 
+def _bits_lost(name: str, figures: ModelFigures, teacher: ModelFigures) -> str:
+    """Between two vocabularies there is no other comparison of predictions."""
+    bits, beside = (words.figure("bits_per_byte", one.bits_per_byte) for one in (figures, teacher))
+    return f"{_owner(name)}: {bits} bits per byte of held-out text, the teacher in its own tokens {beside}."
+
+
+def _owner(name: str) -> str:
+    return "Start, before any training" if name == "pruned" else "Student"
+
+
 def _model_loss(name: str, figures: ModelFigures) -> str:
-    owner = "Start, before any training" if name == "pruned" else "Student"
     parts = (
         _stated(figures, ABOVE, "{} nats per token above the teacher's held-out loss"),
         _stated(figures, "kl_to_teacher_nats_per_token", "KL to the teacher {} nats per token"),
         _stated(figures, "top1_agreement_with_teacher", "{} top-1 agreement with it"),
     )
-    return f"{owner}: {'; '.join(part for part in parts if part) or 'n/a, not compared with the teacher'}."
+    return f"{_owner(name)}: {'; '.join(part for part in parts if part) or 'n/a, not compared with the teacher'}."
 
 
 def _stated(figures: ModelFigures, field: str, phrase: str) -> str:

@@ -73,6 +73,7 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
     yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
     yield from distillation_words.on_policy(settings)
     yield from distillation_words.route(results.lineage.recipe.get("route") or {})
+    yield from distillation_words.curriculum(results.lineage.recipe.get("curriculum") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"
     rows = settings.get("batch_rows", 1) * settings.get("accumulation", 1)
@@ -90,7 +91,13 @@ def _held_out(results: Results) -> Iterator[str]:
         "Each model reads the held-out texts in fp32 and is asked for every next token that counts; of a prompt with "
         "its answer only the answer counts."
     )
-    if "teacher" in results.models:
+    if results.tokens_differ:
+        yield (
+            "The student has a tokenizer of its own. The teacher reads the same texts in its own tokens, and what both "
+            "predict is compared in bits per byte; loss per token, KL and agreement do not exist between two "
+            "vocabularies."
+        )
+    elif "teacher" in results.models:
         yield "The teacher reads the same positions, so loss, KL and agreement are compared token by token."
 
 

@@ -37,9 +37,16 @@ def start(student: Mapping[str, Any]) -> Iterator[str]:
                 "factors, so the student is as large as its teacher; and distillation after it trains whole layers."
             )
         case "fresh":
-            yield f"The student starts with random weights and the teacher's tokenizer, {_architecture(student)}."
+            own = student.get("tokenizer", "teacher")
+            tokenizer = "the teacher's tokenizer"
+            if isinstance(own, Mapping):
+                size = words.number(own["vocabulary"])
+                tokenizer = f"a tokenizer of at most {size} tokens that was trained on the training documents"
+            yield f"The student starts with random weights and {tokenizer}, {_architecture(student)}."
         case _ if student.get("source"):
-            yield f"The student starts as {student['source']}, a model that shares the teacher's tokenizer."
+            is_own = student.get("tokenizer") == "own"
+            tokenizer = "with a tokenizer of its own" if is_own else "a model that shares the teacher's tokenizer"
+            yield f"The student starts as {student['source']}, {tokenizer}."
 
 
 def dropped(method: str) -> str:

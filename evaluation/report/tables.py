@@ -60,7 +60,12 @@ def models_table(results: Results) -> Table:
         for field in fields
     ]
     note = "Below a figure: its 95% interval, bootstrapped over documents. Loss: how badly text is predicted."
-    if "teacher" in names:
+    if results.tokens_differ:
+        note += (
+            " The student's tokens are others than the teacher's: a loss per token is of different things, KL and "
+            "top-1 agreement do not exist between two vocabularies, and only bits per byte compare the two."
+        )
+    elif "teacher" in names:
         note += (
             " KL: how far predictions are from the teacher's, 0 is the same; top-1: the most likely token is the same."
         )

@@ -21,13 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The tokens of one document: three arrays of one length."""
+    """The tokens of one document, or of a part of it: four arrays of one length."""
 
     ids: npt.NDArray[np.int32]
     counted: npt.NDArray[np.bool_]
     """True where the token is a target."""
     num_bytes: npt.NDArray[np.int32]
     """UTF-8 bytes of text that each token spells; 0 for special tokens."""
+    ends: npt.NDArray[np.int64]
+    """The character of the text after the last one that each token spells; it never falls."""
+    text: str
+    """The document as it was encoded, a conversation with its special tokens."""
+
+    def part(self, start: int, end: int) -> "Encoded":
+        """Some of its tokens, and the text that they spell."""
+        place = slice(start, end)
+        first = int(self.ends[start - 1]) if start else 0
+        ends = self.ends[place] - first
+        text = self.text[first : first + int(ends[-1])] if len(ends) else ""
+        return Encoded(self.ids[place], self.counted[place], self.num_bytes[place], ends, text)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,8 @@ def encode_batch(tokenizer: "PreTrainedTokenizerFast", documents: Sequence[Docum
             counted = _count(spans, places[:, 0], is_special, ended=document.ended)
         counted[:1] = False
         num_bytes = np.where(is_special, 0, _bytes_spelled(text, places[:, 1])).astype(np.int32)
-        encoded.append(_until_last_target(Encoded(token_ids, counted, num_bytes)))
+        ends = np.maximum.accumulate(places[:, 1])
+        encoded.append(_until_last_target(Encoded(token_ids, counted, num_bytes, ends, text)))
     return encoded
 
 
@@ -172,8 +185,7 @@ def _bytes_spelled(text: str, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int
 def _until_last_target(encoded: Encoded) -> Encoded:
     """Leave out what follows the last target: nothing is learned from it."""
     targets = np.flatnonzero(encoded.counted)
-    end = int(targets[-1]) + 1 if len(targets) else 0
-    return Encoded(encoded.ids[:end], encoded.counted[:end], encoded.num_bytes[:end])
+    return encoded.part(0, int(targets[-1]) + 1 if len(targets) else 0)
 
 
 def _special_ids(tokenizer: "PreTrainedTokenizerFast") -> list[int]:

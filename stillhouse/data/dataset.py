@@ -4,6 +4,7 @@ Reads and writes with numpy alone, so that processes without torch can use it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,34 @@ class Split:
     def num_targets(self) -> int:
         """Tokens that count."""
         return int(np.count_nonzero(self.counted))
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """What the tokens of one document spell, for a model with another tokenizer."""
+
+    text: str
+    ends: npt.NDArray[np.int64]
+    """The character of the text after the last one that each token spells."""
+
+
+def write_spelled(folder: Path, name: SplitName, documents: Sequence[Spelled]) -> None:
+    """Write what each document of a split spells, beside the split."""
+    texts = [document.text for document in documents]
+    (folder / name / "texts.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
+    np.save(folder / name / "ends.npy", np.concatenate([document.ends for document in documents]))
+
+
+def read_spelled(folder: Path, name: SplitName) -> list[Spelled]:
+    """What each document of a split spells, in the split's order.
+
+    Raises:
+        FileNotFoundError: If the data set was written without.
+    """
+    texts = json.loads((folder / name / "texts.json").read_text(encoding="utf-8"))
+    split, ends = read_split(folder, name), _open(folder / name / "ends.npy")
+    parts = np.split(ends, split.starts[1:-1])
+    return [Spelled(text, part) for text, part in zip(texts, parts, strict=True)]
 
 
 def write_split(folder: Path, name: SplitName, split: Split) -> None:

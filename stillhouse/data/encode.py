@@ -4,7 +4,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,11 @@ from pydantic import PositiveInt
 
 from stillhouse import progress
 from stillhouse.data.chat import Encoded, encode_batch
-from stillhouse.data.dataset import Split, write_split
+from stillhouse.data.dataset import Spelled, Split, write_spelled, write_split
 from stillhouse.data.document import Document, LossTask, read_documents
 from stillhouse.data.splits import FEWEST, SPLITS, SplitName
 from stillhouse.errors import InputError
-from stillhouse.models.tokenizer import open_tokenizer
+from stillhouse.models.tokenizer import open_tokenizer, tokenizer_folder, untrimmed
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
 
@@ -62,15 +62,19 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
 
     Args:
         settings: Budgets and piece length.
-        inputs: `teacher`, whose tokenizer and chat template are used; `documents`; `answers`, which may be
-            absent where no document is a prompt; `responses`, several to each training prompt, which then stand in
-            the place of its answer; and `rationales`, where documents are problems.
+        inputs: `teacher`, whose tokenizer and chat template are used, or `tokenizer`, where the student has one of
+            its own: then what the tokens spell is written too; `documents`; `answers`, which may be absent where no
+            document is a prompt; `responses`, several to each training prompt, which then stand in the place of its
+            answer; and `rationales`, where documents are problems.
         folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
 
     Raises:
         InputError: If a split ends up without a single target, or a conversation does not fit the template.
     """
-    tokenizer = open_tokenizer(inputs["teacher"])
+    has_own = "tokenizer" in inputs
+    tokenizer = open_tokenizer(tokenizer_folder(inputs))
+    if has_own:
+        tokenizer = untrimmed(tokenizer)
     budgets: dict[SplitName, int] = {
         "train": settings.train_tokens,
         "validation": settings.validation_tokens,
@@ -93,6 +97,9 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
             )
         # What is only measured counts alike: weights are of the training loss.
         write_split(folder, name, _join(pieces, _weights(pieces) if name == "train" else None))
+        if has_own:
+            spelled = [Spelled(piece.encoded.text, piece.encoded.ends) for piece in pieces]
+            write_spelled(folder, name, spelled)
         facts[name] = _facts(pieces)
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -121,7 +128,7 @@ def _pieces(
             if not encoded.counted.any():
                 logger.warning("document %s holds nothing to predict and is left out", document.id)
             for whole in _cut(encoded, length):
-                piece = _shorten(whole, budget - used)
+                piece = whole.part(0, budget - used)
                 if piece.counted.any():
                     used += len(piece.ids)
                     yield _Piece(document.id, piece, document.task, document.weight)
@@ -131,14 +138,10 @@ def _pieces(
 
 def _cut(encoded: Encoded, length: int) -> Iterator[Encoded]:
     for start in range(0, len(encoded.ids), length):
-        part = slice(start, start + length)
-        counted = encoded.counted[part].copy()
+        part = encoded.part(start, start + length)
+        counted = part.counted.copy()
         counted[0] = False
-        yield Encoded(encoded.ids[part], counted, encoded.num_bytes[part])
-
-
-def _shorten(piece: Encoded, length: int) -> Encoded:
-    return Encoded(piece.ids[:length], piece.counted[:length], piece.num_bytes[:length])
+        yield replace(part, counted=counted)
 
 
 def _join(pieces: list[_Piece], weights: npt.NDArray[np.float32] | None) -> Split:

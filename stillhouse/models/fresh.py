@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from stillhouse.errors import InputError
 from stillhouse.models.load import count_parameters, load_tokenizer, save_model
+from stillhouse.models.tokenizer import tokenizer_folder
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Fresh
 from stillhouse.store.artifact import FACTS, Inputs
@@ -50,18 +51,20 @@ class FreshStudentSettings(Settings):
 
 
 def make_fresh_student(settings: FreshStudentSettings, inputs: Inputs, folder: Path) -> None:
-    """Write a model folder with random weights and the tokenizer of `inputs["teacher"]`.
+    """Write a model folder with random weights and the tokenizer of `inputs["teacher"]`, or `inputs["tokenizer"]`.
 
-    The vocabulary has as many rows as the teacher's model, which may be padded to more than its tokenizer has tokens.
+    With the teacher's the vocabulary has as many rows as its model, which may be padded to more than its tokenizer has
+    tokens.
 
     Raises:
         InputError: As `fresh_config`.
     """
     teacher = AutoConfig.from_pretrained(inputs["teacher"], local_files_only=True)
-    tokenizer = load_tokenizer(inputs["teacher"])
-    config: Any = fresh_config(settings.student, teacher, "the teacher")
+    tokenizer = load_tokenizer(tokenizer_folder(inputs))
+    own_tokens = len(tokenizer) if "tokenizer" in inputs else None
+    config: Any = fresh_config(settings.student, teacher, "the teacher", own_tokens)
     model = _drawn(config, settings.seed)
-    _end_as(model, tokenizer, teacher)
+    _end_as(model, tokenizer, teacher if own_tokens is None else None)
     save_model(model, tokenizer, folder)
     facts = {
         "parameters": count_parameters(model),
@@ -74,13 +77,14 @@ def make_fresh_student(settings: FreshStudentSettings, inputs: Inputs, folder: P
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def fresh_config(asked: Fresh, teacher: PretrainedConfig, name: str) -> PretrainedConfig:
-    """The config of a fresh student, with the teacher's vocabulary.
+def fresh_config(asked: Fresh, teacher: PretrainedConfig, name: str, own_tokens: int | None = None) -> PretrainedConfig:
+    """The config of a fresh student, with the teacher's vocabulary or its own.
 
     Args:
         asked: Sizes or a config; its path has been read.
         teacher: The teacher's config.
         name: What an error calls the teacher.
+        own_tokens: Tokens of a tokenizer of the student's own.
 
     Raises:
         InputError: If transformers knows no causal language model of that type, if the config does not fit it, or if
@@ -88,27 +92,29 @@ def fresh_config(asked: Fresh, teacher: PretrainedConfig, name: str) -> Pretrain
     """
     assert not isinstance(asked.config, str)
     told: Any = teacher
+    rows = own_tokens or told.get_text_config(decoder=True).vocab_size
     if asked.config is not None:
         content = dict(asked.config)
         kind = content.pop("model_type")
-        stated = content.setdefault("vocab_size", told.get_text_config(decoder=True).vocab_size)
+        stated = content.setdefault("vocab_size", rows)
         # An architecture's own padding token may lie beyond this vocabulary.
         content.setdefault("pad_token_id", None)
     else:
         content = _resized(asked, teacher, name)
         kind = teacher.model_type
+        if own_tokens is not None:
+            # Tokens of the teacher's have other numbers here; what is saved gets those of the tokenizer.
+            content |= {"vocab_size": rows, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
         stated = content["vocab_size"]
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise InputError(
             f"student.config.model_type is {kind!r}, which is no causal language model in transformers: students "
             "continue a text (llama, qwen3, gpt2 and their like)"
         )
-    rows = told.get_text_config(decoder=True).vocab_size
     if stated != rows:
-        raise InputError(
-            f"student.config.vocab_size is {stated}, but {name} predicts {rows} tokens, padding included, and their "
-            "distributions are compared place by place; leave it out"
-        )
+        reason = "padding included, and their distributions are compared place by place"
+        whose = f"{name} predicts {rows} tokens, {reason}" if own_tokens is None else f"its tokenizer has {rows} tokens"
+        raise InputError(f"student.config.vocab_size is {stated}, but {whose}; leave it out")
     try:
         return AutoConfig.for_model(kind, **content)
     except (ValueError, TypeError, KeyError) as error:
@@ -151,9 +157,13 @@ def _drawn(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     return model
 
 
-def _end_as(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, teacher: Any) -> None:
-    """Let the model end a text where its teacher does, not where others of its architecture do."""
-    ends = teacher.eos_token_id if teacher.eos_token_id is not None else tokenizer.eos_token_id
+def _end_as(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, teacher: Any | None) -> None:
+    """Let the model end a text where its teacher does, not where others of its architecture do.
+
+    With a tokenizer of its own (`teacher` is `None`) it ends where that one says.
+    """
+    stated = None if teacher is None else teacher.eos_token_id
+    ends = stated if stated is not None else tokenizer.eos_token_id
     config: Any = model.config
     config.eos_token_id = ends
     assert model.generation_config is not None

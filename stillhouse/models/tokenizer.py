@@ -10,6 +10,8 @@ from stillhouse.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from stillhouse.store.artifact import Inputs
+
 _MODEL_KEYS = ("type", "ignore_merges", "byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _NO_EFFECT_ON_IDS = ("trim_offsets",)
@@ -44,6 +46,23 @@ def open_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> "PreTrai
     # No decoder takes token_type_ids, which a tokenizer of the general class gives by default.
     inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
+    return tokenizer
+
+
+def tokenizer_folder(inputs: "Inputs") -> Path:
+    """Where the student's tokenizer lies among what a stage reads: `tokenizer` where it has its own, else `teacher`."""
+    return inputs.get("tokenizer", inputs["teacher"])
+
+
+def untrimmed(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
+    """The tokenizer with offsets that hold white space as its tokens do; ids and special tokens stay as they are.
+
+    A post-processor adds special tokens, which nobody here asks it to, and trims offsets: where a token ends would
+    then depend on the tokenizer's conventions, and two tokenizers could not be aligned by it.
+    """
+    from tokenizers import processors
+
+    tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
     return tokenizer
 
 

@@ -106,7 +106,8 @@ Weighting = Annotated[FixedWeights | ByDomain | ByConfidence, Field(discriminato
 
 OTHER_WAYS = (
     "let it write answers, which the student learns as text (sequence-level distillation), or take a loss that "
-    "compares distributions over two tokenizers (stillhouse.losses.universal_logit_distance)"
+    "compares distributions over two tokenizers (distillation.loss universal_logit_distance, with that one as the "
+    "recipe's teacher)"
 )
 """What a teacher with another tokenizer is still good for, for the refusals of one in an ensemble."""
 

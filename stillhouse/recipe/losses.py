@@ -162,7 +162,24 @@ class Taid(Settings):
         return self
 
 
+class UniversalLogitDistance(Settings):
+    """Sum over ranks of |teacher's r-th largest probability - student's|: across two tokenizers (Boizard et al., 2025).
+
+    Positions are compared where both have read the same text and neither is within a character. It says how sure to be
+    and of how many tokens, not of which, so the text needs a share of the loss.
+    """
+
+    kind: Literal["universal_logit_distance"] = "universal_logit_distance"
+
+
 Loss = Annotated[
-    ForwardKl | ReverseKl | JensenShannon | SkewedForwardKl | SkewedReverseKl | TotalVariation | Taid,
+    ForwardKl
+    | ReverseKl
+    | JensenShannon
+    | SkewedForwardKl
+    | SkewedReverseKl
+    | TotalVariation
+    | Taid
+    | UniversalLogitDistance,
     Field(discriminator="kind"),
 ]

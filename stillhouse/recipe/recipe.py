@@ -7,7 +7,9 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
+from stillhouse.recipe.across import check_sets, check_tokenizers
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.distillation import Distillation
@@ -43,6 +45,8 @@ class Recipe(Delivery):
     """How the teacher is asked what it knows of a text."""
     distillation: Distillation = Distillation()
     """How the student is trained."""
+    curriculum: Curriculum | None = None
+    """In which order the training texts come, and which are left out; shuffled and all of them when left out."""
     compute: TrainingCompute = TrainingCompute()
     """What the training is spread over, and what it saves."""
 
@@ -68,6 +72,12 @@ class Recipe(Delivery):
         check_route(self.route, self.student, self.knowledge.kind)
         if not isinstance(self.route, Direct) and self.distillation.features is not None:
             check_layers_of_route(self.route.kind, self.distillation.features.layers)
+        return self
+
+    @model_validator(mode="after")
+    def _tokenizers_suit_the_rest(self) -> Self:
+        check_tokenizers(self.student, self.distillation, self.knowledge, self.route)
+        check_sets(self.student, self.distillation, self.data.sets)
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, WithJsonSchema, model_validator
 
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.settings import Settings
@@ -118,11 +118,22 @@ class DepthAndWidthPruned(Widths):
         return self
 
 
-class Fresh(Settings):
-    """A model with random weights, drawn with the recipe's seed, and the teacher's tokenizer.
+class TrainedTokenizer(Settings):
+    """A byte-level BPE, learned from the recipe's training documents, with the teacher's special tokens and template.
 
-    Its vocabulary has as many rows as the teacher's model, padding included: their distributions are compared place by
-    place.
+    No byte is unknown to it, and the same documents give the same tokenizer.
+    """
+
+    kind: Literal["trained"] = "trained"
+    vocabulary: int = Field(ge=300)
+    """The most tokens that it has, those of the 256 bytes and the special ones among them."""
+
+
+class Fresh(Settings):
+    """A model with random weights, drawn with the recipe's seed.
+
+    With the teacher's tokenizer its vocabulary has as many rows as the teacher's model, padding included: their
+    distributions are compared place by place.
     """
 
     kind: Literal["fresh"] = "fresh"
@@ -139,18 +150,8 @@ class Fresh(Settings):
     """Query heads; a head stays as wide as the teacher's."""
     key_value_heads: PositiveInt | None = None
     """Key/value heads, which divide the query heads."""
-    tokenizer: str = "teacher"
-    """Only the teacher's."""
-
-    @field_validator("tokenizer")
-    @classmethod
-    def _only_the_teachers(cls, tokenizer: str) -> str:
-        if tokenizer != "teacher":
-            raise ValueError(
-                f"got {tokenizer!r}; a student with a tokenizer of its own needs a loss across tokenizers, which a "
-                "recipe cannot ask for yet: leave it out, and the student takes the teacher's"
-            )
-        return tokenizer
+    tokenizer: Literal["teacher"] | TrainedTokenizer = "teacher"
+    """`teacher`, or one that is trained on the recipe's documents, which takes a loss across tokenizers."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -168,7 +169,7 @@ class Fresh(Settings):
 
 
 class ExistingModel(Settings):
-    """A smaller model with the teacher's tokenizer."""
+    """A smaller model, with the teacher's tokenizer or one of its own."""
 
     kind: Literal["model"] = "model"
     source: str
@@ -177,8 +178,15 @@ class ExistingModel(Settings):
     """Commit, tag or branch of a hub id."""
     trust_remote_code: bool = False
     """Run Python that comes with a hub model."""
+    tokenizer: Literal["teacher", "own"] = "teacher"
+    """`own`: its tokenizer is another than the teacher's, and stays; it takes a loss across tokenizers."""
 
 
 Student = Annotated[
     DepthPruned | WidthPruned | DepthAndWidthPruned | LowRank | Fresh | ExistingModel, Field(discriminator="kind")
 ]
+
+
+def has_own_tokenizer(student: Student) -> bool:
+    """Whether the student's tokens are others than its teacher's."""
+    return isinstance(student, Fresh | ExistingModel) and student.tokenizer != "teacher"

@@ -58,6 +58,22 @@ class Draws:
     """[B, T, K] how often each was drawn; 0 at places that are left over."""
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """The whole distribution over the words of another tokenizer, where P positions of the two go together."""
+
+    said: Dense | Factored
+    """Over the teacher's own batch: the same rows, other positions."""
+    rows: Tensor
+    """[P] of both batches."""
+    positions: Tensor
+    """[P] of the student's."""
+    others: Tensor
+    """[P] of the teacher's."""
+    scale: float
+    """Targets of the training text over those that have a partner."""
+
+
 Distribution = Dense | Factored | TopK | Draws
 
 
@@ -65,8 +81,8 @@ Distribution = Dense | Factored | TopK | Draws
 class Targets:
     """What a student may learn of a teacher at each position."""
 
-    distribution: Distribution
-    """Of the next token."""
+    distribution: Distribution | Aligned
+    """Of the next token; `Aligned` of a teacher with another tokenizer alone."""
     hidden_states: Mapping[int, Tensor] = field(default_factory=dict)
     """[B, T, D] by layer, as transformers counts them: 0 is the embedding, i the output of block i, and the last one
     is taken after the final norm."""

@@ -33,6 +33,8 @@ class Batch:
     """Names of the documents in each row, in their order."""
     weights: Tensor | None = None
     """[B, T] what each position's loss counts, 1 on average over the training text; `None` where all count alike."""
+    documents: tuple[tuple[int, ...], ...] = ()
+    """Numbers of the documents in each row, within their split."""
 
     @property
     def num_counted(self) -> int:
@@ -92,6 +94,7 @@ def make_batch(
         attention_mask=_mask(torch.from_numpy(segments).to(device)),
         names=tuple(tuple(split.names[document] for document in documents) for documents in rows),
         weights=None if weights is None else torch.from_numpy(weights).to(device),
+        documents=tuple(tuple(documents) for documents in rows),
     )
 
 

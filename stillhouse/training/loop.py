@@ -9,6 +9,7 @@ import torch
 from stillhouse import progress
 from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
+from stillhouse.models.tokenizer import tokenizer_folder
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 from stillhouse.training import adapters
 from stillhouse.training.checkpoint import (
@@ -59,7 +60,8 @@ def _train(settings: DistillSettings, inputs: Inputs, folder: Path, ranks: Ranks
     checkpoints = folder / WORK
     first_step = _resume(trainer, checkpoints)
     if first_step == 0:
-        if trainer.teacher is not None:
+        # A loss per token of another tokenizer is no line to draw beside the student's.
+        if trainer.teacher is not None and "tokenizer" not in inputs:
             trainer.history["teacher_validation_loss"] = teacher_validation_loss(trainer, inputs)
         _validate(trainer, 0)
     _steps(trainer, first_step, checkpoints)
@@ -121,15 +123,18 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
     student.load_state_dict(weights, strict=False)
     if lora is not None:
         adapters.merge(student)
-    # The texts were rendered with the teacher's template and ends, whatever the start came with.
-    save_model(student, load_tokenizer(inputs["teacher"]), folder)
+    # The texts were rendered with this one's template and ends, whatever the start came with.
+    save_model(student, load_tokenizer(tokenizer_folder(inputs)), folder)
     trainer.history.pop("course", None)
     (folder / HISTORY).write_text(json.dumps(trainer.history), encoding="utf-8")
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])
     facts = {"parameters": count_parameters(student), "layers": student.config.num_hidden_layers}
     if trainer.writer is not None:
         facts |= {"on_policy_steps": sum(int(entry["on_policy"]) for entry in trainer.history["training"])}
-    (folder / FACTS).write_text(json.dumps(facts | {"steps": trainer.num_steps, "tokens": tokens}), encoding="utf-8")
+    facts |= {"steps": trainer.num_steps, "tokens": tokens}
+    if trainer.settings.curriculum is not None:
+        facts |= {"texts": sum(map(len, trainer.text.rows)), "of_texts": trainer.text.split.num_documents}
+    (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _advice(settings: DistillSettings, said: str) -> str:

@@ -23,10 +23,12 @@ from stillhouse.recipe.losses import (
     SkewedReverseKl,
     Taid,
     TotalVariation,
+    UniversalLogitDistance,
 )
 from stillhouse.teachers.local import plain_head
 from stillhouse.teachers.loss_target import loss_target
-from stillhouse.teachers.targets import Targets
+from stillhouse.teachers.targets import Aligned, Dense, Distribution, Factored, Targets
+from stillhouse.training.across_loss import with_distance
 from stillhouse.training.batches import Batch
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.features import FeatureMatcher, balanced
@@ -88,30 +90,38 @@ class Objective(nn.Module):
     ) -> StepLoss:
         """Means over the batch's counted tokens; without what a teacher said, cross-entropy alone."""
         wanted = targets is not None and self.matcher is not None
+        distribution = None if targets is None else targets.distribution
+        aligned = distribution if isinstance(distribution, Aligned) else None
+        known = None if isinstance(distribution, Aligned) else distribution
         with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             read = self.student.base_model if self.is_factored else self.student
             said = read(**batch.model_inputs(), use_cache=False, output_hidden_states=wanted)
             if self.is_factored:
-                found = self._chunked(said.last_hidden_state, batch, targets, coefficients)
-        if not self.is_factored:
-            # Outside: autocast would make products within the losses in bf16.
-            logits = said.logits[..., : self.vocabulary_size]
-            distribution = None if targets is None else targets.distribution
-            found = plain_loss(logits, batch.labels, distribution, self.distillation, coefficients, batch.weights)
+                head = self._head()
+                found = self._chunked(FactoredLogits(said.last_hidden_state, head), batch, known, coefficients)
+        # Outside: autocast would make products within the losses in bf16.
+        if self.is_factored:
+            student: Dense | Factored = Factored(said.last_hidden_state.to(head.dtype), head)
+        else:
+            student = Dense(said.logits[..., : self.vocabulary_size])
+            found = plain_loss(student.logits, batch.labels, known, self.distillation, coefficients, batch.weights)
+        if aligned is not None:
+            found = with_distance(found, student, aligned, batch.num_counted, coefficients)
         return self._with_features(found, said.hidden_states, batch, targets)
 
-    def _chunked(
-        self, hidden: Tensor, batch: Batch, targets: Targets | None, coefficients: Coefficients
-    ) -> ChunkedLoss:
+    def _head(self) -> Tensor:
         head: Tensor = self.student.get_output_embeddings().weight
-        if len(head) > self.vocabulary_size:
-            # Not where there is nothing to cut off: the gradient of a slice is a whole new head, filled with zeros.
-            head = head[: self.vocabulary_size]
+        # Not where there is nothing to cut off: the gradient of a slice is a whole new head, filled with zeros.
+        return head[: self.vocabulary_size] if len(head) > self.vocabulary_size else head
+
+    def _chunked(
+        self, student: FactoredLogits, batch: Batch, known: Distribution | None, coefficients: Coefficients
+    ) -> ChunkedLoss:
         target = None
-        if targets is not None:
-            target = loss_target(targets.distribution, divergence_of(self.distillation.loss, coefficients.taid_t))
+        if known is not None:
+            target = loss_target(known, divergence_of(self.distillation.loss, coefficients.taid_t))
         return chunked_loss(
-            FactoredLogits(hidden, head),
+            student,
             batch.labels,
             target,
             alpha=coefficients.alpha,
@@ -152,3 +162,5 @@ def divergence_of(loss: Loss, taid_t: float | None = None) -> Divergence:
         case Taid():
             assert taid_t is not None
             return divergences.taid(taid_t)
+        case UniversalLogitDistance():
+            raise ValueError("universal_logit_distance compares two tokenizers, and the teacher has the student's")

@@ -20,6 +20,7 @@ from stillhouse.recipe.losses import (
     SkewedReverseKl,
     Taid,
     TotalVariation,
+    UniversalLogitDistance,
 )
 from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, TopK
 from stillhouse.training.coefficients import Coefficients
@@ -121,3 +122,5 @@ def _divergence(logits: Tensor, teacher: Tensor, labels: Tensor, loss: Loss, coe
         case Taid():
             assert coefficients.taid_t is not None
             return losses.taid(logits, teacher, labels, t=coefficients.taid_t, temperature=temperature)
+        case UniversalLogitDistance():
+            raise ValueError("universal_logit_distance compares two tokenizers, and the teacher has the student's")

@@ -18,7 +18,7 @@ from stillhouse.training.objective import Objective, StepLoss
 from stillhouse.training.own_text import is_on_policy, write_own_text
 from stillhouse.training.say import SaySums, added, no_say
 from stillhouse.training.schedule import learning_rate
-from stillhouse.training.trainer import Trainer, batches_of_step, rows_of_step
+from stillhouse.training.trainer import Trainer, batches_of_step, documents_of_step
 
 Entry = dict[str, float]
 _PARTS = ("loss", "cross_entropy", "teacher_loss", "feature_loss")
@@ -98,7 +98,7 @@ def _text_of_step(trainer: Trainer, step: int) -> _StepText:
         return _StepText(batches_of_step(trainer, step), coefficients, False, {})
     if not is_on_policy(writer.asked, step, settings.compute.seed):
         return _StepText(batches_of_step(trainer, step), coefficients, False, {"on_policy": 0.0})
-    own = write_own_text(writer, trainer.text, rows_of_step(trainer, step), step)
+    own = write_own_text(writer, trainer.text, documents_of_step(trainer, step), step)
     sums = torch.tensor([own.texts, own.tokens, own.ended], dtype=torch.float64, device=trainer.text.device)
     texts, tokens, ended = trainer.ranks.sum(sums).tolist()
     logged = {"on_policy": 1.0, "own_text_tokens": tokens / texts, "own_text_ended": ended / texts}

@@ -1,7 +1,7 @@
 """Everything that a training step reads and changes, put together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ from transformers import PreTrainedModel
 from stillhouse.losses.chunked import Chunking
 from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
+from stillhouse.models.tokenizer import tokenizer_folder
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import Knowledge, Online
+from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Inputs
+from stillhouse.teachers.across import open_across
 from stillhouse.teachers.local import LocalTeacher
 from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.teachers.opening import open_teacher
@@ -26,6 +30,7 @@ from stillhouse.teachers.vocabulary import true_vocabulary_size
 from stillhouse.training import adapters
 from stillhouse.training.batches import Batch, rows_for_step
 from stillhouse.training.coefficients import Course
+from stillhouse.training.curriculum import arrange, rows_of_step
 from stillhouse.training.feature_start import FeaturePlan, open_matcher, plan_features
 from stillhouse.training.features import FeatureMatcher
 from stillhouse.training.objective import Objective
@@ -49,6 +54,8 @@ class DistillSettings(Settings):
     """Device, precision, threads and seed."""
     training: TrainingCompute = TrainingCompute()
     """What the training is spread over, and what it saves."""
+    curriculum: Curriculum | None = None
+    """In which order the rows come, and which texts are left out."""
 
 
 @dataclass
@@ -98,10 +105,12 @@ def prepare(settings: DistillSettings, inputs: Inputs, ranks: Ranks, *, goes_on:
     """
     distillation, device = settings.distillation, device_of_this_process(settings.compute.device)
     compute = settings.compute.model_copy(update={"device": device})
-    tokenizer = load_tokenizer(inputs["teacher"])
+    tokenizer = load_tokenizer(tokenizer_folder(inputs))
     layout: dict[str, Any] = {"sequence_length": settings.sequence_length, "batch_rows": distillation.batch_rows}
     layout |= {"pad_id": tokenizer.pad_token_id, "device": device}
     text = open_text(inputs["dataset"], "train", **layout)
+    if settings.curriculum is not None:
+        text = replace(text, rows=arrange(settings.curriculum, text.split, inputs, settings.sequence_length))
     student = _student(settings, inputs["start"], device)
     features = distillation.features
     plan = None if features is None else plan_features(features, inputs["start"], inputs["teacher"])
@@ -137,13 +146,20 @@ def rows_a_step(settings: DistillSettings) -> int:
     return asked.batch_rows * asked.accumulation * settings.training.processes
 
 
-def rows_of_step(trainer: Trainer, step: int) -> list[list[list[int]]]:
+def documents_of_step(trainer: Trainer, step: int) -> list[list[list[int]]]:
     """The documents in each row of each of this process's forward passes of a step.
 
     Passes are dealt out in turn, so that more processes see the same rows.
     """
     text, settings = trainer.text, trainer.settings
-    chosen = rows_for_step(len(text.rows), step, rows_a_step(settings), settings.compute.seed)
+    chosen = rows_of_step(
+        settings.curriculum,
+        len(text.rows),
+        step,
+        rows_per_step=rows_a_step(settings),
+        num_steps=trainer.num_steps,
+        seed=settings.compute.seed,
+    )
     size, ranks = text.batch_rows, trainer.ranks
     dealt = [chosen[start : start + size] for start in range(0, len(chosen), size)][ranks.number :: ranks.count]
     return [[text.rows[index] for index in part] for part in dealt]
@@ -151,7 +167,7 @@ def rows_of_step(trainer: Trainer, step: int) -> list[list[list[int]]]:
 
 def batches_of_step(trainer: Trainer, step: int) -> list[Batch]:
     """This process's forward passes of a step over the text of the data."""
-    return list(trainer.text.batches([row for part in rows_of_step(trainer, step) for row in part]))
+    return list(trainer.text.batches([row for part in documents_of_step(trainer, step) for row in part]))
 
 
 def _whole(text: PackedText) -> Iterator[Batch]:
@@ -172,6 +188,8 @@ def _teacher(settings: DistillSettings, inputs: Inputs, compute: Compute, layers
     asked = settings.distillation
     if not asked.asks_teacher:
         return None
+    if isinstance(asked.loss, UniversalLogitDistance):
+        return open_across(inputs["teacher"], inputs["dataset"], inputs["dataset_teacher"], compute)
     # What is stored at a temperature is refused a moving one by the recipe; the others take any.
     temperature = asked.temperature if isinstance(asked.temperature, float) else 1.0
     teacher = open_teacher(settings.knowledge, inputs, compute, temperature=temperature, hidden_layers=layers)

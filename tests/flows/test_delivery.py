@@ -54,7 +54,14 @@ def test_what_is_answered_and_encoded_is_what_was_selected(select: str | None, t
         return Reference(task.fn.__name__, "1" * 64)
 
     settings = SimpleNamespace(
-        documents=None, contamination=None, select=select, answers=None, encode=None, rationales=None, sampled=None
+        documents=None,
+        contamination=None,
+        select=select,
+        answers=None,
+        encode=None,
+        rationales=None,
+        own_tokenizer=None,
+        sampled=None,
     )
     found = prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
     source = "gather_documents" if select is None else "select_documents"

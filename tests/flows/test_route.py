@@ -82,6 +82,26 @@ def test_a_cache_is_captured_from_the_teacher_of_each_link(tmp_path: Path):
     assert set(captured) == {READ["teacher"], found.before["intermediate-1"]}
 
 
+def test_the_models_that_a_curriculum_goes_by_read_the_texts_before_each_training(tmp_path: Path):
+    section = {"difficulty": "start_loss", "leave_out": {"worst_share": 0.1}}
+    asked, found = taught(tmp_path, seed=12, curriculum=section)
+    assert asked.names == ["prune_layers", "measure_difficulty", "measure_difficulty", "distill"]
+    (_, first, by_teacher), (_, _, by_start) = asked.stages[1:3]
+    assert by_teacher == {"model": READ["teacher"], "dataset": READ["dataset"]}
+    assert by_start == {"model": found.start, "dataset": READ["dataset"]}
+    # Another seed of training is another order of what was read once.
+    assert first.compute.seed == 0
+    _, training, learns = asked.stages[-1]
+    assert training.curriculum.leave_out.worst_share == 0.1
+    assert learns == {**READ, "start": found.start, **found.knowledge}
+    assert set(found.knowledge) == {"difficulty_teacher", "difficulty_start"}
+    asked, _ = taught(tmp_path, curriculum={"difficulty": "length"})
+    assert asked.names == ["prune_layers", "distill"]
+    asked, _ = taught(tmp_path, route=THROUGH, curriculum={})
+    readers = [inputs["model"] for name, _, inputs in asked.stages if name == "measure_difficulty"]
+    assert readers == [inputs["teacher"] for name, _, inputs in asked.stages if name == "distill"]
+
+
 def test_a_study_seeds_trainings_and_leaves_the_start(tmp_path: Path):
     asked, _ = taught(tmp_path, seed=12, route=THROUGH)
     seeds = [(name, settings.compute.seed) for name, settings, _ in asked.stages]
@@ -133,6 +153,8 @@ def test_every_link_costs_its_training(tmp_path: Path):
             "twice": {"kind": "born_again", "generations": 2},
         }.items()
     }
+    ordered = examine(recipe(curriculum={}), RECIPE.parent, Store(tmp_path)).cost
+    assert ordered.seconds > costs["direct"].seconds
     rows, length = 8, 256
     assert costs["progressive"].training_tokens == costs["direct"].training_tokens + 7 * rows * length
     assert costs["twice"].training_tokens == 2 * costs["direct"].training_tokens

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from stillhouse.data.packing import pack
+from stillhouse.data.packing import pack, pack_alike
 
 
 def starts_of(lengths):
@@ -40,3 +40,17 @@ def test_a_document_longer_than_a_row_is_refused():
 
 def test_no_documents_make_no_rows():
     assert pack(starts_of([]), 10) == []
+
+
+def test_like_documents_share_rows_at_little_more_padding():
+    lengths = np.random.default_rng(0).integers(5, 200, size=3000)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    ordered = np.random.default_rng(1).permutation(3000)[:2500]
+    place = np.full(3000, -1)
+    place[ordered] = np.arange(2500)
+    rows = pack_alike(starts, 256, ordered)
+    assert sorted(document for row in rows for document in row) == sorted(ordered.tolist())
+    assert max(lengths[row].sum() for row in rows) <= 256
+    # A row's documents were at most one group of rows apart.
+    assert max(np.ptp(place[row]) for row in rows) < 32 * 256 / lengths.mean() * 1.5
+    assert len(rows) <= 1.06 * len(pack(starts, 256, ordered))

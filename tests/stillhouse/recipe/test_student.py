@@ -52,7 +52,7 @@ def test_a_number_of_parameters_may_be_given_in_words(words, count):
             },
             "nothing is left to be found",
         ),
-        ({"kind": "fresh", "tokenizer": "org/other"}, "needs a loss across tokenizers"),
+        ({"kind": "fresh", "tokenizer": "org/other"}, "teacher"),
         ({"kind": "fresh", "config": {"hidden_size": 8}}, "names no architecture"),
         ({"kind": "fresh", "config": {"model_type": "gpt2"}, "layers": 3}, "layers are given beside config"),
         ({"kind": "depth", "layers": 3, "ranking": "random"}, "'drop_one' or 'greedy'"),
