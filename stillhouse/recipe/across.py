@@ -1,8 +1,6 @@
 """What a student with a tokenizer of its own can learn from its teacher, and what it cannot."""
 
-from collections.abc import Sequence
-
-from stillhouse.recipe.data import DataSet
+from stillhouse.recipe.data import Data
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import Knowledge, MovingAverage, Online
 from stillhouse.recipe.losses import Moves, UniversalLogitDistance
@@ -40,6 +38,11 @@ def check_tokenizers(student: Student, distillation: Distillation, knowledge: Kn
     own = "the student has a tokenizer of its own"
     if not isinstance(route, Direct):
         raise ValueError(f"{own}, and on a {route.kind} route students teach the next one; leave route out")
+    if distillation.on_policy is not None:
+        raise ValueError(
+            f"{own}, and distillation.on_policy lets the teacher judge each token that the student wrote, which are "
+            "none of its own; leave on_policy out"
+        )
     if distillation.features is not None:
         raise ValueError(f"{own}, so its hidden states are of other positions than the teacher's; leave features out")
     if distillation.follows_agreement:
@@ -69,17 +72,24 @@ def check_tokenizers(student: Student, distillation: Distillation, knowledge: Kn
     _leave_the_text_a_share(distillation)
 
 
-def check_sets(student: Student, distillation: Distillation, sets: Sequence[DataSet]) -> None:
-    """Refuse tasks that weigh tokens, which a loss across tokenizers would not see.
+def check_data(student: Student, distillation: Distillation, data: Data) -> None:
+    """Refuse what weighs tokens, which a loss across tokenizers would not see.
 
     Raises:
-        ValueError: If a set has them.
+        ValueError: If a set has such tasks, or the teacher's responses weigh unlike.
     """
     across = has_own_tokenizer(student) and isinstance(distillation.loss, UniversalLogitDistance)
-    if across and distillation.asks_teacher and any(isinstance(each, Reasoning) for each in sets):
+    if not (across and distillation.asks_teacher):
+        return
+    if any(isinstance(each, Reasoning) for each in data.sets):
         raise ValueError(
             "data.sets holds reasoning, whose tasks weigh each token, and universal_logit_distance counts all alike; "
             "set distillation.alpha to 0, or leave that set out"
+        )
+    if data.answers.sampled is not None and data.answers.sampled.weigh != "alike":
+        raise ValueError(
+            f"data.answers.sampled.weigh is {data.answers.sampled.weigh}, and universal_logit_distance counts all "
+            "tokens alike; set it to alike, or distillation.alpha to 0"
         )
 
 

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from stillhouse.errors import InputError
-from stillhouse.recipe.across import check_sets, check_tokenizers
+from stillhouse.recipe.across import check_data, check_tokenizers
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
@@ -77,7 +77,7 @@ class Recipe(Delivery):
     @model_validator(mode="after")
     def _tokenizers_suit_the_rest(self) -> Self:
         check_tokenizers(self.student, self.distillation, self.knowledge, self.route)
-        check_sets(self.student, self.distillation, self.data.sets)
+        check_data(self.student, self.distillation, self.data)
         return self
 
     @model_validator(mode="after")

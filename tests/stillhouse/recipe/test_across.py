@@ -7,6 +7,8 @@ from stillhouse.recipe.recipe import Recipe, validated
 
 TRAINED = {"kind": "fresh", "layers": 2, "tokenizer": {"kind": "trained", "vocabulary": 4096}}
 OWN = {"kind": "model", "source": "org/other", "tokenizer": "own"}
+PROMPTS = [{"kind": "packaged", "name": "nq-open"}]
+WEIGHED = {"sampled": {"samples": 4, "weigh": "by_prompt"}}
 ACROSS = {"loss": {"kind": "universal_logit_distance"}}
 
 
@@ -23,8 +25,9 @@ def recipe(**changes) -> Recipe:
         {"distillation": {**ACROSS, "alpha": {"start": 0.9, "end": 0.1}}},
         {"distillation": {"alpha": 0.0}},
         {"distillation": {"alpha": 0.5}, "knowledge": {"kind": "moving_average"}},
+        {"distillation": ACROSS, "curriculum": {"difficulty": "teacher_loss"}},
     ],
-    ids=["distance", "moving", "text", "own average"],
+    ids=["distance", "moving", "text", "own average", "curriculum"],
 )
 def test_what_can_go_across(student: dict, changes: dict):
     recipe(student=student, **changes)
@@ -45,6 +48,8 @@ def test_what_can_go_across(student: dict, changes: dict):
         ({"distillation": ACROSS, "route": {"kind": "born_again"}}, "leave route out"),
         ({"distillation": ACROSS, "knowledge": {"kind": "moving_average"}}, "own moving average has its tokenizer"),
         ({"distillation": ACROSS, "data": {"sets": [{"kind": "reasoning"}]}}, "whose tasks weigh each token"),
+        ({"distillation": ACROSS, "data": {"sets": PROMPTS, "answers": WEIGHED}}, "sampled.weigh is by_prompt"),
+        ({"distillation": {**ACROSS, "on_policy": {"share": 0.5}}}, "leave on_policy out"),
         ({"distillation": ACROSS, "student": {"kind": "depth", "layers": 2}}, "the student has the teacher's"),
         ({"student": {**TRAINED, "tokenizer": {"kind": "trained", "vocabulary": 200}}}, "greater than or equal to 300"),
     ],
