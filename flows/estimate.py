@@ -10,6 +10,7 @@ from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
 from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, MovingAverage, Online
+from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.student import (
     DepthAndWidthPruned,
@@ -125,6 +126,9 @@ def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) ->
     tokens = recipe.distillation.batch_rows * recipe.data.sequence_length
     kept = 40 * tokens * student.hidden_size * (2 if asked.gradient_checkpointing else student.layers)
     logits = 2 * min(tokens, asked.loss_rows) * teacher.vocabulary_size
+    if isinstance(recipe.distillation.loss, UniversalLogitDistance):
+        # No chunks: of each model logits, their probabilities, these sorted, and their difference with its gradient.
+        logits += 5 * tokens * (teacher.vocabulary_size + student.vocabulary_size)
     head = teacher.vocabulary_size * student.hidden_size
     weights = 16 * student.parameters // (processes if asked.sharding == "full" else 1)
     held = _parameters_held(recipe.knowledge, teacher, student)
