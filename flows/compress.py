@@ -66,7 +66,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     """The order of work, its one definition: name each stage, its settings and what it reads."""
     teacher = work.make(load_teacher, settings.teacher, {})
     data = prepare_data(settings, work, teacher)
-    read = {name: data[name] for name in ("dataset", "tokenizer", "dataset_teacher") if name in data}
+    read = {name: each for name, each in data.items() if name in ("dataset", "tokenizer", "dataset_teacher")}
     taught = teach(settings, work, {"teacher": teacher, **read})
     models = {"teacher": teacher, "pruned": taught.start, "student": taught.student}
     scores = score_models(settings, work, models, data) | measure_before(settings, work, taught.before, models, data)

@@ -117,7 +117,7 @@ def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference
         case LowRankSettings() as bounded:
             return work.make(low_rank, bounded, read)
         case FreshStudentSettings() as fresh:
-            own = {name: read[name] for name in ("teacher", "tokenizer") if name in read}
+            own = {name: each for name, each in read.items() if name in ("teacher", "tokenizer")}
             return work.make(make_fresh_student, fresh, own)
         case LoadTeacherSettings() as existing:
             return work.make(load_student, existing, {})

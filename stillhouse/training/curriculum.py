@@ -116,6 +116,7 @@ def _confident(asked: LeaveOut, inputs: Inputs) -> npt.NDArray[np.int64]:
         most = len(found) - round(asked.worst_share * len(found))
         kept = np.sort(np.argsort(found, kind="stable")[:most])
     else:
+        assert asked.above is not None
         kept = np.flatnonzero(found <= asked.above)
     if not len(kept):
         wanted = f"above {asked.above:g}" if asked.above is not None else f"the worst {asked.worst_share:g}"
