@@ -129,7 +129,8 @@ def _of_drawn(owner: str, folder: Path, seed: int) -> Iterator[tuple[Key, Eviden
     triples = stereoset_scores.Triples(**read(folder, stereoset_scores.FILE))
     found = stereoset_scores.drawn_scores(triples, seed=seed)
     for name, value, drawn in zip(stereoset_scores.MEASURES, found.values, found.drawn.T, strict=True):
-        told = {"num_units": found.terms, "documents": len(triples.terms), "direction": records[name]["direction"]}
+        direction = records.get(name, {}).get("direction", "no direction")
+        told = {"num_units": found.terms, "documents": len(triples.terms), "direction": direction}
         yield _alone(name, owner), of_draws(value, drawn, **told)
 
 

@@ -79,7 +79,8 @@ def test_sampled_responses_are_encoded_as_they_are_or_as_they_were_chosen(chosen
         return Reference(task.fn.__name__, "1" * 64)
 
     asked = {"sampled": "asked", "responses": chosen}
-    others = dict.fromkeys(("documents", "contamination", "select", "answers", "encode", "rationales"))
+    unused = ("documents", "contamination", "select", "answers", "encode", "rationales", "own_tokenizer")
+    others = dict.fromkeys(unused)
     found = prepare_data(
         SimpleNamespace(**others, **asked), Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64)
     )
