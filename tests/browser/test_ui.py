@@ -46,7 +46,7 @@ def test_a_form_filled_in_wrongly_is_refused_and_rightly_ends_in_a_report_with_p
     page.wait_for_url("**/artifacts/key/tiny-report")
     # The reports of all runs of this recipe, the latest on top.
     page.locator("main a[href*='/artifacts/artifact/']").first.click()
-    page.get_by_role("heading", name="What was gained, and what was lost").wait_for()
+    see_or_load_again(page, page.get_by_role("heading", name="What was gained, and what was lost"))
     page.wait_for_function(f"{PLOTS}.length >= 3 && {PLOTS}.every(plot => plot.naturalWidth > 0)")
 
 
@@ -133,6 +133,20 @@ def open_run(page) -> str:
 
 def see_it_end(page, state: str) -> None:
     wait_for_state(page, open_run(page), state)
+
+
+def see_or_load_again(page, part) -> None:
+    """See a part of a page; a page asks the server once, and where that was busy it stays empty until it is loaded."""
+    from playwright.sync_api import TimeoutError
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            part.wait_for(timeout=45_000)
+            return
+        except TimeoutError:
+            page.reload()
+    part.wait_for()
 
 
 def wait_for_state(page, run: str, name: str) -> None:
