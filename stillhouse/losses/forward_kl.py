@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from stillhouse.losses.reduction import at_least_fp32, counted, mean_over_counted
+from stillhouse.losses.reduction import mean_over_counted
+from stillhouse.losses.softened import softened
 
 
 def forward_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -24,16 +25,8 @@ def forward_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *
         A scalar, at least fp32; 0 where nothing is counted.
 
     Raises:
-        ValueError: If the two shapes differ.
+        ValueError: If shapes do not fit or the temperature is not positive.
     """
-    if student_logits.shape != teacher_logits.shape:
-        raise ValueError(
-            f"student and teacher logits must have one shape, got {tuple(student_logits.shape)} and "
-            f"{tuple(teacher_logits.shape)}; for two tokenizers, align the vocabularies first"
-        )
-    mask = counted(labels)
-    # A bf16 softmax over a vocabulary loses its tail, and positions that are not counted need no softmax at all.
-    student = F.log_softmax(at_least_fp32(student_logits[mask]) / temperature, dim=-1)
-    teacher = F.log_softmax(at_least_fp32(teacher_logits[mask]) / temperature, dim=-1)
+    student, teacher = softened(student_logits, teacher_logits, labels, temperature)
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
     return temperature**2 * mean_over_counted(divergence)

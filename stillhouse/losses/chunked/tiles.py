@@ -64,7 +64,9 @@ def top_k(logits: Tensor, labels: Tensor, ids: Tensor, known: Tensor, tail: Tens
     value = -torch.linalg.vecdot(known, log_known) - tail * rest.log() - entropy
     # Within the tail the student keeps its own proportions; at the K tokens the slope is q - p.
     slope = q.mul_((1 - tail / rest)[:, None])
-    slope.scatter_(1, ids, log_known.exp() - known)
+    slope.scatter_(1, ids, log_known.exp())
+    # Added up: an unused place repeats an id with a probability of 0, and must not write over what that id has.
+    _subtract(slope, ids, known)
     slope.mul_(mix.alpha * mix.temperature)
     return cross_entropy, mix.temperature**2 * value, _with_text(slope, log_q1, labels, mix)
 

@@ -107,7 +107,13 @@ def drawn(case: Case) -> tuple[Tensor, Tensor]:
     return ids.view(ROWS, TOKENS, 6), counts
 
 
-STORED = ["top 3", f"top {VOCABULARY}"]
+def with_unused(ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Two places more, which hold nothing."""
+    return F.pad(ids, (0, 2)), F.pad(values, (0, 2), value=-torch.inf)
+
+
+UNUSED = "top 3 and two unused places"
+STORED = ["top 3", f"top {VOCABULARY}", UNUSED]
 TEMPERED = [f"{name}, {form}" for name in DENSE for form in ("logits", "hidden states")] + STORED
 NAMES = [*TEMPERED, "sampled"]
 
@@ -119,6 +125,7 @@ def target_of(case: Case, name: str, temperature: float = 1.0) -> tuple[Target, 
         return SampledTarget(*drawn(case)), sampled(logits, *drawn(case), labels)
     if name in STORED:
         known = stored(case, int(name.split()[1]), temperature)
+        known = with_unused(*known) if name == UNUSED else known
         return TopKTarget(*known), top_k_with_tail(logits, *known, labels, temperature=temperature)
     kind, form = name.split(", ")
     divergence, plain = DENSE[kind]
