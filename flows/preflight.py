@@ -165,7 +165,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
 
 def _check_measures(recipe: Delivery) -> None:
     """Refuse benchmarks without data, behaviour that cannot be measured, and gates that cannot be judged."""
-    check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
+    asked = recipe.evaluation
+    check_benchmarks(asked.benchmarks, asked.documents, fewer=asked.fewer_documents)
     check_behaviour(recipe.evaluation)
     check_gates(recipe)
 

@@ -207,3 +207,12 @@ def test_without_a_compiler_auto_trains_as_it_is_and_compiling_is_refused(write,
     assert decided(write(compute__compile="auto"), tmp_path) is False
     words = "compute.compile is true, and torch.compile does not work on this machine"
     assert words in refused(write(compute__compile=True), tmp_path)
+
+
+def test_a_suite_whose_benchmarks_hold_fewer_documents_is_accepted_in_a_recipe(write):
+    recipe = load_recipe(write(evaluation__suite="standard"))
+    assert recipe.evaluation.fewer_documents == "all asked"
+    preflight._check_measures(recipe)
+    refusing = recipe.evaluation.model_copy(update={"fewer_documents": "refused"})
+    with pytest.raises(InputError, match="but copa has 100"):
+        preflight._check_measures(recipe.model_copy(update={"evaluation": refusing}))
