@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from evaluation.comparison import Compared, compare_behaviour, compare_capability
+from evaluation.forgetting import RATIO, domain_evidence, domain_figures
 from evaluation.gates import blocks_run, judge, variants_left_out
 from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.results import (
@@ -23,6 +24,7 @@ from evaluation.results import (
 )
 from evaluation.run_evidence import evidence_of
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs, Manifest, read_manifest
@@ -70,10 +72,13 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     measures = {"capability": capability_measures(asked), "behaviour": behaviour_measures(asked)}
     compared = {room: _compare(room, inputs, seed=seed) if names else {} for room, names in measures.items()}
     compared |= {"variants": _compare_variants(inputs, seed=seed)}
+    route = settings.recipe.route if isinstance(settings.recipe, Recipe) else None
+    in_rounds = route if isinstance(route, Continual) else None
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
         before={name: ModelFigures(**manifest.facts) for name, manifest in _of("before", manifests).items()},
+        domains={} if in_rounds is None else domain_figures(in_rounds, inputs, seed=seed),
         contamination=manifests["contamination"].facts if "contamination" in manifests else {},
         capability=_scores("capability", measures["capability"], manifests, compared["capability"]),
         behaviour=_scores("behaviour", measures["behaviour"], manifests, compared["behaviour"]),
@@ -83,6 +88,9 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
         gates=[],
     )
     evidence = evidence_of(inputs, compared, seed=seed)
+    if in_rounds is not None:
+        kept = domain_evidence(in_rounds, inputs, seed=seed)
+        evidence |= {(f"domains.{name}.{RATIO}", "alone"): one for name, one in kept.items()}
     gates = judge(settings.recipe.gates, figures.model_dump(mode="json"), evidence)
     results = figures.model_copy(update={"gates": gates})
     left_out = variants_left_out(gates)

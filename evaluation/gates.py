@@ -18,11 +18,13 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from evaluation.evidence import Direction, Evidence, documents_needed, of_interval
+from evaluation.forgetting import RATIO, gated_domains
 from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.paired_shares import POWER
 from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
 from evaluation.run_evidence import Key, Kind
 from stillhouse.errors import InputError
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
 from stillhouse.recipe.recipe import Recipe
@@ -68,7 +70,7 @@ def figures_of(recipe: Delivery) -> frozenset[str]:
     alone = ("teacher" if isinstance(recipe, Recipe) else "student", _REFERENCE_VARIANT)
     return frozenset(
         figure
-        for figure in held_out | scores | variants
+        for figure in held_out | scores | variants | _domains(recipe)
         if not (_compares(figure) and any(f".{name}." in figure for name in alone))
     )
 
@@ -135,6 +137,13 @@ def _compares(figure: str) -> bool:
     """Say whether a figure is a comparison with the teacher."""
     name = figure.rsplit(".", 1)[1]
     return any(name in part.model_fields and part.model_fields[name].default is None for part in (ModelFigures, Score))
+
+
+def _domains(recipe: Delivery) -> set[str]:
+    """Paths of what a student that is trained in rounds may have forgotten."""
+    if not isinstance(recipe, Recipe) or not isinstance(recipe.route, Continual):
+        return set()
+    return {f"domains.{name}.{RATIO}" for name in gated_domains(recipe.route)}
 
 
 def _speeds(recipe: Delivery) -> Iterator[str]:

@@ -89,6 +89,24 @@ class ModelFigures(Part):
     """95% interval of each figure that has one, bootstrapped over documents."""
 
 
+class DomainFigures(Part):
+    """Held-out text of one data set, before and after every round of a continual route."""
+
+    round: int
+    """In which round the set came, from 1."""
+    documents: int
+    """Held-out documents of the set."""
+    tokens: int
+    """Their counted tokens."""
+    loss_nats_per_token: dict[str, float]
+    """Of the start, `pruned`, of the student after each round, `round-1` and so on, and after the last, `student`."""
+    loss_ratio_to_own_round: float | None = None
+    """The last student's loss over that of the student right after the set's own round: above 1 it forgot; `None` for
+    the sets of the last round."""
+    intervals: dict[str, Interval] = {}
+    """95% interval of the ratio, bootstrapped over documents."""
+
+
 class Score(Part):
     """One model on one benchmark."""
 
@@ -312,6 +330,8 @@ class Results(Part):
     """On held-out text."""
     before: dict[str, ModelFigures] = {}
     """The students that taught the student, in their order, where `route` is not direct; beside the same teacher."""
+    domains: dict[str, DomainFigures] = {}
+    """Data set, where `route` is continual: what was kept of each."""
     capability: dict[str, dict[str, Score]]
     """Benchmark, then model; `pooled` holds the documents of all benchmarks together."""
     contamination: dict[str, Contamination] = {}

@@ -16,8 +16,23 @@ from tasks.list_samples import list_samples
 References = dict[str, Reference]
 
 
-def gather_knowledge(settings: SettingsOfStages, work: Work, teacher: Reference, dataset: Reference) -> References:
-    """Make what `open_teacher` reads: `cache`, and `teacher_1`, `cache_1` and so on of an ensemble."""
+def gather_knowledge(
+    settings: SettingsOfStages,
+    work: Work,
+    teacher: Reference,
+    dataset: Reference,
+    *,
+    student_before: Reference | None = None,
+) -> References:
+    """Make what `open_teacher` reads: `cache`, and `teacher_1`, `cache_1` and so on of an ensemble.
+
+    Args:
+        settings: Of every stage.
+        work: Runs them.
+        teacher: The first, or only, teacher.
+        dataset: What it is asked about.
+        student_before: The other teacher, where a round of a continual route makes an ensemble with it.
+    """
     if not settings.recipe.distillation.asks_teacher:
         return {}
     match settings.recipe.knowledge:
@@ -25,6 +40,8 @@ def gather_knowledge(settings: SettingsOfStages, work: Work, teacher: Reference,
             return {"cache": _capture(settings, work, cached, teacher, dataset)}
         case Ensemble(own=own, members=members):
             found = {"cache": _capture(settings, work, own, teacher, dataset)} if isinstance(own, Cached) else {}
+            if student_before is not None:
+                return found | {"teacher_1": student_before}
             for number, (member, told) in enumerate(zip(members, settings.members, strict=True), start=1):
                 other = work.make(load_teacher, told, {})
                 found[f"teacher_{number}"] = other

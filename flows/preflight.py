@@ -25,6 +25,7 @@ from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
@@ -152,7 +153,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     compute, probe = decide_compute(recipe, store)
     recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe, compute.device, store)})
     members = _members(recipe, base, teacher)
-    settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
+    rounds = _teachers_of_rounds(recipe, base, teacher)
+    settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members, rounds)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
     cost = estimate(recipe, shape, student_shape, speed, links)
     there = room(compute.device, store.root)
@@ -200,14 +202,23 @@ def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
     """The other teachers of an ensemble; none where a single one is asked."""
     if not isinstance(recipe.knowledge, Ensemble):
         return ()
-    found = []
-    for member in recipe.knowledge.members:
-        asked = member.teacher
-        trusted = asked.trust_remote_code
-        source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
-        refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
-        found.append(source)
-    return tuple(found)
+    return tuple(_another_teacher(member.teacher, base, teacher) for member in recipe.knowledge.members)
+
+
+def _teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source | None, ...]:
+    """The teacher of each round of a continual route; `None` where that is the recipe's."""
+    if not isinstance(recipe.route, Continual):
+        return ()
+    asked = [told.teacher for told in recipe.route.rounds]
+    return tuple(None if other is None else _another_teacher(other, base, teacher) for other in asked)
+
+
+def _another_teacher(asked: Teacher, base: Path, teacher: Source) -> Source:
+    """Find a teacher that is not the recipe's first, whose tokens must be the same."""
+    trusted = asked.trust_remote_code
+    source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
+    refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
+    return source
 
 
 def _check_context(recipe: Delivery, context_tokens: int) -> None:

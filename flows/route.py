@@ -10,9 +10,12 @@ from stillhouse.models.low_rank import LowRankSettings
 from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.store.artifact import Reference
+from tasks.choose_round import choose_round
 from tasks.distill import distill
+from tasks.fetch import load_teacher
 from tasks.fetch_student import load_student
 from tasks.find_difficulty import measure_difficulty
 from tasks.low_rank import low_rank
@@ -65,6 +68,31 @@ def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int
             for generation in range(1, generations):
                 teacher = training.train(settings, teacher, start, f"generation-{generation}")
             return training.ended(start, training.train(settings, teacher, start))
+        case Continual():
+            return _in_rounds(settings, work, read, training)
+
+
+def _in_rounds(settings: SettingsOfStages, work: Work, read: References, training: "_Training") -> Taught:
+    """Train on one domain after the other, each time from where the round before left the student.
+
+    What the student starts from is cut by the first round's text: the others are not there yet.
+    """
+    start: Reference | None = None
+    student: Reference | None = None
+    told = zip(settings.recipe.rounds, settings.rounds, settings.round_teachers, strict=True)
+    for number, (recipe, chosen, other) in enumerate(told, start=1):
+        dataset = work.make(choose_round, chosen, {"dataset": read["dataset"]})
+        teacher = read["teacher"] if other is None else work.make(load_teacher, other, {})
+        training.data |= {"dataset": dataset}
+        training.knowledge |= {f"data_round-{number}": dataset}
+        training.knowledge |= {} if other is None else {f"teacher_{number}": teacher}
+        if student is None:
+            student = start = make_start(settings, work, {"teacher": read["teacher"], "dataset": dataset})
+        name = f"round-{number}" if number < len(settings.rounds) else ""
+        before = student if number > 1 else None
+        student = training.train(replace(settings, recipe=recipe), teacher, student, name, before=before)
+    assert start is not None and student is not None
+    return training.ended(start, student)
 
 
 @dataclass
@@ -77,13 +105,23 @@ class _Training:
     before: References = field(default_factory=dict)
     knowledge: References = field(default_factory=dict)
 
-    def train(self, settings: SettingsOfStages, teacher: Reference, start: Reference, name: str = "") -> Reference:
-        """Train a student; one that has a name is going to teach the next."""
+    def train(
+        self,
+        settings: SettingsOfStages,
+        teacher: Reference,
+        start: Reference,
+        name: str = "",
+        *,
+        before: Reference | None = None,
+    ) -> Reference:
+        """Train a student; one that has a name comes before another. `before` is the one that it may be taught by."""
         if self.seed is not None:
             settings = replace(settings, compute=settings.compute.model_copy(update={"seed": self.seed}))
-        knowledge = gather_knowledge(settings, self.work, teacher, self.data["dataset"])
+        knowledge = gather_knowledge(settings, self.work, teacher, self.data["dataset"], student_before=before)
         knowledge |= self._read(settings, {"teacher": teacher, "start": start})
-        self.knowledge |= {f"{name}_{key}".strip("_"): each for key, each in knowledge.items()}
+        # A student before has its name already.
+        new = {key: each for key, each in knowledge.items() if each != before}
+        self.knowledge |= {f"{name}_{key}".strip("_"): each for key, each in new.items()}
         read = {"start": start, "teacher": teacher, **self.data, **knowledge}
         student = self.work.make(distill, settings.distill, read)
         self.before |= {name: student} if name else {}

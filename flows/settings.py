@@ -21,6 +21,7 @@ from stillhouse.data.choose_responses import ChooseSettings, choose_settings
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
 from stillhouse.data.encode_again import EncodeAgainSettings
+from stillhouse.data.rounds import RoundSettings
 from stillhouse.data.select import SelectSettings
 from stillhouse.models.fresh import FreshStudentSettings
 from stillhouse.models.low_rank import LowRankSettings
@@ -29,6 +30,7 @@ from stillhouse.models.own_tokenizer import TrainTokenizerSettings
 from stillhouse.models.pruning import PruneSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.continual import Continual, earlier_sets
 from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
@@ -240,6 +242,8 @@ class SettingsOfStages(SettingsOfDelivery):
     """`None` where the student is cut from the teacher."""
     member_sources: tuple[Source, ...] = ()
     """The other teachers of an ensemble."""
+    round_sources: tuple[Source | None, ...] = ()
+    """Of each round of a continual route its teacher, `None` where that is the recipe's."""
 
     @property
     def teacher(self) -> LoadTeacherSettings:
@@ -287,6 +291,30 @@ class SettingsOfStages(SettingsOfDelivery):
         return tuple(
             LoadTeacherSettings(source=source, trust_remote_code=member.teacher.trust_remote_code)
             for member, source in asked
+        )
+
+    @property
+    def rounds(self) -> tuple[RoundSettings, ...]:
+        """Of `choose_round`; none where the route is not continual."""
+        if not isinstance(route := self.recipe.route, Continual):
+            return ()
+        return tuple(
+            RoundSettings(
+                new=told.sets, earlier=earlier_sets(route, number), replay=route.replay, seed=self.recipe.seed
+            )
+            for number, told in enumerate(route.rounds)
+        )
+
+    @property
+    def round_teachers(self) -> tuple[LoadTeacherSettings | None, ...]:
+        """Of `load_teacher`, for each round that has a teacher of its own."""
+        if not isinstance(route := self.recipe.route, Continual):
+            return ()
+        return tuple(
+            None
+            if source is None or told.teacher is None
+            else LoadTeacherSettings(source=source, trust_remote_code=told.teacher.trust_remote_code)
+            for told, source in zip(route.rounds, self.round_sources, strict=True)
         )
 
     @property

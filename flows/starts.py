@@ -1,6 +1,7 @@
 """What a student starts from, as far as preflight can tell: its size, its source, and what cannot work."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stillhouse.models.sources import config_of, describe, resolve_model, tokeni
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.across import WAYS
+from stillhouse.recipe.continual import PREVIOUS_STUDENT, Continual
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
@@ -111,6 +113,8 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
         case BornAgain(generations=generations):
             # The first is taught by the teacher, the others by a model of the student's size.
             return [Link(recipe, shape, student)] + [Link(recipe, student, student)] * (generations - 2)
+        case Continual():
+            return [Link(each, shape, student) for each in _later_rounds(recipe)]
         case Progressive():
             trusted = recipe.teacher.trust_remote_code
             found: list[Link] = []
@@ -121,6 +125,19 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
                 found.append(Link(told, above, start.shape))
             _refuse_size("the recipe's student", student, found[-1].student, "the last of route.through")
             return found
+
+
+def _later_rounds(recipe: Recipe) -> Iterator[Recipe]:
+    """What the rounds after the first add to one training on all text: what is replayed, and that nothing is cut.
+
+    How much text a set has is not known yet; they are taken to be alike.
+    """
+    assert isinstance(recipe.route, Continual)
+    count = len(recipe.rounds)
+    for number, each in enumerate(recipe.rounds[1:], start=1):
+        replayed = max(1, round(recipe.data.train_tokens * recipe.route.replay * number / count))
+        data = recipe.data.model_copy(update={"train_tokens": replayed})
+        yield each.model_copy(update={"data": data, "student": ExistingModel(source=PREVIOUS_STUDENT)})
 
 
 def _refuse_size(what: str, own: ModelShape, above: ModelShape, whom: str) -> None:

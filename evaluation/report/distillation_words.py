@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evaluation.report import words
+
 _LOSSES = {
     "forward_kl": "KL(teacher || student)",
     "reverse_kl": "KL(student || teacher)",
@@ -93,6 +95,26 @@ def route(settings: Mapping[str, Any]) -> Iterator[str]:
                 f"This is generation {settings.get('generations', 2)}: each generation began as the first one did and "
                 "was taught by the one before, the first by the teacher. All are compared with the teacher itself."
             )
+        case "continual":
+            yield _rounds(settings)
+
+
+def _rounds(settings: Mapping[str, Any]) -> str:
+    """In which rounds the domains came, and what kept the earlier ones."""
+    came = "; then ".join(words.listed(told["sets"]) for told in settings["rounds"])
+    share = float(settings.get("replay", 0.25))
+    seen = f"{share:.0%} of the training documents of every earlier round were seen again" if share else ""
+    taught = {
+        "none": "",
+        "replayed": "on those the student of the round before taught in the place of the teacher",
+        "everywhere": (
+            "the student of the round before taught beside the teacher on all text, with weight "
+            f"{float(settings.get('previous_weight', 1.0)):g} to the teacher's 1"
+        ),
+    }[settings.get("previous_student", "replayed")]
+    kept = ", and ".join(filter(None, (seen, taught)))
+    kept = f"In each later round {kept}." if kept else "Nothing kept the earlier ones: this is naive fine-tuning."
+    return f"The student was trained round by round, going on from where it was: {came}. {kept}"
 
 
 def on_policy(settings: Mapping[str, Any]) -> Iterator[str]:

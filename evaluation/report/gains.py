@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from evaluation.benchmark_files import POOLED, pooled_benchmarks
 from evaluation.report import noise_words, words
 from evaluation.report.differences import UNCLEAR, difference, distance, signed
+from evaluation.report.domain_tables import forgotten
 from evaluation.report.measure_words import measure
 from evaluation.results import ModelFigures, NoiseFloor, Results, Score, VariantFigures
 
@@ -56,6 +57,7 @@ def lost(results: Results) -> Iterator[str]:
         figures, teacher = results.models.get(name), results.models.get("teacher")
         if figures is not None and teacher is not None:
             yield _bits_lost(name, figures, teacher) if results.tokens_differ else _model_loss(name, figures)
+    yield from forgotten(results)
     yield from _pooled_loss(results.capability)
     yield from _scores_lost("capability", results.capability)
     yield from _scores_lost("behaviour", results.behaviour)

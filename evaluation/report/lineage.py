@@ -7,6 +7,7 @@ from typing import Any
 from evaluation.report import words
 from evaluation.report.tables import Cell, Table, measured
 from evaluation.results import StageRecord
+from stillhouse.recipe.continual import PREVIOUS_STUDENT
 
 
 def stages_table(stages: Sequence[StageRecord]) -> Table:
@@ -55,6 +56,8 @@ def say_table(say: Mapping[str, Any], recipe: Mapping[str, Any]) -> Table:
     """
     members = (recipe.get("knowledge") or {}).get("members", ())
     teachers = [one["source"] for one in (recipe["teacher"], *(member["teacher"] for member in members))]
+    if (route := recipe.get("route") or {}).get("kind") == "continual":
+        teachers = [(route["rounds"][-1].get("teacher") or recipe["teacher"])["source"], PREVIOUS_STUDENT]
     rows = tuple(
         (
             Cell(name),

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.report import (
     cost_table,
+    domain_tables,
     drawings,
     findings,
     gains,
@@ -55,7 +56,7 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
     told = _read(inputs, "behaviour_student", "behaviour.json")
     written = {model: _read(inputs, f"behaviour_{model}", generations.FILE) for model in tables.MODELS}
     shown = _view(settings.name, results) | {
-        "scores": score_tables.scores_tables(results, told),
+        "scores": [*domain_tables.domains_tables(results), *score_tables.scores_tables(results, told)],
         "methods": methods.methods(results, told),
         "readings": generations.readings({model: rows for model, rows in written.items() if rows}),
         "ranking": ranking,

@@ -19,6 +19,7 @@ STAGES = {
     "choose_responses": "Choose among responses",
     "write_rationales": "Write and check rationales",
     "encode_documents": "Turn documents into tokens",
+    "choose_round": "Choose a round's data",
     "measure_difficulty": "Read how hard the texts are",
     "train_tokenizer": "Train the student's tokenizer",
     "encode_for_teacher": "Turn the texts into the teacher's tokens",

@@ -9,6 +9,7 @@ from pydantic import ValidationError, model_validator
 from stillhouse.errors import InputError
 from stillhouse.recipe.across import check_data, check_tokenizers
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.continual import Continual, check_rounds, knowledge_of_round
 from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
@@ -67,9 +68,31 @@ class Recipe(Delivery):
             for link in self.route.through
         )
 
+    @property
+    def rounds(self) -> tuple["Recipe", ...]:
+        """This recipe as it is in each round of a continual route."""
+        if not isinstance(self.route, Continual):
+            return ()
+        return tuple(
+            self.model_copy(
+                update={
+                    "knowledge": knowledge_of_round(self.route, number, self.knowledge),
+                    "distillation": self.distillation.model_copy(
+                        update={"steps": told.steps or self.distillation.steps}
+                    ),
+                }
+            )
+            for number, told in enumerate(self.route.rounds)
+        )
+
     @model_validator(mode="after")
     def _route_suits_the_rest(self) -> Self:
         check_route(self.route, self.student, self.knowledge.kind)
+        if isinstance(self.route, Continual):
+            check_rounds(self.route, names_of(self.data.sets), self.knowledge)
+            if self.distillation.features is not None:
+                for each in self.rounds:
+                    check_features(each.knowledge, self.distillation.features)
         if not isinstance(self.route, Direct) and self.distillation.features is not None:
             check_layers_of_route(self.route.kind, self.distillation.features.layers)
         return self

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Student, WidthPruned, Widths
 
@@ -53,7 +54,7 @@ class BornAgain(Settings):
     """Trainings in all; the teacher teaches the first."""
 
 
-Route = Annotated[Direct | Progressive | BornAgain, Field(discriminator="kind")]
+Route = Annotated[Direct | Progressive | BornAgain | Continual, Field(discriminator="kind")]
 
 
 def refuse_share(student: Student, where: str) -> None:
@@ -80,7 +81,8 @@ def check_route(route: Route, student: Student, knowledge_kind: str) -> None:
     Raises:
         ValueError: If the student is not cut from its teacher, or the knowledge is of the first teacher alone.
     """
-    if isinstance(route, Direct):
+    # What a continual route can be taught by is its own matter (`check_rounds`).
+    if isinstance(route, Direct | Continual):
         return
     if knowledge_kind not in ("online", "cached"):
         raise ValueError(

@@ -108,6 +108,97 @@ def test_a_study_seeds_trainings_and_leaves_the_start(tmp_path: Path):
     assert seeds == [("prune_layers", 7), ("distill", 12), ("prune_layers", 7), ("distill", 12)]
 
 
+NAMES = ["boolq-passages", "reasoning-gym"]
+ROUNDS = {"kind": "continual", "rounds": [{"sets": NAMES[:1]}, {"sets": NAMES[1:], "steps": 3}]}
+
+
+def test_in_rounds_each_goes_on_from_the_student_before_which_teaches_what_is_replayed(tmp_path: Path):
+    asked, found = taught(tmp_path, route=ROUNDS)
+    assert asked.names == ["choose_round", "prune_layers", "distill", "choose_round", "distill"]
+    (_, one, reads), (_, _, cut), (_, first, learns), (_, two, _), (_, last, last_learns) = asked.stages
+    assert (one.new, one.earlier, two.new, two.earlier, two.replay) == (("boolq-passages",), (), *split(), 0.25)
+    assert reads == {"dataset": READ["dataset"]}
+    # The start is cut by what is there in the first round.
+    assert cut["dataset"] == learns["dataset"] == found.knowledge["data_round-1"]
+    assert learns == {"teacher": READ["teacher"], "start": found.start, "dataset": learns["dataset"]}
+    before = found.before["round-1"]
+    assert last_learns["start"] == last_learns["teacher_1"] == before
+    assert last_learns["teacher"] == READ["teacher"]
+    assert last_learns["dataset"] == found.knowledge["data_round-2"]
+    assert (first.distillation.steps, last.distillation.steps) == (None, 3)
+    assert first.knowledge.kind == "online" and last.knowledge.kind == "ensemble"
+    assert last.knowledge.weighting.own == ("reasoning-gym",)
+    assert last.knowledge.members[0].serves == ("boolq-passages",)
+    assert set(found.knowledge) == {"data_round-1", "data_round-2"}
+
+
+def split() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return ("reasoning-gym",), ("boolq-passages",)
+
+
+def test_in_rounds_the_student_before_teaches_beside_the_teacher_or_not_at_all(tmp_path: Path):
+    everywhere = ROUNDS | {"replay": 0, "previous_student": "everywhere", "previous_weight": 2.0}
+    asked, _ = taught(tmp_path, route=everywhere)
+    mixed = asked.stages[-1][1].knowledge
+    assert (mixed.weighting.kind, mixed.weight, mixed.members[0].weight) == ("fixed", 1.0, 2.0)
+    asked, _ = taught(tmp_path, route=ROUNDS | {"replay": 0, "previous_student": "none"})
+    assert asked.stages[-1][1].knowledge.kind == "online" and "teacher_1" not in asked.stages[-1][2]
+
+
+def test_a_round_may_have_a_teacher_of_its_own_and_a_cache(tmp_path: Path):
+    own = load_recipe(RECIPE).teacher.source
+    rounds = [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": own}]
+    cached = {"kind": "cached", "targets": {"kind": "full"}}
+    asked, found = taught(tmp_path, route=ROUNDS | {"rounds": rounds}, knowledge=cached)
+    loaded = [index for index, name in enumerate(asked.names) if name == "load_teacher"]
+    assert len(loaded) == 1
+    captured = {inputs["teacher"] for name, _, inputs in asked.stages if name == "capture_shard"}
+    assert captured == {READ["teacher"], found.knowledge["teacher_2"]}
+    last = asked.stages[-1][2]
+    assert last["teacher"] == found.knowledge["teacher_2"] and last["cache"] == found.knowledge["cache"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": [{"sets": NAMES[:1]}]}, "at least 2 items"),
+        ({"rounds": [{"sets": NAMES[:1]}, {"sets": ["law"]}]}, "round 2 of route.rounds names law, which is none of"),
+        ({"rounds": [{"sets": NAMES}, {"sets": NAMES[1:]}]}, "names reasoning-gym, which round 1 has"),
+        ({"replay": 0}, "so that the replay buffer is empty"),
+        ({"previous_student": "none", "replay": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_rounds_that_do_not_fit_the_data_are_refused(changes: dict, said: str):
+    with pytest.raises(InputError, match=said):
+        recipe(route=ROUNDS | changes)
+
+
+def test_a_set_without_a_round_is_refused():
+    data = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True)["data"]
+    data["sets"].append({"kind": "packaged", "name": "pubmed-abstracts"})
+    with pytest.raises(InputError, match="no round of route.rounds has the data set pubmed-abstracts"):
+        recipe(route=ROUNDS, data=data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"knowledge": {"kind": "moving_average"}}, "knowledge.kind is moving_average; a round has one teacher"),
+        ({"knowledge": {"kind": "cached"}, "distillation": {"temperature": 1}}, "a cache of sampled targets does not"),
+        ({"distillation": {"features": {}}}, "compares hidden states, and knowledge of kind ensemble has none"),
+    ],
+)
+def test_knowledge_that_cannot_be_mixed_with_the_student_before_is_refused(changes: dict, said: str):
+    with pytest.raises(InputError, match=said):
+        recipe(route=ROUNDS, **changes)
+
+
+def test_a_rounds_teacher_with_other_tokens_is_refused(tiny_model: Path, tmp_path: Path):
+    rounds = [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": str(tiny_model)}]
+    with pytest.raises(InputError, match="token"):
+        examine(recipe(route=ROUNDS | {"rounds": rounds}), RECIPE.parent, Store(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
@@ -159,4 +250,6 @@ def test_every_link_costs_its_training(tmp_path: Path):
     assert costs["progressive"].training_tokens == costs["direct"].training_tokens + 7 * rows * length
     assert costs["twice"].training_tokens == 2 * costs["direct"].training_tokens
     assert costs["direct"].seconds < costs["progressive"].seconds < costs["twice"].seconds
+    in_rounds = examine(recipe(route=ROUNDS), RECIPE.parent, Store(tmp_path)).cost
+    assert in_rounds.training_tokens == costs["direct"].training_tokens + 3 * rows * length
     assert costs["direct"].disk_bytes < costs["progressive"].disk_bytes
