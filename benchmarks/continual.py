@@ -1,0 +1,156 @@
+"""What is forgotten when domains come one after the other: naive fine-tuning, replay, and the student before.
+
+Every way trains on the same rounds, from the same start; `all at once` is one training on all text, which has nothing
+to forget. Stages come from the store where they are there already, so that a study goes on where it was.
+
+    python -m benchmarks.continual recipes/techniques/continual.yaml --seeds 0 1 2 --out docs/benchmarks/continual.json
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import write_study
+from evaluation.forgetting import domain_figures
+from flows.delivery import prepare_data
+from flows.preflight import prepare
+from flows.route import Taught, teach
+from flows.settings import SettingsOfStages
+from flows.work import Work, directly
+from stillhouse import terminal
+from stillhouse.recipe import load_recipe
+from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.route import Direct
+from stillhouse.store.artifact import Reference, read_manifest
+from stillhouse.store.store import Store
+from tasks.fetch import load_teacher
+from tasks.score_held_out import measure_held_out
+
+WAYS: dict[str, dict[str, Any]] = {
+    "naive": {"replay": 0.0, "previous_student": "none"},
+    "replay": {"previous_student": "none"},
+    "replay, taught by the student before": {"previous_student": "replayed"},
+    "no replay, the student before everywhere": {"replay": 0.0, "previous_student": "everywhere"},
+}
+"""What each way sets in `route`; the share of replay is the recipe's."""
+AT_ONCE = "all at once"
+
+
+def main() -> None:
+    """Train every way with every seed, and write what was found after each."""
+    options = _parser().parse_args()
+    recipe = load_recipe(options.recipe).model_copy(update={"threads": options.threads})
+    assert isinstance(recipe.route, Continual), "the recipe's route must be continual"
+    store = Store(options.runs.resolve() / "store")
+    found: dict[str, Any] = {"runs": []}
+    with terminal.shown():
+        for seed in options.seeds:
+            for way in options.ways:
+                settings = prepare(_asked(recipe, recipe.route, way), options.recipe.resolve().parent, store)
+                found["runs"].append({"way": way, "seed": seed} | _train(settings, recipe.route, store, seed))
+                write_study(options.out, replace(settings, recipe=recipe), found, page)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="whose teacher, data, rounds and training are taken")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)")
+    parser.add_argument("--ways", nargs="+", choices=(*WAYS, AT_ONCE), default=[*WAYS, AT_ONCE])
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def _asked(recipe: Recipe, route: Continual, way: str) -> Recipe:
+    if way == AT_ONCE:
+        return recipe.model_copy(update={"route": Direct(), "gates": ()})
+    changes = WAYS[way]
+    return recipe.model_copy(update={"route": Continual(**route.model_dump() | changes), "gates": ()})
+
+
+def _train(settings: SettingsOfStages, route: Continual, store: Store, seed: int) -> dict[str, Any]:
+    work = Work(store, directly)
+    teacher = work.make(load_teacher, settings.teacher, {})
+    dataset = prepare_data(settings, work, teacher)["dataset"]
+    read = {"teacher": teacher, "dataset": dataset}
+    taught = teach(settings, work, read, seed=seed)
+    measured = _measure(settings, work, taught, read)
+    if isinstance(settings.recipe.route, Direct):
+        # One training: what it knows of each set, in the place of every round.
+        rounds = [f"before_round-{number}" for number in range(1, len(route.rounds))]
+        measured |= dict.fromkeys(rounds, measured["held_out_student"])
+    domains = domain_figures(
+        route, {name: store.folder(each) for name, each in measured.items()}, seed=settings.recipe.seed
+    )
+    trainings = [read_manifest(store.folder(each)) for each in (*taught.before.values(), taught.student)]
+    return {
+        "domains": {name: one.model_dump(mode="json") for name, one in domains.items()},
+        "tokens": sum(each.facts["tokens"] for each in trainings),
+        "steps": [each.facts["steps"] for each in trainings],
+        "training_seconds": sum(each.seconds for each in trainings),
+    }
+
+
+def _measure(
+    settings: SettingsOfStages, work: Work, taught: Taught, read: dict[str, Reference]
+) -> dict[str, Reference]:
+    models = {"held_out_pruned": taught.start, "held_out_student": taught.student}
+    models |= {f"before_{name}": model for name, model in taught.before.items()}
+    return {
+        name: work.make(measure_held_out, settings.held_out, {"model": model, **read}) for name, model in models.items()
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    """The content of the JSON file as a page to read."""
+    first = found["runs"][0]["domains"]
+    names = list(first)
+    heads = ["way", "seed", *(f"{name}, after its round" for name in names)]
+    heads += [f"{name}, at the end" for name in names[:-1]] + [f"{name}, end over own round" for name in names[:-1]]
+    heads += ["counted tokens", "training, s"]
+    lines = [_row(heads), _row(["---", *["--:"] * (len(heads) - 1)])]
+    lines += [_row(_cells(run, names)) for run in found["runs"]]
+    documents = ", ".join(f"{name} {one['documents']}" for name, one in first.items())
+    rounds = "; then ".join(", ".join(told["sets"]) for told in found["recipe"]["route"]["rounds"])
+    return f"""# Domains one after the other: {found["recipe"]["name"]}
+
+Rounds: {rounds}. Held-out loss in nats per token, set by set; in brackets the 95% interval of the ratio, by bootstrap
+over held-out documents ({documents}). Every seed is a row. {AT_ONCE} is one training on all text, which has no rounds:
+its losses are what could be had. {found["compute"]["precision"]} on {found["environment"]["processor"]}, threads:
+{found["compute"]["threads"]}.
+
+{chr(10).join(lines)}
+
+Made by `python -m benchmarks.continual`.
+"""
+
+
+def _cells(run: dict[str, Any], names: list[str]) -> list[str]:
+    own, last, ratios = [], [], []
+    for place, name in enumerate(names):
+        one = run["domains"][name]
+        losses = one["loss_nats_per_token"]
+        after_own = "student" if one["loss_ratio_to_own_round"] is None else f"round-{one['round']}"
+        own.append(f"{losses[after_own]:.3f}")
+        if place < len(names) - 1:
+            last.append(f"{losses['student']:.3f}")
+            ratios.append(_ratio(one) if run["way"] != AT_ONCE else "")
+    return [run["way"], str(run["seed"]), *own, *last, *ratios, f"{run['tokens']:,}", f"{run['training_seconds']:.0f}"]
+
+
+def _ratio(domain: dict[str, Any]) -> str:
+    ratio, bounds = domain["loss_ratio_to_own_round"], domain["intervals"].get("loss_ratio_to_own_round")
+    if ratio is None:
+        return ""
+    return f"{ratio:.3f}" + ("" if bounds is None else f" ({bounds[0]:.3f} to {bounds[1]:.3f})")
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

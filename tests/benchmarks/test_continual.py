@@ -1,0 +1,41 @@
+"""The study of what is forgotten: each way beside the others, and its page."""
+
+from benchmarks.continual import AT_ONCE, WAYS, _asked, page
+from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.recipe import load_recipe
+from tests.conftest import ROOT
+
+RECIPE = load_recipe(ROOT / "recipes" / "techniques" / "continual.yaml")
+
+
+def test_the_ways_differ_in_what_keeps_the_earlier_rounds():
+    route = RECIPE.route
+    assert isinstance(route, Continual)
+    asked = {way: _asked(RECIPE, route, way).route for way in (*WAYS, AT_ONCE)}
+    kept = {(one.replay, one.previous_student) for one in asked.values() if isinstance(one, Continual)}
+    assert kept == {(0.0, "none"), (0.25, "none"), (0.25, "replayed"), (0.0, "everywhere")}
+    assert all(one.rounds == route.rounds for one in asked.values() if isinstance(one, Continual))
+    assert asked[AT_ONCE].kind == "direct"
+
+
+def domain(number: int, ratio: float | None) -> dict:
+    losses = {"pruned": 6.0, "round-1": 4.0, "student": 4.4}
+    bounds = {} if ratio is None else {"loss_ratio_to_own_round": (1.0, 1.2)}
+    told = {"round": number, "documents": 9, "tokens": 90, "loss_nats_per_token": losses}
+    return told | {"loss_ratio_to_own_round": ratio, "intervals": bounds}
+
+
+def test_the_page_has_a_row_for_each_way_and_seed():
+    run = {"domains": {"general": domain(1, 1.1), "code": domain(2, None)}, "tokens": 1200, "training_seconds": 61.4}
+    runs = [{"way": "naive", "seed": 3, **run}, {"way": AT_ONCE, "seed": 3, **run}]
+    told = page(
+        {
+            "runs": runs,
+            "recipe": RECIPE.model_dump(mode="json"),
+            "compute": {"precision": "fp32", "threads": 2},
+            "environment": {"processor": "a processor"},
+        }
+    )
+    assert "| naive | 3 | 4.000 | 4.400 | 4.400 | 1.100 (1.000 to 1.200) | 1,200 | 61 |" in told
+    assert "| all at once | 3 | 4.000 | 4.400 | 4.400 |  | 1,200 | 61 |" in told
+    assert "boolq-passages; then pubmed-abstracts; then python-functions" in told
