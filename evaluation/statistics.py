@@ -10,7 +10,7 @@ What is about shares of documents stands in `evaluation.paired_shares`.
 """
 
 from collections.abc import Iterator, Mapping
-from math import inf, sqrt
+from math import erfc, inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -151,15 +151,22 @@ def percentile_interval(estimates: NDArray[np.float64], num_units: int, *, level
 def percentile_p_value(estimates: NDArray[np.float64], num_units: int) -> float:
     """Return the two-sided p-value of the figure being 0: one less the level at which its interval first reaches 0.
 
-    It is never below what the number of resamples can tell.
+    Draws tell no p-value below one of their number, which Holm's factor lifts above 5% in any suite of a few dozen
+    measures. Where not one draw reaches 0, Student's test of the figure over its spread says how far beyond it lies.
     """
     resamples = len(estimates)
     # Estimates on 0 count for either side: half of them each would call it too soon.
-    tail = (1 + min(np.count_nonzero(estimates <= 0), np.count_nonzero(estimates >= 0))) / (resamples + 1)
+    reached = min(np.count_nonzero(estimates <= 0), np.count_nonzero(estimates >= 0))
+    tail = (1 + reached) / (resamples + 1)
     if tail >= 0.5:
         return 1.0
-    quantile = -NormalDist().inv_cdf(tail) * sqrt((num_units - 1) / num_units)
-    return 2 * NormalDist().cdf(-_normal_of_student(quantile, num_units - 1))
+    narrowing = sqrt((num_units - 1) / num_units)
+    quantile = -NormalDist().inv_cdf(tail) * narrowing
+    spread = float(np.std(estimates, ddof=1))
+    if reached == 0 and spread > 0:
+        quantile = max(quantile, abs(float(np.mean(estimates))) / spread * narrowing)
+    # 2 (1 - Phi(x)), which a difference from 1 could not tell from 0.
+    return erfc(_normal_of_student(quantile, num_units - 1) / sqrt(2))
 
 
 def exact_mcnemar(gained: int, lost: int) -> float:

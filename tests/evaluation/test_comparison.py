@@ -126,6 +126,22 @@ def test_p_values_stand_among_those_of_the_suite():
     assert [one.p_value_holm for one in corrected(suite).values()] == [0.04, 0.02, None]
 
 
+@pytest.mark.parametrize(("documents", "others"), [(24, 50), (200, 17)])
+def test_one_enormous_difference_is_called_among_a_whole_suite(documents, others):
+    """The draws alone cannot: 51 times their smallest p-value is above 5%."""
+    generator = np.random.default_rng(0)
+    suite = {
+        f"none {number}": compare_documents(
+            "none", scores(generator.normal(size=documents)), scores(generator.normal(size=documents)), seed=0
+        )
+        for number in range(others)
+    }
+    own, teacher = generator.normal(5, 1, size=documents), generator.normal(size=documents)
+    found = corrected(suite | {"enormous": compare_documents("enormous", scores(own), scores(teacher), seed=0)})
+    assert found["enormous"].p_value_holm < 0.001
+    assert min(found[name].p_value_holm for name in suite) > 0.05
+
+
 def write(folder: Path, files: dict[str, object]) -> Path:
     folder.mkdir()
     for name, content in files.items():

@@ -126,6 +126,14 @@ def test_a_p_value_is_one_less_the_level_at_which_the_interval_reaches_zero():
     assert 0 < p_value_of(values + 9, seed=3) < 0.005
 
 
+def test_a_p_value_beyond_all_draws_is_students():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).normal(1.2, 1, size=100)
+    found, exact = p_value_of(values, seed=3), stats.ttest_1samp(values, 0).pvalue
+    # No draw of 2,000 reaches 0: alone they say 0.001 at the least.
+    assert exact < 1e-15 and np.log(found) == pytest.approx(np.log(exact), rel=0.1)
+
+
 def test_equal_models_have_a_p_value_below_5_percent_in_5_of_100_cases():
     samples = np.random.default_rng(7).normal(size=(1500, 25))
     p_values = [p_value_of(row, seed=1, resamples=500) for row in samples]
