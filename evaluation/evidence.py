@@ -72,6 +72,41 @@ def of_sums(
     return _of_estimates(float(top.sum() / bottom.sum()), drawn, len(top), error, documents, direction)
 
 
+def of_two_ratios(
+    own: tuple[ArrayLike, ArrayLike],
+    other: tuple[ArrayLike, ArrayLike],
+    *,
+    ratio: bool,
+    seed: int,
+    direction: Direction = "lower is better",
+) -> Evidence | None:
+    """Return one model's ratio of sums less, or over, another's on the same documents; `None` with fewer than two.
+
+    For models that count the same documents otherwise, as two tokenizers do: each has denominators of its own, and
+    every draw of documents is of both.
+
+    Args:
+        own: Numerators and denominators, one a document.
+        other: Those of the other model, in the same order.
+        ratio: Whether the one is taken over the other, and not less it.
+        seed: Of the resamples.
+        direction: Which way is better.
+    """
+    columns = np.asarray([*own, *other], dtype=np.float64)
+    columns = columns[:, (columns[1] > 0) & (columns[3] > 0)]
+    documents = columns.shape[1]
+    if documents < 2:
+        return None
+
+    def set_apart(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        return first / second if ratio else first - second
+
+    value = float(set_apart(columns[0].sum() / columns[1].sum(), columns[2].sum() / columns[3].sum()))
+    # One seed draws the same documents of both.
+    drawn = [bootstrap_ratios(top, bottom, seed=seed) for top, bottom in (columns[:2], columns[2:])]
+    return of_draws(value, set_apart(*drawn), num_units=documents, documents=documents, direction=direction)
+
+
 def of_draws(
     value: float, drawn: NDArray[np.float64], *, num_units: int, documents: int, direction: Direction
 ) -> Evidence:

@@ -16,7 +16,7 @@ from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
 from evaluation.drawn_statistics import drawn_figures, statistic
-from evaluation.evidence import Evidence, of_draws, of_share, of_sums
+from evaluation.evidence import Evidence, of_draws, of_share, of_sums, of_two_ratios
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
 
@@ -42,6 +42,7 @@ def evidence_of(inputs: Mapping[str, Path], compared: Rooms, *, seed: int) -> di
         kind, _, owner = name.partition("_")
         if name.startswith("held_out_") and (folder / "held_out.json").is_file():
             found |= _of_model(name.removeprefix("held_out_"), folder, seed)
+            found |= _across_tokenizers(name.removeprefix("held_out_"), folder, inputs.get("held_out_teacher"), seed)
         elif kind == "parity" and (folder / "parity.json").is_file():
             found |= _of_variant(owner, folder, seed)
         elif kind in ("capability", "behaviour"):
@@ -82,6 +83,29 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
             columns["kl_to_teacher_nats"], tokens, seed=seed
         ),
         (f"models.{model}.top1_agreement_with_teacher", "alone"): agrees,
+    }
+
+
+def _across_tokenizers(model: str, folder: Path, teacher: Path | None, seed: int) -> dict[Key, Evidence | None]:
+    """Bits per byte beside a teacher with other tokens, on the documents that both read; nothing where tokens are one.
+
+    A teacher that was read beside the model stands in the model's own file already.
+    """
+    if model == "teacher" or teacher is None:
+        return {}
+    rows, others = (read(each, "held_out.json")["documents"] for each in (folder, teacher))
+    if rows[0]["teacher_loss_nats"] is not None:
+        return {}
+    theirs = {row["document"]: row for row in others}
+    both = [(row, theirs[row["document"]]) for row in rows if row["document"] in theirs]
+    if not both:
+        return {}
+    own, other = (_columns([pair[side] for pair in both]) for side in (0, 1))
+    totals = [(one["loss_nats"] / log(2), one["bytes"]) for one in (own, other)]
+    bits = f"models.{model}.bits_per_byte"
+    return {
+        (bits, "difference"): of_two_ratios(totals[0], totals[1], ratio=False, seed=seed),
+        (bits, "ratio"): of_two_ratios(totals[0], totals[1], ratio=True, seed=seed),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 
 from evaluation.behaviour.check import check_behaviour
 from evaluation.benchmark_files import check_benchmarks
-from evaluation.gates import check_gates
+from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export

@@ -1,7 +1,8 @@
 import pytest
 
 from evaluation.evidence import of_share, of_sums
-from evaluation.gates import blocks_run, check_gates, figures_of, judge, variants_left_out
+from evaluation.gate_figures import check_gates, figures_of
+from evaluation.gates import blocks_run, judge, variants_left_out
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
 from tests.evaluation.gate_results import RESULTS, recipe_with
@@ -220,3 +221,52 @@ def test_a_figure_that_no_stage_produces_is_refused_with_those_near_it():
 def test_a_comparison_with_something_that_has_no_such_figure_is_refused(figure, relative_to):
     with pytest.raises(InputError, match=f"compares '{figure}' with {relative_to}, which has no such figure"):
         check_gates(recipe_with({"figure": figure, "relative_to": relative_to, "at_most": 1}))
+
+
+OWN_TOKENS = {
+    "student": {"kind": "fresh", "layers": 2, "tokenizer": {"kind": "trained", "vocabulary": 500}},
+    "distillation": {"alpha": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {"figure": "models.student.held_out_loss_above_teacher_nats_per_token", "at_most": 1},
+        {"figure": "models.student.kl_to_teacher_nats_per_token", "at_most": 1},
+        {"figure": "models.pruned.top1_agreement_with_teacher", "at_least": 0.5},
+        {"figure": "models.student.held_out_loss_nats_per_token", "relative_to": "teacher", "at_most": 1},
+        {"figure": "models.student.held_out_loss_nats_per_token", "relative_to": "teacher", "margin": 1},
+    ],
+)
+def test_what_compares_tokens_is_refused_where_the_student_has_its_own(gate):
+    check_gates(recipe_with(gate))
+    with pytest.raises(InputError, match=f"'{gate['figure']}' with the teacher's token by token.*models.student.bits"):
+        check_gates(recipe_with(gate, **OWN_TOKENS))
+
+
+def test_bits_per_byte_compare_models_with_other_tokens():
+    check_gates(
+        recipe_with(
+            {"figure": "models.student.bits_per_byte", "relative_to": "teacher", "margin": 0.1},
+            {"figure": "models.student.bits_per_byte", "relative_to": "teacher", "compare": "ratio", "at_most": 1.2},
+            {"figure": "models.student.held_out_loss_nats_per_token", "at_most": 5},
+            {"figure": "models.student.parameters", "relative_to": "teacher", "compare": "ratio", "at_most": 0.5},
+            **OWN_TOKENS,
+        )
+    )
+
+
+def test_a_comparison_on_held_out_text_does_not_pass_by_a_bare_value():
+    """RESULTS have 1.2 bits over 1.0, and no document that says how sure that is."""
+    figure = "models.student.bits_per_byte"
+    asked = {"relative_to": "teacher", "compare": "ratio", "at_most": 2}
+    assert judged(figure, **asked).verdict == "insufficient evidence"
+    proof = of_sums([1.1, 1.2, 1.3, 1.2, 1.1, 1.3], [1.0] * 6, seed=0)
+    assert judged(figure, {(figure, "ratio"): proof}, **asked).verdict == "passed"
+
+
+def test_a_comparison_on_held_out_text_that_no_document_shows_is_refused():
+    gate = {"figure": "variants.onnx-int4.kl_to_fp32", "relative_to": "torch-fp32", "at_most": 1}
+    with pytest.raises(InputError, match="nothing shows how sure"):
+        check_gates(recipe_with(gate))

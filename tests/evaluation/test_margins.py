@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from evaluation.comparison import compare_documents, compare_shares
 from evaluation.evidence import of_sums
-from evaluation.gates import check_gates, figures_of, judge, variants_left_out
+from evaluation.gate_figures import check_gates, figures_of
+from evaluation.gates import judge, variants_left_out
 from evaluation.score_files import DocumentScores
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
