@@ -32,12 +32,16 @@ from evaluation.hub_tasks import HubTask, score_hub_task
 from evaluation.lm_eval_tasks import quiet, run_task
 from evaluation.statistics import standard_error
 from stillhouse import progress
+from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
 logger = logging.getLogger(__name__)
+
+NOT_SCORED = "not_scored"
+"""In `facts.json`: tasks of a hub that could not be scored, each with its reason; absent where there are none."""
 
 
 class CapabilitySettings(Settings):
@@ -106,14 +110,32 @@ def _score_all(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> No
             scorer, file, settings.documents, folder / WORK / file.name, among=settings.among
         )
         _tell_time(file, asked_of(file, settings.documents), time.monotonic() - start)
-    for task in settings.hub_tasks:
-        scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
+    failed = _score_hub_tasks(scorer, settings, folder, scores)
     facts = {name: {key: score[key] for key in ("value", "stderr", "n")} for name, score in scores.items()}
     shares = {name: facts[name] for name, score in scores.items() if score["correct"] is not None}
     pooled = {POOLED: pool(shares)} if shares else {}
-    found = {"batch_dependence_nats": scorer.batch_dependence_nats}
+    found = {"batch_dependence_nats": scorer.batch_dependence_nats} | ({NOT_SCORED: failed} if failed else {})
     (folder / "capability.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     (folder / FACTS).write_text(json.dumps(facts | pooled | found, indent=1) + "\n", encoding="utf-8")
+
+
+def _score_hub_tasks(
+    scorer: Any, settings: CapabilitySettings, folder: Path, scores: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Add the scores of tasks whose data a hub has; return those that cannot be scored, with the reason.
+
+    What is wrong with one task, its labels or its metric, is no matter of the others. A hub that is away is, as is a
+    machine without memory: these are raised, so that the work is done again.
+    """
+    failed: dict[str, str] = {}
+    for task in settings.hub_tasks:
+        try:
+            scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
+        except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+            said = (str(error) or "no words").splitlines()[0]
+            failed[task.name] = said if isinstance(error, InputError) else f"{type(error).__name__}: {said}"
+            logger.warning("%s is not scored: %s", task.name, failed[task.name])
+    return failed
 
 
 def score_benchmark(

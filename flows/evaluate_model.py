@@ -15,7 +15,7 @@ from evaluation.batch_dependence import LIMIT_NATS
 from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
 from evaluation.benchmark_files import ChoiceBenchmark, benchmark, check_benchmarks, known_benchmarks
-from evaluation.capability import CapabilitySettings, capability_settings
+from evaluation.capability import NOT_SCORED, CapabilitySettings, capability_settings
 from evaluation.comparison import compare_behaviour, compare_capability
 from evaluation.hub_tasks import HubTask, find_hub_tasks
 from evaluation.results import Score
@@ -272,10 +272,11 @@ def _scores_of(work: Work, name: str, found: Mapping[str, References], *, seed: 
     """
     own, reference = found[name], found.get(REFERENCE_VARIANT, {}) if name != REFERENCE_VARIANT else {}
     scores: dict[str, Any] = {}
-    for room, compare in (("capability", compare_capability), ("behaviour", compare_behaviour)):
+    missing = _not_scored(work, own) | _not_scored(work, reference)
+    compare_scored = partial(compare_capability, not_scored=missing.keys())
+    for room, compare in (("capability", compare_scored), ("behaviour", compare_behaviour)):
         facts = dict(work.facts(own[room])) if room in own else {}
-        if room == "capability" and BATCH_DEPENDENCE in facts:
-            scores[BATCH_DEPENDENCE] = facts.pop(BATCH_DEPENDENCE)
+        scores |= {name: facts.pop(name) for name in (BATCH_DEPENDENCE, NOT_SCORED) if name in facts}
         folders = [work.store.folder(each[room]) for each in (own, reference) if room in each]
         # While a run is planned there is nothing to compare.
         compared = compare(*folders, seed=seed) if facts and len(folders) == 2 else {}
@@ -291,6 +292,12 @@ def _scores_of(work: Work, name: str, found: Mapping[str, References], *, seed: 
     return scores | ({"reason": work.absent[name]} if name in work.absent else {})
 
 
+def _not_scored(work: Work, found: References) -> dict[str, str]:
+    """Tasks of a hub that a model could not be scored on, with the reason."""
+    stated: dict[str, str] = work.facts(found["capability"]).get(NOT_SCORED, {}) if "capability" in found else {}
+    return stated
+
+
 def _cut(capability: Path) -> dict[str, int]:
     """Of each benchmark how many requests the model could not read the beginning of; none where it read all."""
     found = json.loads((capability / "capability.json").read_text(encoding="utf-8"))
@@ -299,7 +306,7 @@ def _cut(capability: Path) -> dict[str, int]:
 
 def failures(scores: Scores) -> list[str]:
     """Names of what could not be scored, or not on everything."""
-    return [name for name, found in scores.items() if "reason" in found]
+    return [name for name, found in scores.items() if "reason" in found or NOT_SCORED in found]
 
 
 def table(scores: Scores) -> str:
@@ -311,6 +318,7 @@ def table(scores: Scores) -> str:
         if dependence > LIMIT_NATS:
             why = "bf16 rounds so" if found.get(PRECISION) == "bf16" else "not to be served in batches"
             lines.append(f"  beside others a request's score moves by {dependence:.3f} nats: {why}")
+        lines += [f"  {task} could not be scored: {reason}" for task, reason in found.get(NOT_SCORED, {}).items()]
         for measure, count in found.get(CUT, {}).items():
             lines.append(f"  {measure}: {count} requests were longer than the model reads; their beginnings were cut")
         for room in ("capability", "behaviour"):

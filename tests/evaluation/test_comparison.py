@@ -182,6 +182,15 @@ def test_other_benchmarks_than_the_teachers_are_refused(tmp_path):
         compare_capability(own, teacher, seed=0)
 
 
+def test_what_one_of_the_two_could_not_be_scored_on_is_not_compared(tmp_path):
+    def record(right):
+        return {"values": right, "correct": right, "clusters": None, "weights": None, "direction": "higher is better"}
+
+    own = write(tmp_path / "own", {"capability.json": {"piqa": record([1, 0, 1])}})
+    teacher = write(tmp_path / "teacher", {"capability.json": {name: record([1, 1, 1]) for name in ("piqa", "swag")}})
+    assert set(compare_capability(own, teacher, seed=0, not_scored=("swag",))) == {"piqa", "pooled"}
+
+
 def test_measures_of_behaviour_are_compared_by_their_kind(tmp_path):
     triples = {"terms": ["a", "b", "c"], "sense": [1, 1, 0.5], "stereotype": [1, 0, 1]}
     folders = [

@@ -202,6 +202,12 @@ def test_a_part_that_failed_is_told_by_the_exit_code(stillhouse, broken, runs_of
     assert "document 0 of piqa" in json.loads((tmp_path / "scores.json").read_text())["model"]["reason"]
 
 
+def test_a_task_that_could_not_be_scored_is_told_and_counts_as_a_failure():
+    scores = {"model": {"not_scored": {"swag": "its labels do not fit"}, "capability": {}, "behaviour": {}}}
+    assert failures(scores) == ["model"]
+    assert "swag could not be scored: its labels do not fit" in evaluate_model.table(scores)
+
+
 def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
     suite = request_of(Wish("x", suite="quick")).evaluation
     assert suite.suite == "quick" and len(suite.benchmarks) > 3
