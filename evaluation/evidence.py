@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation.paired_shares import PairedTable, design_effect, pool, score_interval, wilson_interval
 from evaluation.statistics import (
+    FEWEST_UNITS,
     LEVEL,
     bootstrap_ratios,
     percentile_interval,
@@ -26,6 +27,10 @@ from evaluation.statistics import (
 
 Interval = tuple[float, float]
 Direction = Literal["higher is better", "lower is better", "no direction"]
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Evidence:
     direction: Direction = "no direction"
     p_value: Callable[[], float] | None = None
     """Two-sided, of being 0, by the same draws as the interval; `None` where it is found in another way."""
+    is_alike: Callable[[], bool] = _never
+    """Whether documents enough to tell an interval have none, since all of them are alike."""
 
 
 def of_sums(
@@ -131,15 +138,16 @@ def _of_estimates(
     direction: Direction,
 ) -> Evidence:
     def interval_at(level: float) -> Interval | None:
-        if num_units < 2:
-            return None
-        low, high = percentile_interval(drawn(), num_units, level=level)
-        return (low, high) if low < high else None
+        bounds = percentile_interval(drawn(), num_units, level=level)
+        return bounds if bounds is not None and bounds[0] < bounds[1] else None
 
     def p_value() -> float:
         return percentile_p_value(drawn(), num_units)
 
-    return Evidence(value, interval_at, error, documents, direction, p_value)
+    def is_alike() -> bool:
+        return num_units >= FEWEST_UNITS and float(np.ptp(drawn())) == 0
+
+    return Evidence(value, interval_at, error, documents, direction, p_value, is_alike)
 
 
 def of_tables(tables: Sequence[PairedTable], *, direction: Direction) -> Evidence:

@@ -2,8 +2,8 @@
 
 A gate has a confidence, 95% unless it says otherwise. A figure passes when the bound that holds at this confidence lies
 on the right side of the limit, fails when the other bound lies on the wrong side, and otherwise gives insufficient
-evidence; so does a score, a difference of scores, or a comparison on held-out text whose documents tell no bound. Any
-other figure without one (a size, a ratio that nobody paired) is judged by its value.
+evidence; so does a score, a difference of scores, or a figure of held-out text whose documents tell no bound, as fewer
+than five never do. Any other figure without one (a size, a ratio that nobody paired) is judged by its value.
 
 A gate with a margin is a test of non-inferiority: what must be shown is that the figure is no worse than that of the
 teacher (or of `torch-fp32`) by more than the margin. See docs/statistics.md.
@@ -68,7 +68,7 @@ def _judge(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Eviden
     found = _measured(gate, results, evidence)
     limits = _limits(gate, found)
     interval = None if found is None else found.interval_at(2 * gate.confidence - 1)
-    verdict = _verdict(found, interval, limits, needs_interval=_needs_interval(gate))
+    verdict = _verdict(found, interval, limits, needs_interval=_needs_interval(gate, found))
     needed = None
     if found is not None and verdict == "insufficient evidence":
         finite = [limit for limit in limits if isfinite(limit)]
@@ -86,9 +86,16 @@ def _judge(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Eviden
     )
 
 
-def _needs_interval(gate: Gate) -> bool:
-    """Say whether a bare value is no evidence: of what documents tell, and of every comparison of it."""
-    return gate.margin is not None or is_score(gate) or (gate.relative_to is not None and is_measured(gate))
+def _needs_interval(gate: Gate, found: Evidence | None) -> bool:
+    """Say whether a bare value is no evidence: of all that documents tell, unless a limit is on what they all share.
+
+    Where every document of held-out text has the same figure, as a variant that always agrees with `torch-fp32`, no
+    interval has a width, and thousands of tokens stand behind it.
+    """
+    if gate.margin is not None or is_score(gate):
+        return True
+    alike = gate.relative_to is None and found is not None and found.is_alike()
+    return is_measured(gate) and not alike
 
 
 def _measured(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Evidence]) -> Evidence | None:

@@ -163,9 +163,10 @@ def figures_of_sums(sums: Sums, *, seed: int) -> dict[str, Any]:
     figures["calibration_error"] = float(np.abs(sums.gaps.sum(axis=0)).sum() / sums.tokens.sum())
     for name, (totals, units) in ratios.items():
         figures[name] = None if totals is None else float(totals.sum() / units.sum())
-        # One document says nothing of the spread between documents.
+        # One document says nothing of the spread between documents, and a few hardly more.
         if totals is not None and len(sums.names) > 1:
-            figures["intervals"][name] = bootstrap_mean_interval(totals, units, seed=seed)
+            bounds = bootstrap_mean_interval(totals, units, seed=seed)
+            figures["intervals"] |= {} if bounds is None else {name: bounds}
     return figures
 
 

@@ -20,6 +20,8 @@ LEVEL = 0.95
 NORMAL = 1.96
 """Standard errors to either side that hold 95% of a normal distribution."""
 RESAMPLES = 2000
+FEWEST_UNITS = 5
+"""With fewer, the percentiles that a bootstrap would have to be read at lie beyond all draws."""
 # Numbers of draws that exist at once: 32 MB.
 _BLOCK = 2**22
 
@@ -32,8 +34,8 @@ def bootstrap_mean_interval(
     clusters: ArrayLike | None = None,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    """Return the interval of `sum(numerators) / sum(denominators)` over documents.
+) -> tuple[float, float] | None:
+    """Return the interval of `sum(numerators) / sum(denominators)` over documents; `None` with too few to tell one.
 
     A mean over tokens is such a ratio (each document's total, and its number of tokens), and so is the
     ratio of two models' bits on the same documents: numerator and denominator are drawn together, so what
@@ -62,7 +64,7 @@ def paired_bootstrap_interval(
     seed: int,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Return the interval of the mean of paired differences; see `bootstrap_mean_interval`.
 
     Args:
@@ -136,15 +138,27 @@ def by_cluster(values: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64]:
     return np.bincount(np.unique(groups, return_inverse=True)[1], weights=numbers).astype(np.float64)
 
 
-def percentile_interval(estimates: NDArray[np.float64], num_units: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return the middle of bootstrap estimates, widened for few units.
+def percentile_interval(
+    estimates: NDArray[np.float64], num_units: int, *, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """Return the middle of bootstrap estimates, widened for few units; `None` where so few units prove nothing.
 
     A bootstrap over n units draws from their own spread, which is too small by sqrt((n - 1) / n), and knows nothing of
-    the heavier tails that an unknown spread asks for; Hesterberg's percentiles make up for both.
+    the heavier tails that an unknown spread asks for; Hesterberg's percentiles make up for both. Where they lie beyond
+    the outermost draws, Student's interval of the figure says how far, so that no level is taken for a lower one.
     """
+    if num_units < FEWEST_UNITS:
+        return None
     quantile = _student_of_normal(NormalDist().inv_cdf((1 + level) / 2), num_units - 1)
-    tail = NormalDist().cdf(-sqrt(num_units / (num_units - 1)) * quantile)
+    if quantile == inf:
+        return None
+    reach = sqrt(num_units / (num_units - 1)) * quantile
+    tail = NormalDist().cdf(-reach)
     low, high = np.quantile(estimates, [tail, 1 - tail])
+    # The outermost draw stands for half a draw's share of the tail.
+    if tail * len(estimates) < 0.5:
+        middle, spread = float(np.mean(estimates)), float(np.std(estimates, ddof=1))
+        low, high = min(low, middle - reach * spread), max(high, middle + reach * spread)
     return float(low), float(high)
 
 

@@ -161,7 +161,7 @@ def test_only_block_gates_outside_the_variants_block_the_run():
 def test_a_block_gate_that_a_variant_does_not_pass_keeps_it_out_with_the_reason():
     gates = [
         Gate(figure="variants.onnx-int4.size_bytes", at_most=99),
-        Gate(figure="variants.onnx-int4.bits_per_byte", at_most=1.5),
+        Gate(figure="variants.onnx-int4.bits_per_byte_ratio_to_fp32", at_most=1.5),
         Gate(figure="variants.onnx-fp32.size_bytes", at_most=500),
         Gate(figure="variants.torch-fp32.size_bytes", at_most=1, action="warn"),
     ]
@@ -264,6 +264,27 @@ def test_a_comparison_on_held_out_text_does_not_pass_by_a_bare_value():
     assert judged(figure, **asked).verdict == "insufficient evidence"
     proof = of_sums([1.1, 1.2, 1.3, 1.2, 1.1, 1.3], [1.0] * 6, seed=0)
     assert judged(figure, {(figure, "ratio"): proof}, **asked).verdict == "passed"
+
+
+@pytest.mark.parametrize("figure", ["models.student.held_out_loss_nats_per_token", "variants.onnx-int4.bits_per_byte"])
+def test_two_documents_prove_nothing_of_held_out_text(figure):
+    few = {(figure, "alone"): of_sums([1.0, 1.1], [1.0, 1.0], seed=0)}
+    assert judged(figure, few, at_most=100).verdict == "insufficient evidence"
+    assert judged(figure, at_most=100).verdict == "insufficient evidence"
+    more = {(figure, "alone"): of_sums([1.0, 1.1, 1.2, 1.0, 1.1, 1.2], [1.0] * 6, seed=0)}
+    assert judged(figure, more, at_most=100).verdict == "passed"
+
+
+def test_a_variant_that_agrees_with_the_reference_everywhere_passes():
+    """No document differs, so there is no interval: thousands of tokens stand behind it all the same."""
+    figure = "variants.onnx-int4.top1_agreement"
+    results = {"variants": {"onnx-int4": {"top1_agreement": 1.0}}}
+    gate = Gate(figure=figure, at_least=0.99)
+    verdicts = [
+        judge([gate], results, {(figure, "alone"): of_sums([9.0] * count, [9.0] * count, seed=0)})[0].verdict
+        for count in (6, 3)
+    ]
+    assert verdicts == ["passed", "insufficient evidence"]
 
 
 def test_a_comparison_on_held_out_text_that_no_document_shows_is_refused():
