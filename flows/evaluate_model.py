@@ -14,6 +14,7 @@ from evaluation.assemble import BATCH_DEPENDENCE, REFERENCE_VARIANT
 from evaluation.batch_dependence import LIMIT_NATS
 from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
+from evaluation.behaviour.question_changes import OPTION_ORDER
 from evaluation.benchmark_files import ChoiceBenchmark, benchmark, check_benchmarks, known_benchmarks
 from evaluation.capability import NOT_SCORED, CapabilitySettings, capability_settings
 from evaluation.comparison import compare_behaviour, compare_capability
@@ -174,10 +175,16 @@ def _behaviour(usual: Behaviour, asked: Sequence[str], documents: int, wish: Wis
         "robustness": ("robustness_benchmarks", usual.robustness_benchmarks),
     }
     kept = {field: tuple(name for name in names if name in asked) for field, names in changed.values()}
+    # Only where choices stand in the question can their order change.
+    ordered = tuple(name for name in OPTION_ORDER if name in asked)[:1]
+    if not set(kept["robustness_benchmarks"]) & set(OPTION_ORDER):
+        kept["robustness_benchmarks"] += ordered
     if wish.behaviour is None:
         impossible = {suite for suite, (field, _) in changed.items() if not kept[field]}
         if not any(name in known_benchmarks() and isinstance(benchmark(name), ChoiceBenchmark) for name in asked):
             impossible.add("calibration")
+        # Nobody knows here what a model was trained on.
+        impossible.add("recitation")
         suites = tuple(suite for suite in suites if suite not in impossible)
     fewer = {"robustness_documents": min(usual.robustness_documents, documents)}
     return {**usual.model_dump(mode="json"), "suites": suites, **kept, **fewer}

@@ -219,6 +219,17 @@ def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
     assert request_of(Wish("x", documents=12, limit=40)).evaluation.documents == 12
 
 
+def test_an_order_of_options_is_changed_where_a_benchmark_that_shows_them_is_asked():
+    told = request_of(Wish("x", benchmarks=("piqa", "mmlu"), behaviour=("robustness",))).evaluation.behaviour
+    assert told.robustness_benchmarks == ("piqa", "mmlu")
+    alone = request_of(Wish("x", benchmarks=("commonsense_qa",), behaviour=("robustness",))).evaluation.behaviour
+    assert alone.robustness_benchmarks == ("commonsense_qa",)
+    suite = request_of(Wish("x", suite="standard")).evaluation.behaviour
+    assert suite.robustness_benchmarks == ("arc_easy", "piqa", "commonsense_qa")
+    # What a model was trained on is not at hand.
+    assert "robustness" in suite.suites and "recitation" not in suite.suites
+
+
 @pytest.mark.parametrize(
     "wish",
     [
