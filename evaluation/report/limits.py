@@ -99,11 +99,16 @@ def _variants(results: Results) -> Iterator[str]:
         f"median of {words.plural(repeats, 'repeat')} in one process.{teacher}"
     )
     scored = {model for scores in (results.capability | results.behaviour).values() for model in scores}
-    answered = [score.n for found in made for key, score in found.capability.items() if key != POOLED]
+    answered = [(key, score.n) for found in made for key, score in found.capability.items() if key != POOLED]
     if answered:
+        models = {
+            key: max(score.n for score in scores.values()) for key, scores in results.capability.items() if scores
+        }
+        fewer = any(count < models.get(key, count) for key, count in answered)
         yield (
-            f"Variants answered {words.number(min(answered))} documents of each benchmark, fewer than the models did; "
-            "behaviour was measured on the student as trained only."
+            f"Variants answered {words.number(min(count for _, count in answered))} documents of each benchmark, "
+            f"{'fewer than' if fewer else 'as many as'} the models did; behaviour was measured on the student as "
+            "trained only."
         )
     elif scored:
         yield "The benchmarks were scored on the student as trained, not on each variant."
