@@ -38,6 +38,8 @@ _MEASURED = {
     ),
 }
 _BESIDE_TEACHER = _MEASURED["models"][2:5]
+# Of a score; its other numbers say how sure it is, which is a gate's `confidence`.
+_OF_SCORES = ("value", "difference_to_teacher")
 _SCORES = ("capability", "behaviour")
 _REFERENCE_VARIANT = "torch-fp32"
 
@@ -61,7 +63,7 @@ def figures_of(recipe: Delivery) -> frozenset[str]:
         )
         for name in names
         for model in models
-        for figure in _numbers(Score)
+        for figure in _OF_SCORES
     }
     variants = {
         f"variants.{variant}.{figure}"
@@ -88,6 +90,11 @@ def check_gates(recipe: Delivery) -> None:
     figures = figures_of(recipe)
     tokens_differ = isinstance(recipe, Recipe) and has_own_tokenizer(recipe.student)
     for gate in recipe.gates:
+        if (figure := _score_of(gate, figures)) is not None:
+            raise InputError(
+                f"gates has the figure {gate.figure!r}, which says how sure a score is and not how good; of scores "
+                f"{' and '.join(_OF_SCORES)} are limited: set figure: {figure}, and confidence to how sure it must be"
+            )
         if gate.figure not in figures:
             near = difflib.get_close_matches(gate.figure, sorted(figures), n=3)
             meant = f"near it are {', '.join(near)}" if near else "docs/results.md lists the figures"
@@ -109,6 +116,14 @@ def check_gates(recipe: Delivery) -> None:
             )
 
 
+def _score_of(gate: Gate, figures: frozenset[str]) -> str | None:
+    """The value of the score that a gate takes another number of; `None` for any other gate."""
+    owner, _, figure = gate.figure.rpartition(".")
+    value = f"{owner}.value"
+    others = set(Score.model_fields) - set(_OF_SCORES)
+    return value if figure in others and value in figures else None
+
+
 def _compares_tokens(gate: Gate) -> bool:
     """Say whether a gate compares what a model and its teacher make of the same tokens."""
     room, _, *path = gate.figure.split(".")
@@ -119,9 +134,8 @@ def _compares_tokens(gate: Gate) -> bool:
 
 
 def _compares(figure: str) -> bool:
-    """Say whether a figure is a comparison with the teacher."""
-    name = figure.rsplit(".", 1)[1]
-    return any(name in part.model_fields and part.model_fields[name].default is None for part in (ModelFigures, Score))
+    """Say whether a figure is a comparison with the teacher, or with the variant that others are compared with."""
+    return figure.rsplit(".", 1)[1] in (*_BESIDE_TEACHER, *_OF_SCORES[1:])
 
 
 def _speeds(recipe: Delivery) -> Iterator[str]:
@@ -134,7 +148,7 @@ def _scores_of_variants(recipe: Delivery) -> Iterator[str]:
     """Paths of the scores that every variant gets from its own bytes."""
     if recipe.evaluation.variant_documents:
         for name in capability_measures(recipe.evaluation):
-            yield from (f"capability.{name}.{figure}" for figure in _numbers(Score))
+            yield from (f"capability.{name}.{figure}" for figure in _OF_SCORES)
 
 
 def _numbers(part: type[BaseModel]) -> Iterator[str]:
@@ -200,7 +214,7 @@ def is_measured(gate: Gate) -> bool:
 def is_score(gate: Gate) -> bool:
     """Say whether a gate limits a score, or what sets it off the teacher's: a few documents alone decide nothing."""
     name = gate.figure.rsplit(".", 1)[1]
-    return is_of_scores(gate) and name in ("value", "difference_to_teacher")
+    return is_of_scores(gate) and name in _OF_SCORES
 
 
 def is_of_scores(gate: Gate) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
-from evaluation.drawn_statistics import drawn_figures, statistic
+from evaluation.drawn_statistics import drawn_errors_of_gaps, drawn_figures, error_of_gaps, statistic
 from evaluation.evidence import Evidence, of_draws, of_share, of_sums, of_two_ratios
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
@@ -67,6 +67,15 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
         (loss, "alone"): of_sums(nats, tokens, seed=seed),
         (bits, "alone"): of_sums(nats / log(2), num_bytes, seed=seed),
     }
+    # Files of before calibration was told by document have none.
+    if (gaps := columns.get("calibration_gaps")) is not None:
+        found[f"models.{model}.calibration_error", "alone"] = of_draws(
+            error_of_gaps(gaps, tokens),
+            drawn_errors_of_gaps(gaps, tokens, seed=seed),
+            num_units=len(tokens),
+            documents=len(tokens),
+            direction="lower is better",
+        )
     if np.isnan(columns["teacher_loss_nats"]).any():
         return found
     teacher_nats = columns["teacher_loss_nats"]

@@ -89,10 +89,20 @@ def bootstrap_ratios(
         seed: Decides the draws.
         resamples: How many.
     """
-    both = np.stack([top, bottom], 1)
-    sums = np.concatenate([draws @ both for draws in _draws(len(top), seed, resamples)])
+    sums = bootstrap_sums(np.stack([top, bottom], 1), seed=seed, resamples=resamples)
     ratios: NDArray[np.float64] = sums[:, 0] / sums[:, 1]
     return ratios
+
+
+def bootstrap_sums(columns: NDArray[np.float64], *, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """Draw units again and again, and return the sum of each column in each draw, `[resamples, C]`.
+
+    Args:
+        columns: `[N, C]`, a row a unit.
+        seed: Decides the draws.
+        resamples: How many.
+    """
+    return np.concatenate([draws @ columns for draws in _draws(len(columns), seed, resamples)])
 
 
 def standard_error(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike | None = None) -> float:

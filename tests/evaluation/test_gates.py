@@ -291,3 +291,19 @@ def test_a_comparison_on_held_out_text_that_no_document_shows_is_refused():
     gate = {"figure": "variants.onnx-int4.kl_to_fp32", "relative_to": "torch-fp32", "at_most": 1}
     with pytest.raises(InputError, match="nothing shows how sure"):
         check_gates(recipe_with(gate))
+
+
+def test_calibration_error_is_a_figure_of_every_model_and_no_comparison():
+    figures = figures_of(recipe_with())
+    assert {f"models.{model}.calibration_error" for model in ("teacher", "student")} <= figures
+    assert "models.teacher.top1_agreement_with_teacher" not in figures
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["p_value", "p_value_holm", "minimum_detectable_difference", "lost", "gained", "stderr", "n"],
+)
+@pytest.mark.parametrize("owner", ["capability.piqa.student", "variants.onnx-int4.capability.piqa"])
+def test_what_says_how_sure_a_score_is_cannot_be_limited(owner, number):
+    with pytest.raises(InputError, match=f"'{owner}.{number}', which says how sure.*set figure: {owner}.value"):
+        check_gates(recipe_with({"figure": f"{owner}.{number}", "at_most": 0.1}))

@@ -136,7 +136,7 @@ def test_the_teacher_itself_is_not_compared_with_itself(measured):
     parsed = ModelFigures(**figures)
     assert (parsed.tokens, parsed.documents) == (sum(LENGTHS) - 6, 5)
     assert parsed.kl_to_teacher_nats_per_token is parsed.top1_agreement_with_teacher is None
-    assert set(parsed.intervals) == {"held_out_loss_nats_per_token", "bits_per_byte"}
+    assert set(parsed.intervals) == {"held_out_loss_nats_per_token", "bits_per_byte", "calibration_error"}
     low, high = parsed.intervals["bits_per_byte"]
     assert low < parsed.bits_per_byte < high
     assert [row["document"] for row in content["documents"]] == ["set/0", "set/1", "set/2", "set/4", "set/5"]

@@ -15,7 +15,7 @@ from stillhouse.recipe.gates import Gate
 BITS = "models.student.bits_per_byte"
 
 
-def held_out(folder: Path, nats, num_bytes, *, first: int = 0) -> Path:
+def held_out(folder: Path, nats, num_bytes, *, first: int = 0, gap: float = 0.0) -> Path:
     """Write what a model that was read alone leaves, of documents numbered from `first`."""
     rows = [
         {
@@ -26,7 +26,7 @@ def held_out(folder: Path, nats, num_bytes, *, first: int = 0) -> Path:
             "teacher_loss_nats": None,
             "kl_to_teacher_nats": None,
             "top1_agreements": None,
-            "calibration_gaps": [0.0] * 15,
+            "calibration_gaps": [gap * (number + 1), *[0.0] * 14],
         }
         for number, (loss, count) in enumerate(zip(nats, num_bytes, strict=True), start=first)
     ]
@@ -70,3 +70,18 @@ def test_documents_that_one_of_two_models_did_not_read_take_no_part(tmp_path):
 
 def test_one_document_says_nothing_of_two_ratios():
     assert of_two_ratios(([1.0, 2.0], [1.0, 0.0]), ([1.0, 2.0], [1.0, 1.0]), ratio=True, seed=0) is None
+
+
+def test_calibration_error_is_judged_by_its_documents(tmp_path):
+    """Of 20 documents of 10 tokens the gaps are 0.1 to 2: 21 in 200, and its spread is that of a mean."""
+    inputs = {"held_out_student": held_out(tmp_path / "student", [1.0] * 20, [30] * 20, gap=0.1)}
+    found = evidence_of(inputs, {}, seed=0)["models.student.calibration_error", "alone"]
+    assert found.value == pytest.approx(0.105)
+    assert found.standard_error == pytest.approx(np.std(np.arange(1, 21) / 100) / np.sqrt(20), rel=0.05)
+    limits = {"figure": "models.student.calibration_error"}
+    results = {"models": {"student": {"calibration_error": found.value}}}
+    verdicts = [
+        judge([Gate(**limits, at_most=most)], results, {} | evidence_of(inputs, {}, seed=0))[0].verdict
+        for most in (0.15, 0.11, 0.05)
+    ]
+    assert verdicts == ["passed", "insufficient evidence", "failed"]
