@@ -289,12 +289,13 @@ def _scores_of(work: Work, name: str, found: Mapping[str, References], *, seed: 
         compared = compare(*folders, seed=seed) if facts and len(folders) == 2 else {}
         scores[room] = {
             measure: Score(
-                **{key: fact[key] for key in ("value", "stderr", "n")},
+                **fact,
                 **(compared[measure].as_score() if measure in compared else {}),
             ).model_dump(mode="json")
             for measure, fact in facts.items()
         }
-    if scores["capability"] and (cut := _cut(work.store.folder(own["capability"]))):
+    stated = [score for room in ("capability", "behaviour") for score in scores[room].items()]
+    if cut := {measure: score["cut"] for measure, score in stated if score["cut"]}:
         scores[CUT] = cut
     return scores | ({"reason": work.absent[name]} if name in work.absent else {})
 
@@ -303,12 +304,6 @@ def _not_scored(work: Work, found: References) -> dict[str, str]:
     """Tasks of a hub that a model could not be scored on, with the reason."""
     stated: dict[str, str] = work.facts(found["capability"]).get(NOT_SCORED, {}) if "capability" in found else {}
     return stated
-
-
-def _cut(capability: Path) -> dict[str, int]:
-    """Of each benchmark how many requests the model could not read the beginning of; none where it read all."""
-    found = json.loads((capability / "capability.json").read_text(encoding="utf-8"))
-    return {name: score["cut"] for name, score in found.items() if score["cut"]}
 
 
 def failures(scores: Scores) -> list[str]:
@@ -328,6 +323,9 @@ def table(scores: Scores) -> str:
         lines += [f"  {task} could not be scored: {reason}" for task, reason in found.get(NOT_SCORED, {}).items()]
         for measure, count in found.get(CUT, {}).items():
             lines.append(f"  {measure}: {count} requests were longer than the model reads; their beginnings were cut")
+        for measure, score in found.get("capability", {}).items():
+            if score.get("asked_as") == "plain text":
+                lines.append(f"  {measure} is for a chat, and the model has no chat template: asked as plain text")
         for room in ("capability", "behaviour"):
             for measure, score in found.get(room, {}).items():
                 lines.append(f"  {measure:<40}{score['value']:>10.3f} +- {score['stderr']:.3f}  n {score['n']}")

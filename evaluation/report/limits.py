@@ -7,7 +7,7 @@ from evaluation.benchmark_files import POOLED
 from evaluation.report import gate_words, words
 from evaluation.report.differences import difference
 from evaluation.report.gains import ABOVE, REFERENCE
-from evaluation.report.measure_words import capability_measure
+from evaluation.report.measure_words import capability_measure, measure
 from evaluation.results import Results, VariantFigures
 from evaluation.statistics import NORMAL
 
@@ -20,6 +20,7 @@ def limits(results: Results) -> Iterator[str]:
     yield from _held_out(results)
     yield from _benchmarks(results)
     yield from _behaviour(results)
+    yield from _otherwise_asked(results)
     yield from _variants(results)
     yield from _latency(results)
     yield from _teacher(results)
@@ -85,6 +86,31 @@ def _behaviour(results: Results) -> Iterator[str]:
             "about a few biases and habits only; a model that scores well on them is not thereby safe. Generations are "
             "there to be read: nobody, and no model, judged whether they are right."
         )
+
+
+def _otherwise_asked(results: Results) -> Iterator[str]:
+    """What a model could not read whole, and what is for a chat and was asked of a model without a template."""
+    asked = [
+        (room, key, model, score)
+        for room, measures in (("capability", results.capability), ("behaviour", results.behaviour))
+        for key, scores in measures.items()
+        for model, score in scores.items()
+    ]
+    cut = [
+        f"{measure(room, key).name} ({model}: {words.number(score.cut)})"
+        for room, key, model, score in asked
+        if score.cut
+    ]
+    if cut:
+        yield (
+            "Requests longer than a model's context were read without their beginnings, which makes answers worse: "
+            f"{words.listed(cut)}."
+        )
+    plain = [
+        f"{measure(room, key).name} ({model})" for room, key, model, score in asked if score.asked_as == "plain text"
+    ]
+    if plain:
+        yield f"For a chat, and asked as plain text since the model has no chat template: {words.listed(plain)}."
 
 
 def _variants(results: Results) -> Iterator[str]:

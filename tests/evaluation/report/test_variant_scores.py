@@ -1,4 +1,4 @@
-"""What the report says of each variant's own answers."""
+"""What the report says of each variant's own answers, and of what a model was asked otherwise than the others."""
 
 import json
 from pathlib import Path
@@ -48,3 +48,18 @@ def test_how_many_documents_variants_answered_is_told_as_it_is(content, document
     content["variants"]["onnx-int4"]["capability"]["piqa"] = SCORE | {"n": documents}
     said = " ".join(limits(Results.model_validate(content)))
     assert f"Variants answered {documents} documents of each benchmark, {words}" in said
+
+
+def test_what_a_model_could_not_read_whole_is_told(content):
+    content["capability"]["piqa"] = {"teacher": SCORE | {"cut": 0}, "student": SCORE | {"cut": 7}}
+    said = " ".join(limits(Results.model_validate(content)))
+    assert "read without their beginnings, which makes answers worse: PIQA (student: 7)" in said
+    assert "teacher: 0" not in said
+
+
+def test_a_chat_without_a_template_is_told(content):
+    content["capability"]["piqa"]["student"] = SCORE | {"asked_as": "plain text"}
+    content["capability"]["piqa"]["teacher"] = SCORE | {"asked_as": "chat"}
+    assert "asked as plain text since the model has no chat template: PIQA (student)" in " ".join(
+        limits(Results.model_validate(content))
+    )
