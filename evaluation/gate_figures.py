@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.results import ModelFigures, Percentiles, Score, Speed, VariantFigures
+from evaluation.statistics import FEWEST_UNITS
 from stillhouse.errors import InputError
 from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
@@ -114,6 +115,25 @@ def check_gates(recipe: Delivery) -> None:
                 f"gates compares {gate.figure!r} with {gate.relative_to} by {gate.compare}, and nothing shows how sure "
                 f"that is: {_PAIRED_WORDS}; set compare: difference, or a limit without relative_to"
             )
+
+
+def check_documents(recipe: Delivery, documents: int) -> None:
+    """Refuse gates that would block whatever is found, since held-out text is of too few documents.
+
+    Args:
+        recipe: With its gates.
+        documents: Of the held-out split, known once the data are.
+
+    Raises:
+        InputError: Naming the gate, and what to do.
+    """
+    gate = next((one for one in recipe.gates if is_measured(one) and one.action == "block"), None)
+    if gate is not None and documents < FEWEST_UNITS:
+        raise InputError(
+            f"gates limits {gate.figure!r}, and the held-out split holds {documents} documents: fewer than "
+            f"{FEWEST_UNITS} tell no interval, so the gate would block whatever is found; give more documents or raise "
+            "data.held_out_tokens, set the gate's action to warn, or leave it out"
+        )
 
 
 def _score_of(gate: Gate, figures: frozenset[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from evaluation.gate_figures import check_documents
 from flows.settings import SettingsOfDelivery
 from flows.work import Made, Work
 from stillhouse.models.own_tokenizer import TrainTokenizerSettings
@@ -60,6 +61,13 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
         again = {"teacher": teacher, "dataset": found["dataset"]}
         found["dataset_teacher"] = work.make(encode_for_teacher, settings.encode_again, again)
     return found
+
+
+def check_evidence(settings: SettingsOfDelivery, work: Work, dataset: Reference) -> None:
+    """Refuse gates that the data cannot decide, as soon as these are encoded; nothing while a run is only planned."""
+    held_out = work.facts(dataset).get("held_out")
+    if held_out is not None:
+        check_documents(settings.recipe, held_out["documents"])
 
 
 def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:

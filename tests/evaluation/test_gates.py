@@ -1,7 +1,7 @@
 import pytest
 
 from evaluation.evidence import of_share, of_sums
-from evaluation.gate_figures import check_gates, figures_of
+from evaluation.gate_figures import check_documents, check_gates, figures_of
 from evaluation.gates import blocks_run, judge, variants_left_out
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
@@ -307,3 +307,12 @@ def test_calibration_error_is_a_figure_of_every_model_and_no_comparison():
 def test_what_says_how_sure_a_score_is_cannot_be_limited(owner, number):
     with pytest.raises(InputError, match=f"'{owner}.{number}', which says how sure.*set figure: {owner}.value"):
         check_gates(recipe_with({"figure": f"{owner}.{number}", "at_most": 0.1}))
+
+
+def test_a_gate_that_so_few_held_out_documents_cannot_decide_is_refused_before_training():
+    limit = {"figure": "variants.onnx-int4.bits_per_byte", "at_most": 2}
+    with pytest.raises(InputError, match="bits_per_byte', and the held-out split holds 4 documents: fewer than 5"):
+        check_documents(recipe_with(limit), 4)
+    check_documents(recipe_with(limit), 5)
+    check_documents(recipe_with({**limit, "action": "warn"}), 4)
+    check_documents(recipe_with({"figure": "capability.piqa.student.value", "at_least": 0}), 4)
