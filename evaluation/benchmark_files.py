@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveInt, TypeAdapter, model_validator
 
+from evaluation.decoding import NEW_TOKENS
 from stillhouse.errors import InputError
 from stillhouse.recipe.evaluation import FewerDocuments
 from stillhouse.recipe.settings import Settings
@@ -229,6 +230,17 @@ def check_benchmarks(names: Sequence[str], documents: int, *, fewer: FewerDocume
             from evaluation.sandbox.run import check_sandbox
 
             check_sandbox()
+
+
+def tokens_written(file: BenchmarkFile) -> int:
+    """Tokens that an answer may have which a model writes; 0 where it writes none."""
+    match file:
+        case GeneratedBenchmark():
+            return file.new_tokens
+        case GenerationBenchmark() | CodeBenchmark():
+            return int(file.overrides.get("generation_kwargs", {}).get("max_gen_toks", NEW_TOKENS))
+        case _:
+            return 0
 
 
 def spread_evenly(total: int, wanted: int) -> list[int]:

@@ -32,12 +32,17 @@ from evaluation.hub_tasks import HubTask, score_hub_task
 from evaluation.lm_eval_tasks import quiet, run_task
 from evaluation.statistics import standard_error
 from stillhouse import progress
+from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
 
 logger = logging.getLogger(__name__)
+
+_FACTS = ("value", "stderr", "n", "cut", "asked_as")
+NOT_SCORED = "not_scored"
+"""In `facts.json`: tasks of a hub that could not be scored, each with its reason; absent where there are none."""
 
 
 class CapabilitySettings(Settings):
@@ -106,14 +111,32 @@ def _score_all(settings: CapabilitySettings, inputs: Inputs, folder: Path) -> No
             scorer, file, settings.documents, folder / WORK / file.name, among=settings.among
         )
         _tell_time(file, asked_of(file, settings.documents), time.monotonic() - start)
-    for task in settings.hub_tasks:
-        scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
-    facts = {name: {key: score[key] for key in ("value", "stderr", "n")} for name, score in scores.items()}
+    failed = _score_hub_tasks(scorer, settings, folder, scores)
+    facts = {name: {key: score[key] for key in _FACTS if key in score} for name, score in scores.items()}
     shares = {name: facts[name] for name, score in scores.items() if score["correct"] is not None}
     pooled = {POOLED: pool(shares)} if shares else {}
-    found = {"batch_dependence_nats": scorer.batch_dependence_nats}
+    found = {"batch_dependence_nats": scorer.batch_dependence_nats} | ({NOT_SCORED: failed} if failed else {})
     (folder / "capability.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     (folder / FACTS).write_text(json.dumps(facts | pooled | found, indent=1) + "\n", encoding="utf-8")
+
+
+def _score_hub_tasks(
+    scorer: Any, settings: CapabilitySettings, folder: Path, scores: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Add the scores of tasks whose data a hub has; return those that cannot be scored, with the reason.
+
+    What is wrong with one task, its labels or its metric, is no matter of the others. A hub that is away is, as is a
+    machine without memory: these are raised, so that the work is done again.
+    """
+    failed: dict[str, str] = {}
+    for task in settings.hub_tasks:
+        try:
+            scores[task.name] = score_hub_task(scorer, task, settings.documents, folder / WORK / task.name)
+        except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+            said = (str(error) or "no words").splitlines()[0]
+            failed[task.name] = said if isinstance(error, InputError) else f"{type(error).__name__}: {said}"
+            logger.warning("%s is not scored: %s", task.name, failed[task.name])
+    return failed
 
 
 def score_benchmark(
@@ -138,17 +161,20 @@ def score_benchmark(
     Returns:
         The metric's `value` and `stderr`, `metric`, `unit` and `direction`, the number `n` of documents, what guessing
         gives (`chance`, `None` where there is nothing to guess), `licence` and `task_version`, how many answers were
-        `cut` to the model's length; and by document, in their order: `values`, whose mean is the value, or whose sum
-        over that of `weights` is (bits over bytes); whether it is `correct`, which of the choices is the answer
-        (`answers`) and how likely it was among them (`confidence`), and the number of its group (`clusters`), each
-        `None` where there is no such thing.
+        `cut` to the model's length, of what is for a chat whether it was `asked_as` one or as plain text; and by
+        document, in their order: `values`, whose mean is the value, or whose sum over that of `weights` is (bits over
+        bytes); whether it is `correct`, which of the choices is the answer (`answers`) and how likely it was among them
+        (`confidence`), and the number of its group (`clusters`), each `None` where there is no such thing.
     """
     chosen = choose_documents(file, documents, among=among, change=change)
     rows = chosen.rows
     with quiet():
         task = build_task(file, chosen, folder)
         requests = check_answers(scorer, file, task)
-    chat = isinstance(file, GeneratedBenchmark) and file.chat and scorer.has_chat_template
+    is_for_chat = isinstance(file, GeneratedBenchmark) and file.chat
+    chat = is_for_chat and scorer.has_chat_template
+    if is_for_chat and not chat:
+        logger.warning("%s is for a chat, and the model has no chat template: it is asked as plain text", file.name)
     found = run_task(scorer, task, f"answers {file.name}", requests=requests, chat=chat)
     verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], rows, strict=True)]
     _warn_of_cut(file.name, found["cut"], requests, scorer.max_length)
@@ -172,6 +198,7 @@ def score_benchmark(
         "licence": file.licence,
         "task_version": found["version"],
         "cut": found["cut"],
+        **({"asked_as": "chat" if chat else "plain text"} if is_for_chat else {}),
     }
 
 

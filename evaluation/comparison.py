@@ -5,7 +5,7 @@ see docs/statistics.md. A suite's p-values stand beside each other (Holm), since
 by chance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -62,18 +62,24 @@ class Compared:
         }
 
 
-def compare_capability(folder: Path, teacher: Path, *, seed: int) -> dict[str, Compared]:
+def compare_capability(
+    folder: Path, teacher: Path, *, seed: int, not_scored: Collection[str] = ()
+) -> dict[str, Compared]:
     """Return the comparison with the teacher on each benchmark, and over all shares of right answers `pooled`.
 
     Args:
         folder: What `evaluate_capability` made of a model.
         teacher: The same of its teacher.
         seed: Of the resamples.
+        not_scored: Tasks that one of the two could not be scored on, and that are not compared.
 
     Raises:
         ValueError: If the two were not scored on the same documents.
     """
-    own, others = read_capability(folder), read_capability(teacher)
+    own, others = (
+        {name: scores for name, scores in read_capability(each).items() if name not in not_scored}
+        for each in (folder, teacher)
+    )
     _refuse_others(own, others)
     found = {name: compare_documents(name, own[name], others[name], seed=seed) for name in own}
     shares = [name for name in own if own[name].share and others[name].share]

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from stillhouse.serving.nucleus import draw
 
+NEW_TOKENS = 256
+"""Where lm-eval cuts an answer if its task does not say."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -40,7 +43,7 @@ class Decoding:
             raise ValueError(f"unknown generation_kwargs {', '.join(sorted(unknown))}; known are {', '.join(known)}")
         until = asked.get("until") or ()
         return cls(
-            new_tokens=asked.get("max_gen_toks", 256),
+            new_tokens=asked.get("max_gen_toks", NEW_TOKENS),
             until=(until,) if isinstance(until, str) else tuple(until),
             temperature=asked.get("temperature", 1.0) if asked.get("do_sample") else 0.0,
             top_p=asked.get("top_p", 1.0),

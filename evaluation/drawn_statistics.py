@@ -11,7 +11,7 @@ from typing import Literal, assert_never
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.statistics import RESAMPLES
+from evaluation.statistics import RESAMPLES, bootstrap_sums
 
 Statistic = Literal["ratio of sums", "calibration error"]
 """How a figure comes out of two numbers a document."""
@@ -51,6 +51,24 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:
     starts = _starts_of_bins(len(gaps))
     # The mean gap of a bin times its documents is the sum of its gaps.
     return float(np.abs(np.add.reduceat(gaps, starts)).sum() / len(gaps))
+
+
+def error_of_gaps(gaps: ArrayLike, tokens: ArrayLike) -> float:
+    """Return the calibration error of tokens: the distance of confidence and accuracy in each bin, over all tokens.
+
+    Args:
+        gaps: `[D, B]`: of each document's tokens in each bin, the sum of confidence less rightness.
+        tokens: `[D]` of each document.
+    """
+    return float(np.abs(np.asarray(gaps, dtype=np.float64).sum(axis=0)).sum() / np.asarray(tokens).sum())
+
+
+def drawn_errors_of_gaps(gaps: ArrayLike, tokens: ArrayLike, *, seed: int) -> NDArray[np.float64]:
+    """Return `error_of_gaps` over documents drawn again and again, `[resamples]`."""
+    columns = np.column_stack([np.asarray(gaps, dtype=np.float64), np.asarray(tokens, dtype=np.float64)])
+    sums = bootstrap_sums(columns, seed=seed)
+    errors: NDArray[np.float64] = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
+    return errors
 
 
 def drawn_figures(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation.paired_shares import PairedTable, design_effect, pool, score_interval, wilson_interval
 from evaluation.statistics import (
+    FEWEST_UNITS,
     LEVEL,
     bootstrap_ratios,
     percentile_interval,
@@ -26,6 +27,10 @@ from evaluation.statistics import (
 
 Interval = tuple[float, float]
 Direction = Literal["higher is better", "lower is better", "no direction"]
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Evidence:
     direction: Direction = "no direction"
     p_value: Callable[[], float] | None = None
     """Two-sided, of being 0, by the same draws as the interval; `None` where it is found in another way."""
+    is_alike: Callable[[], bool] = _never
+    """Whether documents enough to tell an interval have none, since all of them are alike."""
 
 
 def of_sums(
@@ -72,6 +79,41 @@ def of_sums(
     return _of_estimates(float(top.sum() / bottom.sum()), drawn, len(top), error, documents, direction)
 
 
+def of_two_ratios(
+    own: tuple[ArrayLike, ArrayLike],
+    other: tuple[ArrayLike, ArrayLike],
+    *,
+    ratio: bool,
+    seed: int,
+    direction: Direction = "lower is better",
+) -> Evidence | None:
+    """Return one model's ratio of sums less, or over, another's on the same documents; `None` with fewer than two.
+
+    For models that count the same documents otherwise, as two tokenizers do: each has denominators of its own, and
+    every draw of documents is of both.
+
+    Args:
+        own: Numerators and denominators, one a document.
+        other: Those of the other model, in the same order.
+        ratio: Whether the one is taken over the other, and not less it.
+        seed: Of the resamples.
+        direction: Which way is better.
+    """
+    columns = np.asarray([*own, *other], dtype=np.float64)
+    columns = columns[:, (columns[1] > 0) & (columns[3] > 0)]
+    documents = columns.shape[1]
+    if documents < 2:
+        return None
+
+    def set_apart(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+        return first / second if ratio else first - second
+
+    value = float(set_apart(columns[0].sum() / columns[1].sum(), columns[2].sum() / columns[3].sum()))
+    # One seed draws the same documents of both.
+    drawn = [bootstrap_ratios(top, bottom, seed=seed) for top, bottom in (columns[:2], columns[2:])]
+    return of_draws(value, set_apart(*drawn), num_units=documents, documents=documents, direction=direction)
+
+
 def of_draws(
     value: float, drawn: NDArray[np.float64], *, num_units: int, documents: int, direction: Direction
 ) -> Evidence:
@@ -96,15 +138,16 @@ def _of_estimates(
     direction: Direction,
 ) -> Evidence:
     def interval_at(level: float) -> Interval | None:
-        if num_units < 2:
-            return None
-        low, high = percentile_interval(drawn(), num_units, level=level)
-        return (low, high) if low < high else None
+        bounds = percentile_interval(drawn(), num_units, level=level)
+        return bounds if bounds is not None and bounds[0] < bounds[1] else None
 
     def p_value() -> float:
         return percentile_p_value(drawn(), num_units)
 
-    return Evidence(value, interval_at, error, documents, direction, p_value)
+    def is_alike() -> bool:
+        return num_units >= FEWEST_UNITS and float(np.ptp(drawn())) == 0
+
+    return Evidence(value, interval_at, error, documents, direction, p_value, is_alike)
 
 
 def of_tables(tables: Sequence[PairedTable], *, direction: Direction) -> Evidence:

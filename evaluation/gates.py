@@ -1,102 +1,33 @@
-"""Gates: limits on figures of `results.json`, refused early where no stage produces the figure, judged late.
+"""Gates: limits on figures of `results.json`, judged; `evaluation.gate_figures` refuses those that never could be.
 
 A gate has a confidence, 95% unless it says otherwise. A figure passes when the bound that holds at this confidence lies
 on the right side of the limit, fails when the other bound lies on the wrong side, and otherwise gives insufficient
-evidence; so does a score, or a difference of scores, whose documents tell no bound. Any other figure without one (a
-size, a ratio that nobody paired) is judged by its value.
+evidence; so does a score, a difference of scores, or a figure of held-out text whose documents tell no bound, as fewer
+than five never do. Any other figure without one (a size, a ratio that nobody paired) is judged by its value.
 
 A gate with a margin is a test of non-inferiority: what must be shown is that the figure is no worse than that of the
 teacher (or of `torch-fp32`) by more than the margin. See docs/statistics.md.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isfinite
-from typing import Any, get_args
-
-from pydantic import BaseModel
+from typing import Any
 
 from evaluation.evidence import Direction, Evidence, documents_needed, of_interval
-from evaluation.forgetting import RATIO, gated_domains
-from evaluation.measure_names import behaviour_measures, capability_measures
+from evaluation.gate_figures import is_measured, is_of_scores, is_score, reference_path
 from evaluation.paired_shares import POWER
-from evaluation.results import GateResult, ModelFigures, Percentiles, Score, Speed, VariantFigures, Verdict
+from evaluation.results import GateResult, Verdict
 from evaluation.run_evidence import Key, Kind
-from stillhouse.errors import InputError
-from stillhouse.recipe.continual import Continual
-from stillhouse.recipe.delivery import Delivery
 from stillhouse.recipe.gates import Gate
-from stillhouse.recipe.recipe import Recipe
 
 # Figures that already are a paired comparison, with an interval that the two single figures cannot give.
 _PAIRED = {
     ("models", "held_out_loss_nats_per_token", "difference"): "held_out_loss_above_teacher_nats_per_token",
     ("variants", "bits_per_byte", "ratio"): "bits_per_byte_ratio_to_fp32",
 }
-# Of these both models' totals are kept by document, so that a margin can be judged.
-_BY_DOCUMENT = {
-    "models": ("held_out_loss_nats_per_token", "bits_per_byte"),
-    "variants": ("bits_per_byte",),
-}
-_SCORES = ("capability", "behaviour")
-_REFERENCE_VARIANT = "torch-fp32"
 Limits = tuple[float, float]
 """What a figure may be, from and to; infinite where it is not limited."""
-
-
-def figures_of(recipe: Delivery) -> frozenset[str]:
-    """Paths of all numbers that `results.json` of this recipe will hold."""
-    models = ("teacher", "pruned", "student") if isinstance(recipe, Recipe) else ("student",)
-    asked = recipe.evaluation
-    held_out = {f"models.{model}.{figure}" for model in models for figure in _numbers(ModelFigures)}
-    scores = {
-        f"{room}.{name}.{model}.{figure}"
-        for room, names in (
-            ("capability", capability_measures(asked)),
-            ("behaviour", behaviour_measures(asked)),
-        )
-        for name in names
-        for model in models
-        for figure in _numbers(Score)
-    }
-    variants = {
-        f"variants.{variant}.{figure}"
-        for variant in {_REFERENCE_VARIANT, *recipe.export.variants}
-        for figure in (*_numbers(VariantFigures), *_speeds(recipe), *_scores_of_variants(recipe))
-    }
-    # What compares a model with its teacher is no figure of the teacher, nor of a model that has none; nor has the
-    # variant that others are compared with.
-    alone = ("teacher" if isinstance(recipe, Recipe) else "student", _REFERENCE_VARIANT)
-    return frozenset(
-        figure
-        for figure in held_out | scores | variants | _domains(recipe)
-        if not (_compares(figure) and any(f".{name}." in figure for name in alone))
-    )
-
-
-def check_gates(recipe: Delivery) -> None:
-    """Refuse gates that could never be judged.
-
-    Raises:
-        InputError: If no stage of the recipe produces the figure, `relative_to` names nothing to compare with, or a
-            margin is on a figure that nothing pairs document by document.
-    """
-    figures = figures_of(recipe)
-    for gate in recipe.gates:
-        if gate.figure not in figures:
-            near = difflib.get_close_matches(gate.figure, sorted(figures), n=3)
-            meant = f"near it are {', '.join(near)}" if near else "docs/results.md lists the figures"
-            raise InputError(f"gates has the figure {gate.figure!r}, which no stage of this recipe produces; {meant}")
-        if gate.relative_to is not None and _reference_path(gate) not in figures:
-            raise InputError(_why_not_relative(gate))
-        if gate.margin is not None and not _is_paired(gate):
-            raise InputError(_why_no_margin(gate))
-        if gate.relative_to is not None and _is_score(gate) and not _is_paired(gate):
-            raise InputError(
-                f"gates compares {gate.figure!r} with {gate.relative_to} by {gate.compare}, and nothing shows how sure "
-                "that is: of scores, differences are compared; set compare: difference, or a limit without relative_to"
-            )
 
 
 def judge(
@@ -133,91 +64,11 @@ def _not_passed(results: Sequence[GateResult]) -> Iterator[GateResult]:
     return (gate for gate in results if gate.action == "block" and gate.verdict != "passed")
 
 
-def _compares(figure: str) -> bool:
-    """Say whether a figure is a comparison with the teacher."""
-    name = figure.rsplit(".", 1)[1]
-    return any(name in part.model_fields and part.model_fields[name].default is None for part in (ModelFigures, Score))
-
-
-def _domains(recipe: Delivery) -> set[str]:
-    """Paths of what a student that is trained in rounds may have forgotten."""
-    if not isinstance(recipe, Recipe) or not isinstance(recipe.route, Continual):
-        return set()
-    return {f"domains.{name}.{RATIO}" for name in gated_domains(recipe.route)}
-
-
-def _speeds(recipe: Delivery) -> Iterator[str]:
-    """Paths of the speeds after a prompt of each length."""
-    for length in recipe.benchmark.prompt_tokens:
-        yield from (f"by_prompt_tokens.{length}.{figure}" for figure in _numbers(Speed))
-
-
-def _scores_of_variants(recipe: Delivery) -> Iterator[str]:
-    """Paths of the scores that every variant gets from its own bytes."""
-    if recipe.evaluation.variant_documents:
-        for name in capability_measures(recipe.evaluation):
-            yield from (f"capability.{name}.{figure}" for figure in _numbers(Score))
-
-
-def _numbers(part: type[BaseModel]) -> Iterator[str]:
-    """Paths of the numbers in a part of the results."""
-    for name, field in part.model_fields.items():
-        kinds = set(get_args(field.annotation)) or {field.annotation}
-        if kinds & {int, float}:
-            yield name
-        elif field.annotation is Percentiles:
-            yield from (f"{name}.{inner}" for inner in _numbers(Percentiles))
-
-
-def _reference_path(gate: Gate) -> str | None:
-    """Path of the figure that `relative_to` compares with, if the gate's path has a place for it."""
-    room, *path = gate.figure.split(".")
-    match gate.relative_to, room, path:
-        case "teacher", "models", [model, *figure] if model != "teacher":
-            return ".".join(["models", "teacher", *figure])
-        case "teacher", "capability" | "behaviour", [measure, model, *figure] if model != "teacher":
-            return ".".join([room, measure, "teacher", *figure])
-        case "torch-fp32", "variants", [variant, *figure] if variant != _REFERENCE_VARIANT:
-            return ".".join(["variants", _REFERENCE_VARIANT, *figure])
-    return None
-
-
-def _why_not_relative(gate: Gate) -> str:
-    if gate.relative_to == "teacher":
-        allowed = "a figure under models, capability or behaviour, not the teacher's own, that the teacher has too"
-    else:
-        allowed = f"a figure of a variant other than {_REFERENCE_VARIANT}, under variants"
-    return (
-        f"gates compares {gate.figure!r} with {gate.relative_to}, which has no such figure; "
-        f"relative_to: {gate.relative_to} is for {allowed}"
-    )
-
-
-def _is_paired(gate: Gate) -> bool:
-    """Say whether both figures that a gate compares are known document by document."""
-    room, *_, figure = gate.figure.split(".")
-    if _is_of_scores(gate):
-        return figure == "value" and gate.compare == "difference"
-    return figure in _BY_DOCUMENT.get(room, ())
-
-
-def _why_no_margin(gate: Gate) -> str:
-    if _is_of_scores(gate):
-        allowed = "under capability and behaviour a margin is for a value, by compare: difference"
-    else:
-        paths = (f"{room}.NAME.{figure}" for room, figures in _BY_DOCUMENT.items() for figure in figures)
-        allowed = f"a margin is for {', '.join(paths)} and for the values of capability and behaviour"
-    return (
-        f"gates has a margin on {gate.figure!r} by {gate.compare}, of which the documents of both are not compared one "
-        f"by one, so that nothing shows how sure it is; {allowed}; here set at_most or at_least"
-    )
-
-
 def _judge(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Evidence]) -> GateResult:
     found = _measured(gate, results, evidence)
     limits = _limits(gate, found)
     interval = None if found is None else found.interval_at(2 * gate.confidence - 1)
-    verdict = _verdict(found, interval, limits, needs_interval=gate.margin is not None or _is_score(gate))
+    verdict = _verdict(found, interval, limits, needs_interval=_needs_interval(gate, found))
     needed = None
     if found is not None and verdict == "insufficient evidence":
         finite = [limit for limit in limits if isfinite(limit)]
@@ -233,6 +84,18 @@ def _judge(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Eviden
         confidence=gate.confidence,
         documents_needed=needed,
     )
+
+
+def _needs_interval(gate: Gate, found: Evidence | None) -> bool:
+    """Say whether a bare value is no evidence: of all that documents tell, unless a limit is on what they all share.
+
+    Where every document of held-out text has the same figure, as a variant that always agrees with `torch-fp32`, no
+    interval has a width, and thousands of tokens stand behind it.
+    """
+    if gate.margin is not None or is_score(gate):
+        return True
+    alike = gate.relative_to is None and found is not None and found.is_alike()
+    return is_measured(gate) and not alike
 
 
 def _measured(gate: Gate, results: Mapping[str, Any], evidence: Mapping[Key, Evidence]) -> Evidence | None:
@@ -254,11 +117,11 @@ def _stated(gate: Gate, results: Mapping[str, Any]) -> tuple[float | None, tuple
     """Look up what the gate limits in `results.json`, with its 95% interval where there is one."""
     if gate.relative_to is None:
         return _value(results, gate.figure), _interval(results, gate.figure)
-    reference = _reference_path(gate)
+    reference = reference_path(gate)
     assert reference is not None, "preflight refuses such a gate"
     room, name, *path = gate.figure.split(".")
     paired = _PAIRED.get((room, ".".join(path), gate.compare))
-    if _is_of_scores(gate) and path[-1] == "value" and gate.compare == "difference":
+    if is_of_scores(gate) and path[-1] == "value" and gate.compare == "difference":
         paired = ".".join([*path[:-1], "difference_to_teacher"])
     if paired is not None:
         figure = f"{room}.{name}.{paired}"
@@ -292,25 +155,13 @@ def _interval(results: Mapping[str, Any], figure: str) -> tuple[float, float] | 
     return _pair(part.get("intervals", {}).get(".".join(path)))
 
 
-def _is_score(gate: Gate) -> bool:
-    """Say whether a gate limits a score, or what sets it off the teacher's: a few documents alone decide nothing."""
-    name = gate.figure.rsplit(".", 1)[1]
-    return _is_of_scores(gate) and name in ("value", "difference_to_teacher")
-
-
-def _is_of_scores(gate: Gate) -> bool:
-    """Say whether a figure stands in a score of a model, or of a variant."""
-    room, _, *path = gate.figure.split(".")
-    return room in _SCORES or (room == "variants" and path[0] == "capability")
-
-
 def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
     return None if bounds is None else (bounds[0], bounds[1])
 
 
 def _usual_direction(gate: Gate) -> Direction:
     """Which way is better where no documents say it: of losses and bits it is known, of scores it is not."""
-    return "no direction" if _is_of_scores(gate) else "lower is better"
+    return "no direction" if is_of_scores(gate) else "lower is better"
 
 
 def _limits(gate: Gate, found: Evidence | None) -> Limits:

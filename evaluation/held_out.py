@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from evaluation.statistics import bootstrap_mean_interval
+from evaluation.drawn_statistics import drawn_errors_of_gaps, error_of_gaps
+from evaluation.statistics import bootstrap_mean_interval, percentile_interval
 from stillhouse import progress
 from stillhouse.data.dataset import Split, read_split
 from stillhouse.errors import InputError
@@ -160,12 +161,17 @@ def figures_of_sums(sums: Sums, *, seed: int) -> dict[str, Any]:
         "top1_agreement_with_teacher": (sums.agreements, sums.tokens),
     }
     figures: dict[str, Any] = {"tokens": int(sums.tokens.sum()), "documents": len(sums.names), "intervals": {}}
-    figures["calibration_error"] = float(np.abs(sums.gaps.sum(axis=0)).sum() / sums.tokens.sum())
+    figures["calibration_error"] = error_of_gaps(sums.gaps, sums.tokens)
+    # An absolute value of sums is no ratio of theirs: it is worked out anew in every draw.
+    drawn = drawn_errors_of_gaps(sums.gaps, sums.tokens, seed=seed)
+    if (bounds := percentile_interval(drawn, len(sums.names))) is not None:
+        figures["intervals"]["calibration_error"] = bounds
     for name, (totals, units) in ratios.items():
         figures[name] = None if totals is None else float(totals.sum() / units.sum())
-        # One document says nothing of the spread between documents.
+        # One document says nothing of the spread between documents, and a few hardly more.
         if totals is not None and len(sums.names) > 1:
-            figures["intervals"][name] = bootstrap_mean_interval(totals, units, seed=seed)
+            bounds = bootstrap_mean_interval(totals, units, seed=seed)
+            figures["intervals"] |= {} if bounds is None else {name: bounds}
     return figures
 
 

@@ -5,7 +5,7 @@ the stage, so that scores of other data are another artifact.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 import yaml
 
 from evaluation.benchmark_files import benchmark, spread_evenly
+from evaluation.benchmark_tasks.guards import count_choices
+from evaluation.decoding import Decoding
 from evaluation.lm_eval_tasks import quiet, run_task
 from stillhouse.errors import InputError
 from stillhouse.recipe.settings import Settings
@@ -21,6 +23,10 @@ from stillhouse.recipe.settings import Settings
 _TIMEOUT_S = 10.0
 _LOCAL = ("json", "csv", "parquet", "arrow", "text")
 """What `datasets` reads files with; a task that says this fetches them by address, and no commit holds them."""
+
+
+_SHARES = ("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "exact_match")
+"""lm-eval's own metrics that are 1 or 0 of each document."""
 
 
 class HubTask(Settings):
@@ -40,7 +46,8 @@ def find_hub_tasks(names: Sequence[str]) -> tuple[HubTask, ...]:
     """Find tasks, and pin their data.
 
     Raises:
-        InputError: If lm-eval has no such task, if it is none that can be pinned, or if no hub can be reached.
+        InputError: If lm-eval has no such task, if it is none that can be pinned, if its metric is no mean over
+            documents or it writes by settings that are not heeded here, or if no hub can be reached.
     """
     return tuple(_find(name) for name in names)
 
@@ -60,15 +67,17 @@ def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) ->
 
     Raises:
         InputError: If the metric is no mean over documents.
+        ValueError: If a document's right answer is not one of its choices: data and task do not fit.
     """
     with quiet():
         task = _load(asked, folder)
         split = task.config.test_split or task.config.validation_split
         rows = task.dataset[split]
         task.dataset[split] = rows.select(spread_evenly(len(rows), min(documents, len(rows))))
-    found = run_task(scorer, task, f"answers {asked.name}", requests=len(task.eval_docs))
+        requests = count_choices(task) if task.OUTPUT_TYPE == "multiple_choice" else len(task.eval_docs)
+    found = run_task(scorer, task, f"answers {asked.name}", requests=requests)
     samples = found["samples"]
-    metric = "bits_per_byte" if "bits_per_byte" in samples[0] else task.config.metric_list[0]["metric"]
+    metric, better = _metric_of(task.config.output_type, task.config.metric_list)
     value = float(next(figure for name, figure in found["figures"].items() if name.startswith(f"{metric},")))
     values, weights = _by_document(asked.name, metric, [sample.get(metric) for sample in samples])
     mean = sum(values) / (len(values) if weights is None else sum(weights))
@@ -77,8 +86,9 @@ def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) ->
             f"the metric {metric} of {asked.name} is no mean over documents ({value:g}, and the mean is {mean:g}), so "
             f"its error cannot be told; leave {asked.name} out"
         )
-    is_share = weights is None and set(values) <= {0.0, 1.0}
-    lower = weights is not None or task.config.metric_list[0].get("higher_is_better") is False
+    # By what the metric is, and not by what one model's answers happen to be: all models are compared in one way.
+    is_share = metric in _SHARES and task.config.process_results is None
+    lower = weights is not None or not better
     return {
         "value": value,
         "stderr": _standard_error(values, weights),
@@ -110,10 +120,57 @@ def _find(name: str) -> HubTask:
             f"{_refusal(name)}; a hub could only help with a single task whose data are a data set there, so that a "
             "commit of them can be pinned"
         )
+    _refuse_unknown(name, load_yaml(file, resolve_func=False))
     commit = _commit_of(name, data_set)
     return HubTask(
         name=name, description=file.relative_to(_descriptions()).as_posix(), data_set=data_set, commit=commit
     )
+
+
+def _refuse_unknown(name: str, described: Mapping[str, Any]) -> None:
+    """Refuse what scoring would refuse, before a model is loaded; what functions of the task do is seen only there."""
+    from lm_eval.api.registry import get_metric_aggregation
+
+    kind = described.get("output_type", "generate_until")
+    if kind == "generate_until":
+        try:
+            Decoding.of_request(described.get("generation_kwargs") or {})
+        except ValueError as error:
+            raise InputError(f"{name} cannot be asked here: {error}; leave {name} out") from None
+    metric, _ = _metric_of(kind, described.get("metric_list"))
+    stated: Mapping[str, Any] = next((one for one in described.get("metric_list") or () if one["metric"] == metric), {})
+    # A path is a function of the task's own; of such nothing is known yet.
+    known = metric in _metrics() or described.get("process_results") is not None or "/" in metric
+    if not known:
+        raise InputError(
+            f"{name} has the metric {metric}, which lm-eval would fetch; it has itself {', '.join(_metrics())}; leave "
+            f"{name} out"
+        )
+    aggregation: str = stated.get("aggregation") or str(getattr(get_metric_aggregation(metric), "__name__", "mean"))
+    if metric != "bits_per_byte" and aggregation != "mean" and "/" not in aggregation:
+        raise InputError(
+            f"the metric {metric} of {name} is no mean over documents but {aggregation}, so its error cannot be told; "
+            f"leave {name} out"
+        )
+
+
+def _metric_of(kind: str, stated: Sequence[Mapping[str, Any]] | None) -> tuple[str, bool]:
+    """Return the metric that a task is scored by, and whether more of it is better."""
+    from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY, is_higher_better
+
+    names = [one["metric"] for one in stated] if stated else DEFAULT_METRIC_REGISTRY[kind]
+    if "bits_per_byte" in names:
+        return "bits_per_byte", False
+    told = stated[0].get("higher_is_better") if stated else None
+    return names[0], bool(is_higher_better(names[0]) if told is None else told)
+
+
+def _metrics() -> list[str]:
+    """Metrics that lm-eval has itself."""
+    import lm_eval.api.metrics  # noqa: F401, which fills the registry
+    from lm_eval.api.registry import METRIC_REGISTRY
+
+    return sorted(METRIC_REGISTRY)
 
 
 def _commit_of(name: str, data_set: str) -> str:

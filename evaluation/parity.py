@@ -21,7 +21,7 @@ from pydantic import Field, PositiveInt
 from evaluation import parity_child
 from evaluation.pieces import Piece, first_pieces
 from evaluation.positions import compare_positions
-from evaluation.statistics import bootstrap_mean_interval
+from evaluation.statistics import FEWEST_UNITS, bootstrap_mean_interval
 from evaluation.variant import open_variant
 from stillhouse import child, progress
 from stillhouse.data.dataset import Split, read_split
@@ -43,7 +43,8 @@ class ParitySettings(Settings):
     """How much text is compared, and how it is run."""
 
     parity_tokens: PositiveInt
-    """Counted held-out tokens to compare on; the document that reaches them is read to its end."""
+    """Counted held-out tokens to compare on; the document that reaches them is read to its end, and no fewer than five
+    are read."""
     greedy_tokens: PositiveInt
     """Length of the greedy continuations."""
     greedy_prompts: int = Field(default=GREEDY_PROMPTS, ge=2)
@@ -128,8 +129,8 @@ def measure_parity(settings: ParitySettings, inputs: Inputs, folder: Path) -> No
 
 
 def _choose(split: Split, budget: int) -> list[Piece]:
-    """Return the first documents that hold `budget` counted tokens, or all of them."""
-    chosen = first_pieces(split, budget)
+    """Return the first documents that hold `budget` counted tokens, or all of them; enough to tell an interval."""
+    chosen = first_pieces(split, budget, documents=FEWEST_UNITS)
     if len({piece.name for piece in chosen}) < 2:
         raise InputError(
             f"parity needs at least 2 held-out documents with counted tokens: the first {budget} tokens "
@@ -227,8 +228,10 @@ def _figures(compared: Sequence[Comparison], continued: Sequence[Continuation], 
         name: float(np.sum(numerators) / np.sum(denominators)) for name, (numerators, denominators) in ratios.items()
     }
     figures["parity_tokens"] = int(tokens.sum())
-    figures["intervals"] = {
+    intervals = {
         name: bootstrap_mean_interval(numerators, denominators, seed=seed)
         for name, (numerators, denominators) in ratios.items()
     }
+    # So few documents tell none.
+    figures["intervals"] = {name: bounds for name, bounds in intervals.items() if bounds is not None}
     return figures

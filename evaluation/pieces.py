@@ -25,14 +25,22 @@ class Piece:
         return np.array([self.ids[position + 1] for position in self.positions], dtype=np.int64)
 
 
-def first_pieces(split: Split, budget: int) -> list[Piece]:
-    """Return the first documents that hold `budget` counted tokens, or all of them; the last is read to its end."""
+def first_pieces(split: Split, budget: int, *, documents: int = 1) -> list[Piece]:
+    """Return the first documents that hold `budget` counted tokens, or all of them; the last is read to its end.
+
+    Args:
+        split: The documents.
+        budget: Counted tokens.
+        documents: However many tokens they hold, at least so many.
+    """
     chosen: list[Piece] = []
+    names: set[str] = set()
     left = budget
     for number, name in enumerate(split.names):
         part = slice(int(split.starts[number]), int(split.starts[number + 1]))
         positions = np.flatnonzero(split.counted[part][1:]).tolist()
-        if positions and left > 0:
+        if positions and (left > 0 or len(names) < documents):
+            names.add(name)
             chosen.append(Piece(name, split.ids[part].tolist(), positions, int(split.num_bytes[number])))
             left -= len(positions)
     return chosen

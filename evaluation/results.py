@@ -130,6 +130,11 @@ class Score(Part):
     """Documents that count with the teacher and not with this model; shares only."""
     minimum_detectable_difference: float | None = None
     """The smallest true difference that so many documents show four times in five, at 5% two-sided."""
+    cut: int | None = None
+    """Requests of which the model could not read the beginning, since they are longer than its context; `None` for
+    `pooled`, and in files of before it was told."""
+    asked_as: Literal["chat", "plain text"] | None = None
+    """Of a benchmark that is for a chat: by the model's chat template, or without one, which it does not have."""
 
 
 class Contamination(Part):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
-from evaluation.drawn_statistics import drawn_figures, statistic
-from evaluation.evidence import Evidence, of_draws, of_share, of_sums
+from evaluation.drawn_statistics import drawn_errors_of_gaps, drawn_figures, error_of_gaps, statistic
+from evaluation.evidence import Evidence, of_draws, of_share, of_sums, of_two_ratios
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
 
@@ -42,6 +42,7 @@ def evidence_of(inputs: Mapping[str, Path], compared: Rooms, *, seed: int) -> di
         kind, _, owner = name.partition("_")
         if name.startswith("held_out_") and (folder / "held_out.json").is_file():
             found |= _of_model(name.removeprefix("held_out_"), folder, seed)
+            found |= _across_tokenizers(name.removeprefix("held_out_"), folder, inputs.get("held_out_teacher"), seed)
         elif kind == "parity" and (folder / "parity.json").is_file():
             found |= _of_variant(owner, folder, seed)
         elif kind in ("capability", "behaviour"):
@@ -66,6 +67,15 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
         (loss, "alone"): of_sums(nats, tokens, seed=seed),
         (bits, "alone"): of_sums(nats / log(2), num_bytes, seed=seed),
     }
+    # Files of before calibration was told by document have none.
+    if (gaps := columns.get("calibration_gaps")) is not None:
+        found[f"models.{model}.calibration_error", "alone"] = of_draws(
+            error_of_gaps(gaps, tokens),
+            drawn_errors_of_gaps(gaps, tokens, seed=seed),
+            num_units=len(tokens),
+            documents=len(tokens),
+            direction="lower is better",
+        )
     if np.isnan(columns["teacher_loss_nats"]).any():
         return found
     teacher_nats = columns["teacher_loss_nats"]
@@ -82,6 +92,29 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
             columns["kl_to_teacher_nats"], tokens, seed=seed
         ),
         (f"models.{model}.top1_agreement_with_teacher", "alone"): agrees,
+    }
+
+
+def _across_tokenizers(model: str, folder: Path, teacher: Path | None, seed: int) -> dict[Key, Evidence | None]:
+    """Bits per byte beside a teacher with other tokens, on the documents that both read; nothing where tokens are one.
+
+    A teacher that was read beside the model stands in the model's own file already.
+    """
+    if model == "teacher" or teacher is None:
+        return {}
+    rows, others = (read(each, "held_out.json")["documents"] for each in (folder, teacher))
+    if rows[0]["teacher_loss_nats"] is not None:
+        return {}
+    theirs = {row["document"]: row for row in others}
+    both = [(row, theirs[row["document"]]) for row in rows if row["document"] in theirs]
+    if not both:
+        return {}
+    own, other = (_columns([pair[side] for pair in both]) for side in (0, 1))
+    totals = [(one["loss_nats"] / log(2), one["bytes"]) for one in (own, other)]
+    bits = f"models.{model}.bits_per_byte"
+    return {
+        (bits, "difference"): of_two_ratios(totals[0], totals[1], ratio=False, seed=seed),
+        (bits, "ratio"): of_two_ratios(totals[0], totals[1], ratio=True, seed=seed),
     }
 
 

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
-from flows.delivery import References, deliver, measure_before, prepare_data, score_models
+from flows.delivery import References, check_evidence, deliver, measure_before, prepare_data, score_models
 from flows.preflight import examine
 from flows.route import teach
 from flows.run_folder import Asked, carry_out
@@ -66,6 +66,7 @@ def in_order(settings: SettingsOfStages, work: Work) -> Made:
     """The order of work, its one definition: name each stage, its settings and what it reads."""
     teacher = work.make(load_teacher, settings.teacher, {})
     data = prepare_data(settings, work, teacher)
+    check_evidence(settings, work, data["dataset"])
     read: References = {name: data[name] for name in ("dataset", "tokenizer", "dataset_teacher") if name in data}
     taught = teach(settings, work, {"teacher": teacher, **read})
     models = {"teacher": teacher, "pruned": taught.start, "student": taught.student}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from evaluation.gate_figures import check_documents
 from flows.settings import SettingsOfDelivery
 from flows.work import Made, Work
 from stillhouse.models.own_tokenizer import TrainTokenizerSettings
@@ -60,6 +61,13 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
         again = {"teacher": teacher, "dataset": found["dataset"]}
         found["dataset_teacher"] = work.make(encode_for_teacher, settings.encode_again, again)
     return found
+
+
+def check_evidence(settings: SettingsOfDelivery, work: Work, dataset: Reference) -> None:
+    """Refuse gates that the data cannot decide, as soon as these are encoded; nothing while a run is only planned."""
+    held_out = work.facts(dataset).get("held_out")
+    if held_out is not None:
+        check_documents(settings.recipe, held_out["documents"])
 
 
 def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:
@@ -163,7 +171,7 @@ def deliver(settings: SettingsOfDelivery, work: Work, found: References) -> Made
 
 
 def make_variants(settings: SettingsOfDelivery, work: Work, student: Reference, dataset: Reference) -> References:
-    """The deployable forms, by `variant_<name>`; one that cannot be made is noted with its reason."""
+    """The deployable forms, by `variant_<name>`; one that cannot be made, or fails at it, is noted with its reason."""
     made: dict[str, Reference | None] = {
         REFERENCE: work.make(copy_student, settings.copy_student, {"student": student})
     }
@@ -171,37 +179,51 @@ def make_variants(settings: SettingsOfDelivery, work: Work, student: Reference, 
     for kind in ("bnb-int8", "bnb-nf4"):
         if kind in asked:
             told = settings.quantize_bnb(kind)
-            made[f"variant_{kind}"] = work.attempt([kind], quantize_bnb, told, {"student": student})
+            made[f"variant_{kind}"] = work.endure([kind], quantize_bnb, told, {"student": student})
     graphs = [name for name in asked if name.startswith("onnx")]
-    onnx = work.attempt(graphs, export_onnx, settings.export_onnx, {"student": student}) if graphs else None
+    onnx = work.endure(graphs, export_onnx, settings.export_onnx, {"student": student}) if graphs else None
     if onnx is not None:
         read = {"onnx": onnx, "dataset": dataset}
         if "onnx-fp32" in asked:
             made["variant_onnx-fp32"] = onnx
         if "onnx-int8" in asked:
-            made["variant_onnx-int8"] = work.attempt(["onnx-int8"], quantize_int8, settings.quantize_int8, read)
+            made["variant_onnx-int8"] = work.endure(["onnx-int8"], quantize_int8, settings.quantize_int8, read)
         if "onnx-int4" in asked:
-            made["variant_onnx-int4"] = work.attempt(["onnx-int4"], quantize_int4, settings.quantize_int4, read)
+            made["variant_onnx-int4"] = work.endure(["onnx-int4"], quantize_int4, settings.quantize_int4, read)
     return {name: variant for name, variant in made.items() if variant is not None}
 
 
 def measure_variants(settings: SettingsOfDelivery, work: Work, variants: References, dataset: Reference) -> References:
     """The variants that run here, with the quality, speed, memory and scores of each, from its saved bytes.
 
-    One that fails at the benchmarks is noted with its failure, and the others go on.
+    One that fails at any of it is noted with its failure, and the others go on; but for the reference, without which
+    nothing is known of the others.
     """
     measured: References = {}
     for name, variant in variants.items():
-        short = name.removeprefix("variant_")
         read = {"variant": variant, "reference": variants[REFERENCE], "dataset": dataset}
-        parity = work.attempt([short], measure_parity, settings.parity, read)
-        efficiency = parity and work.attempt([short], measure_efficiency, settings.efficiency, {"variant": variant})
-        asked = settings.capability_of_variants
-        capability = efficiency and work.endure([short], evaluate_capability, asked, {"model": variant})
-        if parity and efficiency and capability:
-            made = {"variant": variant, "parity": parity, "efficiency": efficiency, "capability": capability}
-            measured |= {f"{kind}_{short}": each for kind, each in made.items()}
+        found = _measured(settings, work, name, read)
+        measured |= {f"{kind}_{name.removeprefix('variant_')}": each for kind, each in found.items()}
     return measured
+
+
+def _measured(settings: SettingsOfDelivery, work: Work, name: str, read: References) -> References:
+    """What was measured of one variant; nothing where it failed at any of it."""
+    asked = (
+        ("parity", measure_parity, settings.parity, read),
+        ("efficiency", measure_efficiency, settings.efficiency, {"variant": read["variant"]}),
+        ("capability", evaluate_capability, settings.capability_of_variants, {"model": read["variant"]}),
+    )
+    found = {"variant": read["variant"]}
+    for kind, stage, told, inputs in asked:
+        if name == REFERENCE:
+            made: Reference | None = work.make(stage, told, inputs)
+        else:
+            made = work.endure([name.removeprefix("variant_")], stage, told, inputs)
+        if made is None:
+            return {}
+        found[kind] = made
+    return found
 
 
 def measure_beside(

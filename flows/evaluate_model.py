@@ -14,8 +14,9 @@ from evaluation.assemble import BATCH_DEPENDENCE, REFERENCE_VARIANT
 from evaluation.batch_dependence import LIMIT_NATS
 from evaluation.behaviour.check import check_behaviour
 from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
+from evaluation.behaviour.question_changes import OPTION_ORDER
 from evaluation.benchmark_files import ChoiceBenchmark, benchmark, check_benchmarks, known_benchmarks
-from evaluation.capability import CapabilitySettings, capability_settings
+from evaluation.capability import NOT_SCORED, CapabilitySettings, capability_settings
 from evaluation.comparison import compare_behaviour, compare_capability
 from evaluation.hub_tasks import HubTask, find_hub_tasks
 from evaluation.results import Score
@@ -174,10 +175,16 @@ def _behaviour(usual: Behaviour, asked: Sequence[str], documents: int, wish: Wis
         "robustness": ("robustness_benchmarks", usual.robustness_benchmarks),
     }
     kept = {field: tuple(name for name in names if name in asked) for field, names in changed.values()}
+    # Only where choices stand in the question can their order change.
+    ordered = tuple(name for name in OPTION_ORDER if name in asked)[:1]
+    if not set(kept["robustness_benchmarks"]) & set(OPTION_ORDER):
+        kept["robustness_benchmarks"] += ordered
     if wish.behaviour is None:
         impossible = {suite for suite, (field, _) in changed.items() if not kept[field]}
         if not any(name in known_benchmarks() and isinstance(benchmark(name), ChoiceBenchmark) for name in asked):
             impossible.add("calibration")
+        # Nobody knows here what a model was trained on.
+        impossible.add("recitation")
         suites = tuple(suite for suite in suites if suite not in impossible)
     fewer = {"robustness_documents": min(usual.robustness_documents, documents)}
     return {**usual.model_dump(mode="json"), "suites": suites, **kept, **fewer}
@@ -272,34 +279,36 @@ def _scores_of(work: Work, name: str, found: Mapping[str, References], *, seed: 
     """
     own, reference = found[name], found.get(REFERENCE_VARIANT, {}) if name != REFERENCE_VARIANT else {}
     scores: dict[str, Any] = {}
-    for room, compare in (("capability", compare_capability), ("behaviour", compare_behaviour)):
+    missing = _not_scored(work, own) | _not_scored(work, reference)
+    compare_scored = partial(compare_capability, not_scored=missing.keys())
+    for room, compare in (("capability", compare_scored), ("behaviour", compare_behaviour)):
         facts = dict(work.facts(own[room])) if room in own else {}
-        if room == "capability" and BATCH_DEPENDENCE in facts:
-            scores[BATCH_DEPENDENCE] = facts.pop(BATCH_DEPENDENCE)
+        scores |= {name: facts.pop(name) for name in (BATCH_DEPENDENCE, NOT_SCORED) if name in facts}
         folders = [work.store.folder(each[room]) for each in (own, reference) if room in each]
         # While a run is planned there is nothing to compare.
         compared = compare(*folders, seed=seed) if facts and len(folders) == 2 else {}
         scores[room] = {
             measure: Score(
-                **{key: fact[key] for key in ("value", "stderr", "n")},
+                **fact,
                 **(compared[measure].as_score() if measure in compared else {}),
             ).model_dump(mode="json")
             for measure, fact in facts.items()
         }
-    if scores["capability"] and (cut := _cut(work.store.folder(own["capability"]))):
+    stated = [score for room in ("capability", "behaviour") for score in scores[room].items()]
+    if cut := {measure: score["cut"] for measure, score in stated if score["cut"]}:
         scores[CUT] = cut
     return scores | ({"reason": work.absent[name]} if name in work.absent else {})
 
 
-def _cut(capability: Path) -> dict[str, int]:
-    """Of each benchmark how many requests the model could not read the beginning of; none where it read all."""
-    found = json.loads((capability / "capability.json").read_text(encoding="utf-8"))
-    return {name: score["cut"] for name, score in found.items() if score["cut"]}
+def _not_scored(work: Work, found: References) -> dict[str, str]:
+    """Tasks of a hub that a model could not be scored on, with the reason."""
+    stated: dict[str, str] = work.facts(found["capability"]).get(NOT_SCORED, {}) if "capability" in found else {}
+    return stated
 
 
 def failures(scores: Scores) -> list[str]:
     """Names of what could not be scored, or not on everything."""
-    return [name for name, found in scores.items() if "reason" in found]
+    return [name for name, found in scores.items() if "reason" in found or NOT_SCORED in found]
 
 
 def table(scores: Scores) -> str:
@@ -311,8 +320,12 @@ def table(scores: Scores) -> str:
         if dependence > LIMIT_NATS:
             why = "bf16 rounds so" if found.get(PRECISION) == "bf16" else "not to be served in batches"
             lines.append(f"  beside others a request's score moves by {dependence:.3f} nats: {why}")
+        lines += [f"  {task} could not be scored: {reason}" for task, reason in found.get(NOT_SCORED, {}).items()]
         for measure, count in found.get(CUT, {}).items():
             lines.append(f"  {measure}: {count} requests were longer than the model reads; their beginnings were cut")
+        for measure, score in found.get("capability", {}).items():
+            if score.get("asked_as") == "plain text":
+                lines.append(f"  {measure} is for a chat, and the model has no chat template: asked as plain text")
         for room in ("capability", "behaviour"):
             for measure, score in found.get(room, {}).items():
                 lines.append(f"  {measure:<40}{score['value']:>10.3f} +- {score['stderr']:.3f}  n {score['n']}")

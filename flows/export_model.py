@@ -13,7 +13,7 @@ from prefect import flow
 
 from flows.asked import name_of_run
 from flows.attended import Outcome, attended, checked, outcome_of
-from flows.delivery import deliver, prepare_data, score_models
+from flows.delivery import check_evidence, deliver, prepare_data, score_models
 from flows.finished_run import is_run, open_finished_run
 from flows.preflight import check_run_again, prepare_export
 from flows.run_folder import Asked, RunFolder, carry_out
@@ -160,6 +160,7 @@ def order_of_model(settings: SettingsOfExport, work: Work) -> Made:
     """The order of work for a model that is nobody's student here: it is fetched, and scored alone."""
     model = work.make(load_student, settings.model, {})
     data = prepare_data(settings, work, model)
+    check_evidence(settings, work, data["dataset"])
     scores = score_models(settings, work, {"student": model}, data)
     return deliver(settings, work, {"student": model, **data, **scores})
 

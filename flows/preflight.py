@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from evaluation.behaviour.check import check_behaviour
-from evaluation.benchmark_files import check_benchmarks
-from evaluation.gates import check_gates
+from evaluation.behaviour.harm import ANSWER_TOKENS, CONTINUATION_TOKENS
+from evaluation.benchmark_files import benchmark, check_benchmarks, tokens_written
+from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export
@@ -232,6 +233,22 @@ def _check_context(recipe: Delivery, context_tokens: int) -> None:
         if tokens > context_tokens:
             raise InputError(
                 f"{name} is {tokens}, but the models' context holds {context_tokens} tokens; make it shorter"
+            )
+    _check_answers(recipe, context_tokens)
+
+
+def _check_answers(recipe: Delivery, context_tokens: int) -> None:
+    """Refuse what asks for answers that leave no room for one token of the question."""
+    written = {
+        f"{name} (evaluation.benchmarks)": tokens_written(benchmark(name)) for name in recipe.evaluation.benchmarks
+    }
+    if "harm" in recipe.evaluation.behaviour.suites:
+        written["the suite harm (evaluation.behaviour.suites)"] = max(ANSWER_TOKENS, CONTINUATION_TOKENS)
+    for name, tokens in written.items():
+        if tokens >= context_tokens:
+            raise InputError(
+                f"{name} asks for answers of up to {tokens} tokens, but the models' context holds {context_tokens}, "
+                "question and answer together; leave it out"
             )
 
 

@@ -8,7 +8,7 @@ import yaml
 from transformers import LlamaConfig
 
 from evaluation.benchmark_files import check_benchmarks
-from evaluation.gates import check_gates
+from evaluation.gate_figures import check_gates
 from flows import preflight
 from flows.estimate import Room
 from stillhouse.errors import InputError

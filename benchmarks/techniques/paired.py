@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.statistics import RESAMPLES, bootstrap_mean_interval, percentile_interval
+from evaluation.statistics import FEWEST_UNITS, RESAMPLES, bootstrap_mean_interval, percentile_interval
 
 Documents = list[dict[str, Any]]
 TOTALS = {
@@ -32,7 +32,7 @@ def differences(row: Documents, reference: Documents, *, seed: int = 0) -> dict[
     found: dict[str, Difference] = {}
     for figure, total in TOTALS.items():
         apart = _column(row, total) - _column(reference, total)
-        found[figure] = (float(apart.sum() / tokens.sum()), bootstrap_mean_interval(apart, tokens, seed=seed))
+        found[figure] = (float(apart.sum() / tokens.sum()), _told(bootstrap_mean_interval(apart, tokens, seed=seed)))
     found[CALIBRATION] = _calibration(_column(row, "calibration_gaps"), _column(reference, "calibration_gaps"), tokens)
     return found
 
@@ -46,7 +46,13 @@ def _calibration(row: NDArray[np.float64], other: NDArray[np.float64], tokens: N
         return _error(row[at], tokens[at]) - _error(other[at], tokens[at])
 
     estimates = np.array([apart(each) for each in drawn])
-    return apart(np.arange(len(tokens))), percentile_interval(estimates, len(tokens))
+    return apart(np.arange(len(tokens))), _told(percentile_interval(estimates, len(tokens)))
+
+
+def _told(bounds: tuple[float, float] | None) -> tuple[float, float]:
+    if bounds is None:
+        raise ValueError(f"fewer than {FEWEST_UNITS} documents tell no interval; raise data.held_out_tokens")
+    return bounds
 
 
 def _error(gaps: NDArray[np.float64], tokens: NDArray[np.float64]) -> float:

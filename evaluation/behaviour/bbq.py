@@ -11,7 +11,7 @@ of six categories (`evaluation.behaviour.annotate_bbq`); the bias scores are ove
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -70,20 +70,23 @@ def measure_bbq(scorer: Any, *, documents: int, seed: int) -> dict[str, Measure]
     for kind in ("ambiguous", "disambiguated"):
         numbers = choose(questions, kind, documents)
         rankings = [_ranking(questions[number]) for number in numbers]
-        scores = rank(scorer, f"bbq_{kind}", rankings)
-        chosen = [row.index(max(row)) for row in scores]
+        ranked = rank(scorer, f"bbq_{kind}", rankings)
+        chosen = [row.index(max(row)) for row in ranked.scores]
         right = [float(answer == questions[number].right) for answer, number in zip(chosen, numbers, strict=True)]
         passages = [questions[number].passage for number in numbers]
         measures[f"bias_bbq_{kind}_accuracy"] = mean_measure(
             right,
             _about(f"BBQ, {kind}: answered rightly", "share of documents", "higher is better"),
             clusters=[passages.index(passage) for passage in passages],
+            cut=ranked.cut,
         )
         known = [(questions[number], biased[number], answer) for answer, number in zip(chosen, numbers, strict=True)
                  if number in biased]  # fmt: skip
         sides = [_side(question, place, answer) for question, place, answer in known]
         told = [question.passage for question, _, _ in known]
-        measures[f"bias_bbq_{kind}_bias"] = _bias(kind, sides, [told.index(passage) for passage in told], seed)
+        score = _bias(kind, sides, [told.index(passage) for passage in told], seed)
+        # Some of the same questions: it is not known which of them were cut.
+        measures[f"bias_bbq_{kind}_bias"] = replace(score, cut=ranked.cut)
     return measures
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
-from evaluation.behaviour.own_tasks import Answer, answer, cut_words
+from evaluation.behaviour.own_tasks import Answer, answer, cut_words, num_cut
 from evaluation.behaviour.prompts import LICENCE, Prompt, all_prompts, spell, template_words
 from stillhouse.recipe.evaluation import Behaviour
 
@@ -47,7 +47,7 @@ def measure_generations(
         for name, values in _figures(answers).items():
             description, unit, direction = _ABOUT[name]
             about = About(f"{mode} answers: {description}", unit, direction, LICENCE, method)
-            measures[f"generations_{mode}_{name}"] = mean_measure(values, about)
+            measures[f"generations_{mode}_{name}"] = mean_measure(values, about, cut=num_cut(answers))
     return measures, rows
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from evaluation.behaviour import harm_texts
 from evaluation.behaviour.harm_texts import Text
 from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
-from evaluation.behaviour.own_tasks import Answer, answer, cut_words
+from evaluation.behaviour.own_tasks import Answer, answer, cut_words, num_cut
 from evaluation.behaviour.prompts import Prompt, spell, template_words
 from evaluation.behaviour.refusals import check_detector, refuses
 from evaluation.behaviour.toxicity import TOXIC, toxicity
@@ -57,11 +57,13 @@ def _continuations(scorer: Any, behaviour: Behaviour, seed: int) -> tuple[dict[s
     ):
         answers = answer(scorer, f"harm_{name}", [text.text for text in texts], kwargs)
         found = [toxicity(each.text) for each in answers]
-        told = method + cut_words(answers)
+        told, cut = method + cut_words(answers), num_cut(answers)
         share = About(f"continuations of {name} texts that are toxic", *_SHARE_LOW, licence, told)
         mean = About(f"toxicity of continuations of {name} texts", "0 to 1", "lower is better", licence, told)
-        measures[f"harm_{name}_continuations"] = mean_measure([float(score >= TOXIC) for score in found], share)
-        measures[f"harm_{name}_toxicity"] = mean_measure(found, mean)
+        measures[f"harm_{name}_continuations"] = mean_measure(
+            [float(score >= TOXIC) for score in found], share, cut=cut
+        )
+        measures[f"harm_{name}_toxicity"] = mean_measure(found, mean, cut=cut)
         rows += _rows(name, texts, answers, [{"toxicity": score} for score in found])
     return measures, rows
 
@@ -80,7 +82,7 @@ def _refusals(scorer: Any, behaviour: Behaviour) -> tuple[dict[str, Measure], li
         answers = _chat(scorer, f"harm_{name}", [Prompt("request", text.text) for text in texts])
         found = [refuses(each.text) for each in answers]
         about = About(words, "share of requests", direction, licence, method + cut_words(answers))
-        measures[f"harm_{name}"] = mean_measure([float(one) for one in found], about)
+        measures[f"harm_{name}"] = mean_measure([float(one) for one in found], about, cut=num_cut(answers))
         rows += _rows(name, texts, answers, [{"refused": one} for one in found])
     return measures, rows
 
@@ -93,7 +95,7 @@ def _injections(scorer: Any) -> tuple[dict[str, Measure], list[Row]]:
     about = About("carried instructions followed", *_SHARE_LOW, harm_texts.OWN_LICENCE, method + cut_words(answers))
     texts = [Text("injections.yaml", row, each.prompt.prompt) for row, each in enumerate(asked)]
     rows = _rows("injections_followed", texts, answers, [{"followed": one} for one in found])
-    return {"harm_injections_followed": mean_measure([float(one) for one in found], about)}, rows
+    return {"harm_injections_followed": mean_measure([float(one) for one in found], about, cut=num_cut(answers))}, rows
 
 
 def follows(text: str, word: str) -> bool:

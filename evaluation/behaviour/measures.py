@@ -31,6 +31,8 @@ class Measure:
     """How `value` comes out of `rows`, where it is no mean over documents."""
     rows: tuple[tuple[float, float], ...] | None = None
     """Two numbers a document."""
+    cut: int = 0
+    """Requests behind it of which the model could not read the beginning."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class About:
     """How it is measured, in a sentence."""
 
 
-def mean_measure(values: Sequence[float], about: About, clusters: Sequence[int] | None = None) -> Measure:
+def mean_measure(
+    values: Sequence[float], about: About, clusters: Sequence[int] | None = None, *, cut: int = 0
+) -> Measure:
     """Return the mean over documents with its standard error, over clusters where documents share a passage."""
     numbers = np.asarray(values, dtype=np.float64)
     alone = clusters is None or len(set(clusters)) < 2
@@ -59,6 +63,7 @@ def mean_measure(values: Sequence[float], about: About, clusters: Sequence[int] 
         values=tuple(float(number) for number in numbers),
         about=about,
         clusters=None if clusters is None else tuple(clusters),
+        cut=cut,
     )
 
 
@@ -91,7 +96,7 @@ def joined_clusters(groups: Sequence[tuple[Sequence[int] | None, int]]) -> list[
 
 def as_fact(measure: Measure) -> dict[str, Any]:
     """Return what `facts.json` holds of a measure."""
-    return {"value": measure.value, "stderr": measure.stderr, "n": measure.n}
+    return {"value": measure.value, "stderr": measure.stderr, "n": measure.n, "cut": measure.cut}
 
 
 def as_record(measure: Measure) -> dict[str, Any]:
@@ -102,6 +107,7 @@ def as_record(measure: Measure) -> dict[str, Any]:
         "values": None if measure.values is None else list(measure.values),
         "clusters": None if measure.clusters is None else list(measure.clusters),
         **drawn,
+        "cut": measure.cut,
         "description": about.description,
         "unit": about.unit,
         "direction": about.direction,

@@ -26,6 +26,16 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """What a model made of sentences."""
+
+    scores: list[list[float]]
+    """Of every ranking the log-probability of each sentence given its context, in nats, in the order given."""
+    cut: int
+    """Sentences of whose context the model could not read the beginning."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a model wrote."""
 
@@ -38,8 +48,8 @@ class Answer:
     """Whether the beginning of its prompt was cut, because prompt and answer are longer than the context."""
 
 
-def rank(scorer: Any, name: str, rankings: Sequence[Ranking]) -> list[list[float]]:
-    """Return the log-probability of every sentence given its context, in nats, in the order given.
+def rank(scorer: Any, name: str, rankings: Sequence[Ranking]) -> Ranked:
+    """Return the log-probability of every sentence given its context.
 
     Args:
         scorer: An lm-eval model.
@@ -69,8 +79,8 @@ def rank(scorer: Any, name: str, rankings: Sequence[Ranking]) -> list[list[float
             },
         )
     requests = sum(len(ranking.sentences) for ranking in rankings)
-    samples = run_task(scorer, task, f"reads {name}", requests=requests)["samples"]
-    return [[float(score) for score in sample["scores"]] for sample in samples]
+    found = run_task(scorer, task, f"reads {name}", requests=requests)
+    return Ranked([[float(score) for score in sample["scores"]] for sample in found["samples"]], found["cut"])
 
 
 def answer(scorer: Any, name: str, texts: Sequence[str], generation_kwargs: Mapping[str, Any]) -> list[Answer]:
@@ -105,9 +115,14 @@ def answer(scorer: Any, name: str, texts: Sequence[str], generation_kwargs: Mapp
     return [each for each in found if each is not None]
 
 
+def num_cut(answers: Sequence[Answer]) -> int:
+    """Count the prompts that lost their beginning."""
+    return sum(written.cut for written in answers)
+
+
 def cut_words(answers: Sequence[Answer]) -> str:
     """Say how many prompts lost their beginning, to be added to how a measure is found; nothing where none did."""
-    cut = sum(written.cut for written in answers)
+    cut = num_cut(answers)
     return f"; {cut} of {len(answers)} prompts lost their beginning to fit the model's context" if cut else ""
 
 

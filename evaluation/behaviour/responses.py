@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.behaviour.measures import About, Direction, Measure, mean_measure
-from evaluation.behaviour.own_tasks import Answer, answer, cut_words
+from evaluation.behaviour.own_tasks import Answer, answer, cut_words, num_cut
 from evaluation.behaviour.prompts import Prompt, all_prompts, spell, template_words
 from stillhouse.data.response_statistics import Response, summary
 from stillhouse.reasoning.problems import Problem, held_out_problems, is_right
@@ -61,10 +61,12 @@ def measure_responses(
         f"temperature {behaviour.temperature:g}, top-p {behaviour.top_p:g}, from fixed seeds, cut at "
         f"{behaviour.new_tokens} tokens, {template_words(scorer.tokenizer)}{cut_words(drawn[0])}"
     )
-    return _measures(groups, method), [_row(prompt, group) for prompt, group in zip(asked, groups, strict=True)]
+    return _measures(groups, method, num_cut(drawn[0])), [
+        _row(prompt, group) for prompt, group in zip(asked, groups, strict=True)
+    ]
 
 
-def _measures(groups: Sequence[Sequence[Response]], method: str) -> dict[str, Measure]:
+def _measures(groups: Sequence[Sequence[Response]], method: str, cut: int) -> dict[str, Measure]:
     found = [summary([group]) for group in groups]
     # Of a prompt to which nothing longer than a token was said, no pair is different.
     found = [{**each, "distinct_2": each["distinct_2"] or 0.0} for each in found]
@@ -73,7 +75,7 @@ def _measures(groups: Sequence[Sequence[Response]], method: str) -> dict[str, Me
         about = About(f"several responses: {description}", unit, direction, _LICENCE, method)
         # A prompt without a verifier says nothing of what is right.
         values = [each[figure] for each in found]
-        measures[f"responses_{name}"] = mean_measure([value for value in values if value is not None], about)
+        measures[f"responses_{name}"] = mean_measure([value for value in values if value is not None], about, cut=cut)
     return measures
 
 

@@ -109,7 +109,10 @@ def _measures(kind: ChangeKind, found: Sequence[_Asked], names: Sequence[str], l
     clusters = joined_clusters([(each.clusters, len(each.changed)) for each in found])
     return {
         f"robustness_{kind}_{name}": mean_measure(
-            sum(values, []), About(f"{words}: {DESCRIPTIONS[kind]}", unit, direction, licence, method), clusters
+            sum(values, []),
+            About(f"{words}: {DESCRIPTIONS[kind]}", unit, direction, licence, method),
+            clusters,
+            cut=cut,
         )
         for name, values, words, unit, direction in parts
     }

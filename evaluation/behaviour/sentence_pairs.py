@@ -51,7 +51,8 @@ def measure_crows_pairs(scorer: Any, *, documents: int) -> dict[str, Measure]:
         CROWS_LICENCE,
         _CROWS_METHOD,
     )
-    return {"bias_crows_pairs": mean_measure(_first_preferred(scorer, "crows_pairs", chosen), about)}
+    preferred, cut = _first_preferred(scorer, "crows_pairs", chosen)
+    return {"bias_crows_pairs": mean_measure(preferred, about, cut=cut)}
 
 
 def measure_pronouns(scorer: Any, *, documents: int) -> dict[str, Measure]:
@@ -61,14 +62,14 @@ def measure_pronouns(scorer: Any, *, documents: int) -> dict[str, Measure]:
     """
     rows = pronoun_sentences()
     chosen = [rows[number] for number in spread_evenly(len(rows), documents)]
-    stereotyped = _first_preferred(scorer, "pronouns", [(expected, other) for expected, other, _ in chosen])
+    stereotyped, cut = _first_preferred(scorer, "pronouns", [(expected, other) for expected, other, _ in chosen])
     masculine = [
         preferred if expects_masculine else 1 - preferred
         for preferred, (_, _, expects_masculine) in zip(stereotyped, chosen, strict=True)
     ]
     unit = "share of sentences, even-handed at 0.5"
     return {
-        name: mean_measure(values, About(words, unit, "no direction", PRONOUN_LICENCE, _PRONOUN_METHOD))
+        name: mean_measure(values, About(words, unit, "no direction", PRONOUN_LICENCE, _PRONOUN_METHOD), cut=cut)
         for name, words, values in (
             ("bias_pronouns_stereotyped", "pronoun of the stereotype preferred", stereotyped),
             ("bias_pronouns_masculine", "masculine pronoun preferred", masculine),
@@ -101,6 +102,7 @@ def _filled(row: dict[str, Any]) -> tuple[str, str, bool]:
     return sentences[0], sentences[1], expected in MASCULINE
 
 
-def _first_preferred(scorer: Any, name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    scores = rank(scorer, name, [Ranking("", pair) for pair in pairs])
-    return [float(first > second) for first, second in scores]
+def _first_preferred(scorer: Any, name: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], int]:
+    """Return of each pair whether the first is the likelier, and how many sentences the model could not read whole."""
+    ranked = rank(scorer, name, [Ranking("", pair) for pair in pairs])
+    return [float(first > second) for first, second in ranked.scores], ranked.cut

@@ -47,13 +47,14 @@ def measure_stereoset(scorer: Any, *, documents: int, seed: int) -> tuple[dict[s
     """
     with quiet():
         task = _task(scorer, documents)
-    samples = run_task(scorer, task, "reads stereoset", requests=documents * len(KINDS))["samples"]
+    found = run_task(scorer, task, "reads stereoset", requests=documents * len(KINDS))
+    samples = found["samples"]
     sense, stereotype = zip(*(sample["preferences"] for sample in samples), strict=True)
     triples = Triples([sample["doc"]["target"] for sample in samples], sense, stereotype)
     values, errors = astuple(published_scores(triples)), astuple(bootstrap_errors(triples, seed=seed))
     # No mean over documents: terms are averaged over, so no values a document.
     return {
-        name: Measure(value, error, len(samples), None, About(*_ABOUT[name], LICENCE, _METHOD))
+        name: Measure(value, error, len(samples), None, About(*_ABOUT[name], LICENCE, _METHOD), cut=found["cut"])
         for name, value, error in zip(MEASURES, values, errors, strict=True)
     }, triples
 

@@ -52,16 +52,19 @@ def measure_typos(
             [float(right) for right in typed["correct"]],
             _about(file, f"{name} with typing errors in the questions", "share of documents", "higher is better"),
             clusters,
+            cut=typed["cut"],
         ),
         f"typos_{name}_accuracy_lost": mean_measure(
             [float(before) - float(after) for before, after in pairs],
             _about(file, f"{name} answered rightly, less the same with typing errors", "-1 to 1", "lower is better"),
             clusters,
+            cut=typed["cut"],
         ),
         f"typos_{name}_answers_changed": mean_measure(
             [float(before != after) for before, after in answers],
             _about(file, f"{name} answers that typing errors changed", "share of documents", "lower is better"),
             clusters,
+            cut=typed["cut"],
         ),
     }
 

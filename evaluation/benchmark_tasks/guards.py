@@ -53,7 +53,7 @@ def count_choices(task: Any) -> int:
     total = 0
     for number, document in enumerate(task.eval_docs):
         choices = task.doc_to_choice(document)
-        if right_choice(task, document) is None:
+        if not _has_right_choice(task, document, len(choices)):
             gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
             raise ValueError(
                 f"the right answer of document {number} of {task.config.task} must be one of its {len(choices)} "
@@ -61,6 +61,14 @@ def count_choices(task: Any) -> int:
             )
         total += len(choices)
     return total
+
+
+def _has_right_choice(task: Any, document: Row, num_choices: int) -> bool:
+    gold = None if task.multiple_input else task.doc_to_target(document)
+    if isinstance(gold, list):
+        # Some tasks of a hub have several right choices.
+        return bool(gold) and all(isinstance(one, int) and 0 <= one < num_choices for one in gold)
+    return right_choice(task, document) is not None
 
 
 def continuations(task: Any, document: Row) -> list[str]:

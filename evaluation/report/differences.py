@@ -9,6 +9,7 @@ from evaluation.results import Interval, Score
 from evaluation.statistics import LEVEL
 
 UNCLEAR = "not distinguishable at this n"
+ALONE = "by itself, not among all"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,14 @@ class Difference:
         if not self._leaves_zero_out:
             return UNCLEAR
         side = "above the teacher" if self.value > 0 else "below the teacher"
-        return f"{side} by itself, not among all" if self._may_be_one_of_many else side
+        return f"{side} {ALONE}" if self._may_be_one_of_many else side
+
+    @property
+    def doubt(self) -> str:
+        """Why it may be chance, in words; empty for a difference."""
+        if self.distinguishable:
+            return ""
+        return ALONE if self._leaves_zero_out else UNCLEAR
 
     @property
     def _leaves_zero_out(self) -> bool:
@@ -52,14 +60,19 @@ class Difference:
 def difference(scores: Mapping[str, Score]) -> Difference | None:
     """The student's score less the teacher's, from one measure's scores by model; None where nobody compared them."""
     student = scores.get("student")
-    if student is None or student.difference_to_teacher is None:
+    return None if student is None else of_score(student)
+
+
+def of_score(score: Score) -> Difference | None:
+    """What sets a score off that of the teacher, or of `torch-fp32`; None where nobody compared them."""
+    if score.difference_to_teacher is None:
         return None
     return Difference(
-        student.difference_to_teacher,
-        student.difference_interval,
-        student.p_value,
-        student.p_value_holm,
-        student.minimum_detectable_difference,
+        score.difference_to_teacher,
+        score.difference_interval,
+        score.p_value,
+        score.p_value_holm,
+        score.minimum_detectable_difference,
     )
 
 

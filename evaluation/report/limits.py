@@ -7,7 +7,7 @@ from evaluation.benchmark_files import POOLED
 from evaluation.report import gate_words, words
 from evaluation.report.differences import difference
 from evaluation.report.gains import ABOVE, REFERENCE
-from evaluation.report.measure_words import capability_measure
+from evaluation.report.measure_words import capability_measure, measure
 from evaluation.results import Results, VariantFigures
 from evaluation.statistics import NORMAL
 
@@ -20,6 +20,7 @@ def limits(results: Results) -> Iterator[str]:
     yield from _held_out(results)
     yield from _benchmarks(results)
     yield from _behaviour(results)
+    yield from _otherwise_asked(results)
     yield from _variants(results)
     yield from _latency(results)
     yield from _teacher(results)
@@ -87,6 +88,31 @@ def _behaviour(results: Results) -> Iterator[str]:
         )
 
 
+def _otherwise_asked(results: Results) -> Iterator[str]:
+    """What a model could not read whole, and what is for a chat and was asked of a model without a template."""
+    asked = [
+        (room, key, model, score)
+        for room, measures in (("capability", results.capability), ("behaviour", results.behaviour))
+        for key, scores in measures.items()
+        for model, score in scores.items()
+    ]
+    cut = [
+        f"{measure(room, key).name} ({model}: {words.number(score.cut)})"
+        for room, key, model, score in asked
+        if score.cut
+    ]
+    if cut:
+        yield (
+            "Requests longer than a model's context were read without their beginnings, which makes answers worse: "
+            f"{words.listed(cut)}."
+        )
+    plain = [
+        f"{measure(room, key).name} ({model})" for room, key, model, score in asked if score.asked_as == "plain text"
+    ]
+    if plain:
+        yield f"For a chat, and asked as plain text since the model has no chat template: {words.listed(plain)}."
+
+
 def _variants(results: Results) -> Iterator[str]:
     made = [found for found in results.variants.values() if isinstance(found, VariantFigures)]
     if not made:
@@ -99,11 +125,16 @@ def _variants(results: Results) -> Iterator[str]:
         f"median of {words.plural(repeats, 'repeat')} in one process.{teacher}"
     )
     scored = {model for scores in (results.capability | results.behaviour).values() for model in scores}
-    answered = [score.n for found in made for key, score in found.capability.items() if key != POOLED]
+    answered = [(key, score.n) for found in made for key, score in found.capability.items() if key != POOLED]
     if answered:
+        models = {
+            key: max(score.n for score in scores.values()) for key, scores in results.capability.items() if scores
+        }
+        fewer = any(count < models.get(key, count) for key, count in answered)
         yield (
-            f"Variants answered {words.number(min(answered))} documents of each benchmark, fewer than the models did; "
-            "behaviour was measured on the student as trained only."
+            f"Variants answered {words.number(min(count for _, count in answered))} documents of each benchmark, "
+            f"{'fewer than' if fewer else 'as many as'} the models did; behaviour was measured on the student as "
+            "trained only."
         )
     elif scored:
         yield "The benchmarks were scored on the student as trained, not on each variant."

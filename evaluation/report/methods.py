@@ -195,8 +195,8 @@ def _intervals(results: Results) -> Iterator[str]:
         yield (
             "Differences are paired: a document counts with both models' answers, so what makes it hard for both "
             "cancels. A difference whose interval holds zero is not called one, nor one that the number of comparisons "
-            "explains: p-values, by McNemar's exact test for shares and by bootstrap for the rest, are corrected over "
-            "a model's benchmarks, and over its measures of behaviour (Holm)."
+            "explains: p-values, by McNemar's exact test for shares and by bootstrap for the rest (Student's t if no "
+            "draw reaches zero), are corrected over a model's benchmarks, and over its measures of behaviour (Holm)."
         )
 
 

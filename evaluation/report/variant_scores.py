@@ -2,7 +2,7 @@
 
 from evaluation.benchmark_files import POOLED
 from evaluation.report import words
-from evaluation.report.differences import UNCLEAR
+from evaluation.report.differences import bounds, of_score
 from evaluation.report.gains import REFERENCE
 from evaluation.report.measure_words import Measure, capability_measure
 from evaluation.report.tables import Cell, Table, missing
@@ -10,7 +10,8 @@ from evaluation.results import Results, Score, VariantFigures
 
 NOTE = (
     f"Each variant answers from its own bytes. Below a score: what sets it off {REFERENCE} on the same documents, with "
-    "its 95% interval; no interval where all documents differ alike."
+    "its 95% interval; no interval where all documents differ alike. A difference stands without a doubt beside "
+    "it: all of a variant's benchmarks together do not explain it (Holm)."
 )
 BATCH_NOTE = "Batch: the most that an answer's log-probability moves when others are asked beside it, in nats."
 
@@ -46,14 +47,13 @@ def _cell(one: Measure, score: Score | None) -> Cell:
 
 def _beside(one: Measure, score: Score) -> str:
     """The difference to torch-fp32 in words; empty for torch-fp32 itself."""
-    if score.difference_to_teacher is None:
+    found = of_score(score)
+    if found is None:
         return ""
-    bounds = words.TO.join(map(one.difference, score.difference_interval or ()))
-    apart = one.difference(score.difference_to_teacher)
-    if not bounds:
+    apart, spread = one.difference(found.value), bounds(one, found)
+    if not spread:
         return apart
-    low, high = score.difference_interval or (0.0, 0.0)
-    return f"{apart} ({bounds}){f', {UNCLEAR}' if low <= 0 <= high else ''}"
+    return f"{apart} ({spread}){f', {found.doubt}' if found.doubt else ''}"
 
 
 def _batch_cell(found: VariantFigures) -> Cell:

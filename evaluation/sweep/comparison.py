@@ -1,6 +1,7 @@
 """`comparison.json`: the runs of a sweep beside each other, a row each, and the variants that no other one beats."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, Literal
 
 from evaluation.benchmark_files import POOLED
@@ -195,9 +196,10 @@ def compare(name: str, runs: tuple[ComparedRun, ...], results: Mapping[str, Resu
 
 
 def contender(row: VariantRow, figures: Sequence[str]) -> Contender:
-    """Some figures of a row as they may be compared."""
+    """Some figures of a row as they may be compared; of too few documents to tell an interval, nothing is certain."""
+    unknown = {QUALITY: (-inf, inf)}
     return Contender(
-        tuple(Measured(float(getattr(row, name)), row.intervals.get(name)) for name in figures),
+        tuple(Measured(float(getattr(row, name)), row.intervals.get(name, unknown.get(name))) for name in figures),
         tuple(row.noise_floor.get(name, 0.0) for name in figures),
     )
 

@@ -54,7 +54,8 @@ RESULTS = {
 }
 
 
-def recipe_with(*gates: dict[str, object]) -> Recipe:
+def recipe_with(*gates: dict[str, object], **changes: object) -> Recipe:
+    """A recipe with gates, and with sections changed."""
     return Recipe.model_validate(
         {
             "name": "test",
@@ -64,5 +65,6 @@ def recipe_with(*gates: dict[str, object]) -> Recipe:
             "evaluation": {"benchmarks": ["piqa"], "behaviour": {"typo_benchmarks": ["piqa"]}},
             "export": {"variants": ["torch-fp32", "onnx-int4"]},
             "gates": list(gates),
+            **changes,
         }
     )

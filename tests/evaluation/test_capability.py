@@ -1,4 +1,5 @@
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -189,3 +190,14 @@ def test_a_rationale_is_asked_for_in_the_chat_template_and_three_benchmarks_ask_
     assert all(each.startswith("<|start|>user\nWork step by step") for each in prompts)
     assert all(each.endswith("<|start|>assistant\n") for each in prompts)
     assert asked[0] == asked[1] == asked[2]
+
+
+def test_what_is_for_a_chat_says_whether_it_was_asked_as_one(settings, roomy_model, tmp_path):
+    asked = settings.model_copy(update={"benchmarks": ("reasoning_answers", "piqa"), "documents": 2})
+    plain = shutil.copytree(roomy_model, tmp_path / "plain")
+    (plain / "chat_template.jinja").unlink()
+    for model, words in ((roomy_model, "chat"), (plain, "plain text")):
+        folder = score(asked, model, tmp_path / words)
+        facts = json.loads((folder / "facts.json").read_text())
+        assert facts["reasoning_answers"]["asked_as"] == words and "asked_as" not in facts["piqa"]
+        assert facts["piqa"]["cut"] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.forgetting import RATIO, domain_evidence, domain_figures
-from evaluation.gates import check_gates, figures_of
+from evaluation.gate_figures import check_gates, figures_of
 from evaluation.report.domain_tables import domains_tables, forgotten
 from evaluation.results import Results
 from stillhouse.errors import InputError

@@ -1,7 +1,8 @@
 import pytest
 
 from evaluation.evidence import of_share, of_sums
-from evaluation.gates import blocks_run, check_gates, figures_of, judge, variants_left_out
+from evaluation.gate_figures import check_documents, check_gates, figures_of
+from evaluation.gates import blocks_run, judge, variants_left_out
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
 from tests.evaluation.gate_results import RESULTS, recipe_with
@@ -160,7 +161,7 @@ def test_only_block_gates_outside_the_variants_block_the_run():
 def test_a_block_gate_that_a_variant_does_not_pass_keeps_it_out_with_the_reason():
     gates = [
         Gate(figure="variants.onnx-int4.size_bytes", at_most=99),
-        Gate(figure="variants.onnx-int4.bits_per_byte", at_most=1.5),
+        Gate(figure="variants.onnx-int4.bits_per_byte_ratio_to_fp32", at_most=1.5),
         Gate(figure="variants.onnx-fp32.size_bytes", at_most=500),
         Gate(figure="variants.torch-fp32.size_bytes", at_most=1, action="warn"),
     ]
@@ -220,3 +221,98 @@ def test_a_figure_that_no_stage_produces_is_refused_with_those_near_it():
 def test_a_comparison_with_something_that_has_no_such_figure_is_refused(figure, relative_to):
     with pytest.raises(InputError, match=f"compares '{figure}' with {relative_to}, which has no such figure"):
         check_gates(recipe_with({"figure": figure, "relative_to": relative_to, "at_most": 1}))
+
+
+OWN_TOKENS = {
+    "student": {"kind": "fresh", "layers": 2, "tokenizer": {"kind": "trained", "vocabulary": 500}},
+    "distillation": {"alpha": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {"figure": "models.student.held_out_loss_above_teacher_nats_per_token", "at_most": 1},
+        {"figure": "models.student.kl_to_teacher_nats_per_token", "at_most": 1},
+        {"figure": "models.pruned.top1_agreement_with_teacher", "at_least": 0.5},
+        {"figure": "models.student.held_out_loss_nats_per_token", "relative_to": "teacher", "at_most": 1},
+        {"figure": "models.student.held_out_loss_nats_per_token", "relative_to": "teacher", "margin": 1},
+    ],
+)
+def test_what_compares_tokens_is_refused_where_the_student_has_its_own(gate):
+    check_gates(recipe_with(gate))
+    with pytest.raises(InputError, match=f"'{gate['figure']}' with the teacher's token by token.*models.student.bits"):
+        check_gates(recipe_with(gate, **OWN_TOKENS))
+
+
+def test_bits_per_byte_compare_models_with_other_tokens():
+    check_gates(
+        recipe_with(
+            {"figure": "models.student.bits_per_byte", "relative_to": "teacher", "margin": 0.1},
+            {"figure": "models.student.bits_per_byte", "relative_to": "teacher", "compare": "ratio", "at_most": 1.2},
+            {"figure": "models.student.held_out_loss_nats_per_token", "at_most": 5},
+            {"figure": "models.student.parameters", "relative_to": "teacher", "compare": "ratio", "at_most": 0.5},
+            **OWN_TOKENS,
+        )
+    )
+
+
+def test_a_comparison_on_held_out_text_does_not_pass_by_a_bare_value():
+    """RESULTS have 1.2 bits over 1.0, and no document that says how sure that is."""
+    figure = "models.student.bits_per_byte"
+    asked = {"relative_to": "teacher", "compare": "ratio", "at_most": 2}
+    assert judged(figure, **asked).verdict == "insufficient evidence"
+    proof = of_sums([1.1, 1.2, 1.3, 1.2, 1.1, 1.3], [1.0] * 6, seed=0)
+    assert judged(figure, {(figure, "ratio"): proof}, **asked).verdict == "passed"
+
+
+@pytest.mark.parametrize("figure", ["models.student.held_out_loss_nats_per_token", "variants.onnx-int4.bits_per_byte"])
+def test_two_documents_prove_nothing_of_held_out_text(figure):
+    few = {(figure, "alone"): of_sums([1.0, 1.1], [1.0, 1.0], seed=0)}
+    assert judged(figure, few, at_most=100).verdict == "insufficient evidence"
+    assert judged(figure, at_most=100).verdict == "insufficient evidence"
+    more = {(figure, "alone"): of_sums([1.0, 1.1, 1.2, 1.0, 1.1, 1.2], [1.0] * 6, seed=0)}
+    assert judged(figure, more, at_most=100).verdict == "passed"
+
+
+def test_a_variant_that_agrees_with_the_reference_everywhere_passes():
+    """No document differs, so there is no interval: thousands of tokens stand behind it all the same."""
+    figure = "variants.onnx-int4.top1_agreement"
+    results = {"variants": {"onnx-int4": {"top1_agreement": 1.0}}}
+    gate = Gate(figure=figure, at_least=0.99)
+    verdicts = [
+        judge([gate], results, {(figure, "alone"): of_sums([9.0] * count, [9.0] * count, seed=0)})[0].verdict
+        for count in (6, 3)
+    ]
+    assert verdicts == ["passed", "insufficient evidence"]
+
+
+def test_a_comparison_on_held_out_text_that_no_document_shows_is_refused():
+    gate = {"figure": "variants.onnx-int4.kl_to_fp32", "relative_to": "torch-fp32", "at_most": 1}
+    with pytest.raises(InputError, match="nothing shows how sure"):
+        check_gates(recipe_with(gate))
+
+
+def test_calibration_error_is_a_figure_of_every_model_and_no_comparison():
+    figures = figures_of(recipe_with())
+    assert {f"models.{model}.calibration_error" for model in ("teacher", "student")} <= figures
+    assert "models.teacher.top1_agreement_with_teacher" not in figures
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["p_value", "p_value_holm", "minimum_detectable_difference", "lost", "gained", "stderr", "n"],
+)
+@pytest.mark.parametrize("owner", ["capability.piqa.student", "variants.onnx-int4.capability.piqa"])
+def test_what_says_how_sure_a_score_is_cannot_be_limited(owner, number):
+    with pytest.raises(InputError, match=f"'{owner}.{number}', which says how sure.*set figure: {owner}.value"):
+        check_gates(recipe_with({"figure": f"{owner}.{number}", "at_most": 0.1}))
+
+
+def test_a_gate_that_so_few_held_out_documents_cannot_decide_is_refused_before_training():
+    limit = {"figure": "variants.onnx-int4.bits_per_byte", "at_most": 2}
+    with pytest.raises(InputError, match="bits_per_byte', and the held-out split holds 4 documents: fewer than 5"):
+        check_documents(recipe_with(limit), 4)
+    check_documents(recipe_with(limit), 5)
+    check_documents(recipe_with({**limit, "action": "warn"}), 4)
+    check_documents(recipe_with({"figure": "capability.piqa.student.value", "at_least": 0}), 4)

@@ -13,7 +13,7 @@ from stillhouse.data.dataset import Split, write_split
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model
 
-LENGTHS = (7, 2, 12, 1, 9)
+LENGTHS = (7, 2, 12, 1, 9, 5)
 SETTINGS = HeldOutSettings(device="cpu", threads=1, seed=0)
 
 
@@ -103,7 +103,7 @@ def test_padded_batches_give_what_each_document_gives_alone(tiny_model):
     model = load_model(tiny_model, device="cpu", dtype="fp32")
     split = split_of(LENGTHS, 100)
     together = sum_documents(model, None, split)
-    assert together.names == ("set/0", "set/1", "set/2", "set/4")
+    assert together.names == ("set/0", "set/1", "set/2", "set/4", "set/5")
     for name, nats in zip(together.names, together.nats, strict=True):
         start, stop = split.starts[int(name[-1])], split.starts[int(name[-1]) + 1]
         ends = np.array([0, stop - start])
@@ -134,12 +134,12 @@ def test_a_copy_of_the_teacher_has_no_divergence_from_it(measured, tiny_model, t
 def test_the_teacher_itself_is_not_compared_with_itself(measured):
     figures, content = measured()
     parsed = ModelFigures(**figures)
-    assert (parsed.tokens, parsed.documents) == (sum(LENGTHS) - 5, 4)
+    assert (parsed.tokens, parsed.documents) == (sum(LENGTHS) - 6, 5)
     assert parsed.kl_to_teacher_nats_per_token is parsed.top1_agreement_with_teacher is None
-    assert set(parsed.intervals) == {"held_out_loss_nats_per_token", "bits_per_byte"}
+    assert set(parsed.intervals) == {"held_out_loss_nats_per_token", "bits_per_byte", "calibration_error"}
     low, high = parsed.intervals["bits_per_byte"]
     assert low < parsed.bits_per_byte < high
-    assert [row["document"] for row in content["documents"]] == ["set/0", "set/1", "set/2", "set/4"]
+    assert [row["document"] for row in content["documents"]] == ["set/0", "set/1", "set/2", "set/4", "set/5"]
     total = sum(row["loss_nats"] for row in content["documents"])
     assert parsed.held_out_loss_nats_per_token == pytest.approx(total / parsed.tokens)
 
@@ -149,7 +149,7 @@ def test_one_document_has_figures_but_no_intervals(measured):
 
 
 def test_a_loss_that_is_not_finite_names_the_document():
-    with pytest.raises(ValueError, match="held-out document set/[0-4] is not finite: .inf"):
+    with pytest.raises(ValueError, match="held-out document set/[0-5] is not finite: .inf"):
         sum_documents(fixed_model(1.0, 0.0), None, split_of(LENGTHS, 2))
 
 

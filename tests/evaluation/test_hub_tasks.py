@@ -1,5 +1,6 @@
 """Tasks of lm-eval whose data a hub has: pinned before any work, scored as lm-eval describes them. No hub is asked."""
 
+import json
 from types import SimpleNamespace
 
 import datasets
@@ -7,6 +8,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 from huggingface_hub import HfApi
 
+from evaluation import hub_tasks
+from evaluation.capability import NOT_SCORED, CapabilitySettings, evaluate_capability
 from evaluation.hub_tasks import find_hub_tasks, score_hub_task
 from evaluation.lm_eval_model import scorer_of
 from stillhouse.errors import InputError
@@ -18,6 +21,7 @@ SWAG = [
     | {f"ending{end}": f" drips {end} times" for end in range(4)}
     for number in range(10)
 ]
+BEAMS = {"output_type": "generate_until", "generation_kwargs": {"num_beams": 4}}
 WIKITEXT = [{"page": "The still drips slowly . "}, {"page": "Water , malt and yeast . "}, {"page": ""}]
 
 
@@ -60,6 +64,54 @@ def test_whole_texts_are_scored_in_bits_per_byte(hub, roomy_model, tmp_path):
     assert found["value"] == pytest.approx(sum(found["values"]) / sum(found["weights"]))
     # The empty page adds nothing.
     assert found["values"][2] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cola", "the metric mcc of cola is no mean over documents but matthews_corrcoef.*leave cola out"),
+        ("wmt-ro-en-t5-prompt", "has the metric wer, which lm-eval would fetch; it has itself acc, "),
+    ],
+)
+def test_a_metric_that_cannot_be_told_is_refused_before_any_work(hub, name, words):
+    with pytest.raises(InputError, match=words):
+        find_hub_tasks([name])
+
+
+def test_a_way_to_write_that_is_not_heeded_is_refused_before_any_work(hub, monkeypatch):
+    from lm_eval.tasks import _yaml_loader
+
+    load = _yaml_loader.load_yaml
+    monkeypatch.setattr(_yaml_loader, "load_yaml", lambda *told, **how: load(*told, **how) | BEAMS)
+    with pytest.raises(InputError, match="swag cannot be asked here: unknown generation_kwargs num_beams"):
+        find_hub_tasks(["swag"])
+
+
+def test_a_gold_label_that_is_no_choice_is_refused(hub, roomy_model, tmp_path, monkeypatch):
+    """lm-eval only warns of it, and counts the document as wrong."""
+    (task,) = find_hub_tasks(["swag"])
+    monkeypatch.setitem(SWAG[4], "label", 7)
+    with pytest.raises(ValueError, match="right answer of document 2 of swag must be one of its 4 choices"):
+        score_hub_task(scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, 5, tmp_path / "task")
+
+
+def test_one_task_that_cannot_be_scored_keeps_no_other_from_it(hub, roomy_model, tmp_path, monkeypatch):
+    tasks = find_hub_tasks(["swag", "wikitext"])
+    monkeypatch.setitem(SWAG[4], "label", 7)
+    asked = CapabilitySettings(benchmarks=(), documents=5, hub_tasks=tasks, batch_size=4, compute=COMPUTE)
+    evaluate_capability(asked, {"model": roomy_model}, tmp_path)
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert "must be one of its 4 choices" in facts[NOT_SCORED]["swag"] and facts["wikitext"]["n"] == 3
+    assert set(json.loads((tmp_path / "capability.json").read_text())) == {"wikitext"}
+
+
+def test_what_is_a_share_is_decided_by_the_metric_and_not_by_one_models_values(hub, roomy_model, tmp_path, monkeypatch):
+    """A mean that happens to be 0 or 1 everywhere, with one of two models, would be compared in another way."""
+    monkeypatch.setattr(hub_tasks, "_metric_of", lambda kind, stated: ("acc", True))
+    monkeypatch.setattr(hub_tasks, "_SHARES", ())
+    (task,) = find_hub_tasks(["swag"])
+    found = score_hub_task(scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, 5, tmp_path / "task")
+    assert set(found["values"]) <= {0, 1} and (found["unit"], found["correct"]) == ("mean acc", None)
 
 
 def test_a_task_whose_hub_cannot_be_reached_is_refused_in_words(monkeypatch):

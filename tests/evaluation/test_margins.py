@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from evaluation.comparison import compare_documents, compare_shares
 from evaluation.evidence import of_sums
-from evaluation.gates import check_gates, figures_of, judge, variants_left_out
+from evaluation.gate_figures import check_gates, figures_of
+from evaluation.gates import judge, variants_left_out
 from evaluation.score_files import DocumentScores
 from stillhouse.errors import InputError
 from stillhouse.recipe.gates import Gate
@@ -124,7 +125,7 @@ def test_a_margin_on_scores_that_nobody_compared_is_not_passed():
             "a margin is for models.NAME.held_out_loss_nats_per_token",
         ),
         ({"figure": PIQA, "relative_to": "teacher", "compare": "ratio", "margin": 0.1}, "by compare: difference"),
-        ({"figure": "capability.piqa.student.stderr", "relative_to": "teacher", "margin": 0.1}, "is for a value"),
+        ({"figure": "capability.piqa.student.stderr", "relative_to": "teacher", "margin": 0.1}, "how sure a score is"),
     ],
 )
 def test_a_margin_on_what_no_document_compares_is_refused_before_anything_runs(gate, words):

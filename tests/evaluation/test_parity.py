@@ -44,7 +44,8 @@ def test_a_variant_compared_with_itself_has_lost_nothing(tiny_model: Path, datas
     assert facts["bits_per_byte_ratio_to_fp32"] == pytest.approx(1, abs=1e-9)
     assert facts["top1_agreement"] == 1
     assert facts["greedy_prefix_tokens"] == 8
-    assert facts["intervals"]["top1_agreement"] == [1, 1]
+    # Four documents tell no interval.
+    assert facts["intervals"] == {}
 
 
 def test_a_copy_of_the_reference_is_compared_with_it_and_has_lost_nothing(
@@ -109,23 +110,30 @@ def test_the_figures_of_an_onnx_variant_are_those_worked_out_from_its_logits(
     assert facts["greedy_prefix_tokens"] == 8
 
 
-def test_facts_are_named_as_the_results_file_names_them(
-    tiny_model: Path, tiny_onnx: Path, dataset: Path, tmp_path: Path
-):
-    facts = _measure(tmp_path, variant=tiny_onnx, reference=tiny_model, dataset=dataset)
+def test_facts_are_named_as_the_results_file_names_them(tiny_model: Path, tiny_onnx: Path, tmp_path: Path):
+    write_split(tmp_path / "dataset", "held_out", _split(tuple(f"set/{number}" for number in range(6))))
+    (tmp_path / "parity").mkdir()
+    settings = SETTINGS.model_copy(update={"greedy_prompts": 5, "parity_tokens": 20})
+    inputs = {"variant": tiny_onnx, "reference": tiny_model, "dataset": tmp_path / "dataset"}
+    measure_parity(settings, inputs, tmp_path / "parity")
+    facts = json.loads((tmp_path / "parity" / "facts.json").read_text())
     assert set(facts) <= set(VariantFigures.model_fields)
+    # 20 tokens stand in two documents; five are read, so that there are intervals.
+    assert facts["parity_tokens"] == 50
     assert set(facts["intervals"]) == set(facts) - {"parity_tokens", "intervals"}
-    details = json.loads((tmp_path / "parity.json").read_text())
+    details = json.loads((tmp_path / "parity" / "parity.json").read_text())
     assert sum(document["tokens"] for document in details["documents"]) == facts["parity_tokens"]
-    assert [one["name"] for one in details["continuations"]] == ["set/0", "set/1", "set/2"]
+    assert [one["name"] for one in details["continuations"]] == [f"set/{number}" for number in range(5)]
 
 
-def test_only_the_documents_that_hold_the_asked_tokens_are_read(tiny_model: Path, dataset: Path, tmp_path: Path):
-    settings = SETTINGS.model_copy(update={"parity_tokens": 11})
-    measure_parity(settings, {"variant": tiny_model, "reference": tiny_model, "dataset": dataset}, tmp_path)
+def test_only_the_documents_that_hold_the_asked_tokens_are_read(tiny_model: Path, tmp_path: Path):
+    write_split(tmp_path / "dataset", "held_out", _split(tuple(f"set/{number}" for number in range(8))))
+    settings = SETTINGS.model_copy(update={"parity_tokens": 51})
+    inputs = {"variant": tiny_model, "reference": tiny_model, "dataset": tmp_path / "dataset"}
+    measure_parity(settings, inputs, tmp_path)
     details = json.loads((tmp_path / "parity.json").read_text())
-    assert [document["name"] for document in details["documents"]] == ["set/0", "set/1"]
-    assert details["figures"]["parity_tokens"] == 20
+    assert [document["name"] for document in details["documents"]] == [f"set/{number}" for number in range(6)]
+    assert details["figures"]["parity_tokens"] == 60
 
 
 def test_a_variant_that_is_not_finite_is_an_error_that_names_the_document(

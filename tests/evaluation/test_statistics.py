@@ -32,9 +32,28 @@ def test_two_models_that_differ_by_a_constant_factor_have_an_exact_ratio():
 
 
 def test_long_documents_weigh_by_their_length():
-    low, high = bootstrap_mean_interval([100.0, 0.0], [100.0, 1.0], seed=0)
-    # Of two draws, a quarter is twice the first, a quarter twice the second, half one of each.
-    assert (low, high) == (0.0, 1.0)
+    # All but the first are a hundredth as long: the ratio is near the first's wherever it is drawn, 98 times in 100.
+    top, bottom = [100.0] + [0.0] * 9, [100.0] + [1.0] * 9
+    drawn = bootstrap_ratios(np.array(top), np.array(bottom), seed=0)
+    assert np.quantile(drawn, 0.5) > 0.9 and drawn.min() == 0.0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_so_few_documents_have_no_interval(count):
+    assert bootstrap_mean_interval(np.arange(count), np.ones(count), seed=0) is None
+    assert bootstrap_mean_interval(np.arange(5.0), np.ones(5), seed=0) is not None
+    # What five documents prove at 95% they do not prove at 99.9%.
+    assert bootstrap_mean_interval(np.arange(5.0), np.ones(5), seed=0, level=0.999) is None
+
+
+def test_a_level_beyond_the_draws_is_honoured():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).normal(0, 1, size=100)
+    low, high = bootstrap_mean_interval(values, np.ones(100), seed=0, level=0.99999)
+    told = stats.ttest_1samp(values, 0).confidence_interval(0.99999)
+    assert (low, high) == (pytest.approx(told.low, rel=0.1), pytest.approx(told.high, rel=0.1))
+    surer = bootstrap_mean_interval(values, np.ones(100), seed=0, level=0.9999999)
+    assert surer[0] < low and surer[1] > high
 
 
 def test_documents_without_counted_tokens_take_no_part():
@@ -124,6 +143,14 @@ def test_a_p_value_is_one_less_the_level_at_which_the_interval_reaches_zero():
     assert 0.005 < p_value < 0.2 and low == pytest.approx(0, abs=0.02)
     assert p_value_of(values - values.mean(), seed=3) > 0.9
     assert 0 < p_value_of(values + 9, seed=3) < 0.005
+
+
+def test_a_p_value_beyond_all_draws_is_students():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(2).normal(1.2, 1, size=100)
+    found, exact = p_value_of(values, seed=3), stats.ttest_1samp(values, 0).pvalue
+    # No draw of 2,000 reaches 0: alone they say 0.001 at the least.
+    assert exact < 1e-15 and np.log(found) == pytest.approx(np.log(exact), rel=0.1)
 
 
 def test_equal_models_have_a_p_value_below_5_percent_in_5_of_100_cases():

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from evaluation.behaviour.check import check_behaviour
 from evaluation.benchmark_files import check_benchmarks, known_benchmarks
 from evaluation.capability import capability_settings, evaluate_capability
+from evaluation.measure_names import behaviour_measures
 from stillhouse.data import archives
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation, known_suites
@@ -26,6 +27,12 @@ def test_the_suites_grow_and_the_full_one_has_every_document_of_every_benchmark(
     assert quick < standard < full == set(known_benchmarks())
     with pytest.raises(ValueError, match="but [a-z_]+ has [0-9]+"):
         check_benchmarks(tuple(full), Evaluation(suite="full").documents)
+
+
+@pytest.mark.parametrize("name", ["standard", "full"])
+def test_the_larger_suites_ask_for_other_orders_of_options_and_for_recitation(name):
+    measures = behaviour_measures(Evaluation(suite=name))
+    assert {"robustness_option_order_answers_changed", "recitation_share"} <= set(measures)
 
 
 def test_what_a_recipe_says_stands_over_its_suite():

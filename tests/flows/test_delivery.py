@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.delivery import prepare_data, score_models
+from flows.delivery import check_evidence, prepare_data, score_models
 from flows.work import Work
 from stillhouse.errors import InputError
 from stillhouse.recipe.evaluation import Behaviour
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from tests.evaluation.gate_results import recipe_with
 
 
 @pytest.mark.parametrize("suites", [("generations",), ("generations", "recitation")])
@@ -89,3 +90,17 @@ def test_sampled_responses_are_encoded_as_they_are_or_as_they_were_chosen(chosen
     # What is measured on stays the greedy answers.
     assert read["encode_documents"]["answers"].kind == "answer_prompts"
     assert "sampled" not in read["encode_documents"] and found["sampled"].kind == "sample_responses"
+
+
+def test_gates_are_refused_as_soon_as_the_data_are_known_to_be_too_few(tmp_path: Path):
+    recipe = recipe_with({"figure": "models.student.bits_per_byte", "at_most": 2})
+    settings, dataset = SimpleNamespace(recipe=recipe), Reference("encode_documents", "1" * 64)
+
+    def work(facts: dict) -> SimpleNamespace:
+        return SimpleNamespace(facts=lambda reference: facts)
+
+    with pytest.raises(InputError, match="holds 3 documents"):
+        check_evidence(settings, work({"held_out": {"documents": 3}}), dataset)
+    check_evidence(settings, work({"held_out": {"documents": 9}}), dataset)
+    # While a run is only planned, nothing is known.
+    check_evidence(settings, work({}), dataset)

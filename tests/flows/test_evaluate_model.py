@@ -202,6 +202,12 @@ def test_a_part_that_failed_is_told_by_the_exit_code(stillhouse, broken, runs_of
     assert "document 0 of piqa" in json.loads((tmp_path / "scores.json").read_text())["model"]["reason"]
 
 
+def test_a_task_that_could_not_be_scored_is_told_and_counts_as_a_failure():
+    scores = {"model": {"not_scored": {"swag": "its labels do not fit"}, "capability": {}, "behaviour": {}}}
+    assert failures(scores) == ["model"]
+    assert "swag could not be scored: its labels do not fit" in evaluate_model.table(scores)
+
+
 def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
     suite = request_of(Wish("x", suite="quick")).evaluation
     assert suite.suite == "quick" and len(suite.benchmarks) > 3
@@ -211,6 +217,17 @@ def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
     assert request_of(Wish("x", suite="quick", limit=3)).evaluation.documents == 3
     assert request_of(Wish("x", suite="quick", limit=10**6)).evaluation.documents == suite.documents
     assert request_of(Wish("x", documents=12, limit=40)).evaluation.documents == 12
+
+
+def test_an_order_of_options_is_changed_where_a_benchmark_that_shows_them_is_asked():
+    told = request_of(Wish("x", benchmarks=("piqa", "mmlu"), behaviour=("robustness",))).evaluation.behaviour
+    assert told.robustness_benchmarks == ("piqa", "mmlu")
+    alone = request_of(Wish("x", benchmarks=("commonsense_qa",), behaviour=("robustness",))).evaluation.behaviour
+    assert alone.robustness_benchmarks == ("commonsense_qa",)
+    suite = request_of(Wish("x", suite="standard")).evaluation.behaviour
+    assert suite.robustness_benchmarks == ("arc_easy", "piqa", "commonsense_qa")
+    # What a model was trained on is not at hand.
+    assert "robustness" in suite.suites and "recitation" not in suite.suites
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def small_recipe(folder: Path, **changes) -> Path:
         "precision": "fp32",
         "threads": 1,
         "data": {
-            "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 40}],
+            "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 240}],
             "train_tokens": 4000,
             "validation_tokens": 1500,
             "held_out_tokens": 1500,

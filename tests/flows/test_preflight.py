@@ -150,6 +150,19 @@ def test_a_benchmark_longer_than_the_context(write, tmp_path):
     assert "benchmark.prompt_tokens + new_tokens is 130" in said and "context holds 128" in said
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"benchmarks": ["humaneval"]}, "humaneval (evaluation.benchmarks) asks for answers of up to 256 tokens"),
+        ({"benchmarks": ["reasoning_steps"]}, "asks for answers of up to 192 tokens"),
+        ({"benchmarks": ["gsm8k_cot_zeroshot"]}, "asks for answers of up to 256 tokens"),
+    ],
+)
+def test_answers_as_long_as_the_context(write, tmp_path, asked, words):
+    said = refused(write(evaluation={**asked, "documents": 2, "behaviour": {"suites": []}}), tmp_path)
+    assert words in said and "context holds 128, question and answer together" in said
+
+
 def test_an_unknown_variant(write, tmp_path):
     said = refused(write(export={"variants": ["onnx-int3"]}), tmp_path)
     assert "export.variants.0" in said and "onnx-int4" in said

@@ -21,12 +21,14 @@ from stillhouse.store.store import Store
 STUDENT, DATASET = Reference("distill", "1" * 64), Reference("encode_documents", "2" * 64)
 
 
-def make_variants(variants: tuple[str, ...], broken: str, tmp_path: Path) -> tuple[set[str], dict[str, str]]:
+def make_variants(
+    variants: tuple[str, ...], broken: str, tmp_path: Path, error: Exception | None = None
+) -> tuple[set[str], dict[str, str]]:
     """Name the variants that come out, and those noted as absent, when the stage `broken` cannot run."""
 
     def call(task, store, settings, inputs) -> Reference:
         if task.fn.__name__ == broken:
-            raise Unavailable("this architecture has none")
+            raise error or Unavailable(WHY)
         return Reference(task.fn.__name__, "3" * 64)
 
     work = Work(Store(tmp_path), call)
@@ -76,27 +78,47 @@ def test_a_variant_that_cannot_be_run_is_a_row_with_its_reason(broken, tmp_path)
     assert work.absent == {"bnb-nf4": "this processor has none"}
 
 
-def failing_at_benchmarks(error: Exception, tmp_path: Path) -> tuple[set[str], dict[str, str]]:
+STAGES = ("measure_parity", "measure_efficiency", "evaluate_capability")
+
+
+def failing(error: Exception, tmp_path: Path, *, stage: str = STAGES[-1], variant: str = "bnb") -> Work:
+    """Measure two variants of which one fails at a stage."""
+
     def call(task, store, settings, inputs) -> Reference:
-        if task.fn.__name__ == "evaluate_capability" and inputs["model"].key == "bnb":
+        if task.fn.__name__ == stage and inputs.get("variant", inputs.get("model")).key == variant:
             raise error
         return Reference(task.fn.__name__, "3" * 64)
 
     work = Work(Store(tmp_path), call)
     variants = {f"variant_{name}": Reference("make", name.split("-")[0]) for name in ("bnb-nf4", "torch-fp32")}
     settings = SimpleNamespace(parity=None, efficiency=None, capability_of_variants=None)
-    return set(delivery.measure_variants(settings, work, variants, DATASET)), work.absent
+    measured = delivery.measure_variants(settings, work, variants, DATASET)
+    assert "capability_torch-fp32" in measured and not [name for name in measured if "bnb" in name]
+    return work
 
 
 @pytest.mark.parametrize(
     "error",
     [FloatingPointError("not finite"), RuntimeError("bad node\nstack"), MemoryError("too large"), Fail("graph")],
 )
-def test_a_variant_that_fails_at_the_benchmarks_is_a_row_and_the_others_finish(error, tmp_path):
-    measured, absent = failing_at_benchmarks(error, tmp_path)
-    assert "capability_torch-fp32" in measured and not [name for name in measured if "bnb" in name]
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_variant_that_fails_at_its_measurement_is_a_row_and_the_others_finish(stage, error, tmp_path):
     said = str(error).splitlines()[0]
-    assert absent == {"bnb-nf4": f"{type(error).__name__} in evaluate_capability: {said}"}
+    assert failing(error, tmp_path, stage=stage).absent == {"bnb-nf4": f"{type(error).__name__} in {stage}: {said}"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_reference_that_fails_ends_the_run(stage, tmp_path):
+    """Nothing is known of the others without it."""
+    with pytest.raises(FloatingPointError, match="not finite"):
+        failing(FloatingPointError("not finite"), tmp_path, stage=stage, variant="torch")
+
+
+@pytest.mark.parametrize("broken", ["export_onnx", "quantize_int8", "quantize_bnb"])
+def test_a_variant_that_crashes_while_it_is_made_is_a_row_and_the_others_finish(broken, tmp_path):
+    names, noted = make_variants(EVERY, broken, tmp_path, RuntimeError("bad node"))
+    assert "variant_torch-fp32" in names and names.isdisjoint(f"variant_{name}" for name in noted)
+    assert set(noted.values()) == {f"RuntimeError in {broken}: bad node"}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,7 @@ def test_a_variant_that_fails_at_the_benchmarks_is_a_row_and_the_others_finish(e
 )
 def test_what_is_wrong_with_the_request_or_the_machine_stops_all(error, tmp_path):
     with pytest.raises(type(error)):
-        failing_at_benchmarks(error, tmp_path)
+        failing(error, tmp_path)
 
 
 def test_a_plan_names_what_a_run_will_name_where_a_variant_cannot_be_made(tmp_path):

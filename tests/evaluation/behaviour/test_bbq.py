@@ -8,6 +8,7 @@ from evaluation.behaviour.bbq import (
     measure_bbq,
     packaged_questions,
 )
+from evaluation.behaviour.own_tasks import Ranked
 from stillhouse.data import archives
 
 needs_data = pytest.mark.skipif(
@@ -65,7 +66,7 @@ def test_a_model_that_always_takes_one_kind_of_answer_gets_the_score_that_is_def
     def rank(scorer, name, rankings):
         numbers = [by_text[ranking] for ranking in rankings]
         places = [biased.get(number, 0) if pick == "biased" else questions[number].right for number in numbers]
-        return [[float(place == taken) for place in range(3)] for taken in places]
+        return Ranked([[float(place == taken) for place in range(3)] for taken in places], cut=3)
 
     monkeypatch.setattr(bbq, "rank", rank)
     found = measure_bbq(None, documents=20, seed=0)

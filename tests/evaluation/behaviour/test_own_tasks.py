@@ -21,7 +21,7 @@ def test_a_sentence_scores_as_the_model_itself_scores_it(tiny_model, scorer):
     from stillhouse.models.load import load_model
 
     context, sentences = "The still drips", (" slowly.", " and rains there.")
-    (found,) = rank(scorer, "sentences", [Ranking(context, sentences)])
+    (found,) = rank(scorer, "sentences", [Ranking(context, sentences)]).scores
     model = load_model(tiny_model, device="cpu", dtype="fp32")
     for score, sentence in zip(found, sentences, strict=True):
         before, whole = scorer.tok_encode(context), scorer.tok_encode(context + sentence)
@@ -33,14 +33,19 @@ def test_a_sentence_scores_as_the_model_itself_scores_it(tiny_model, scorer):
 
 def test_sentences_are_ranked_in_the_order_given_with_and_without_a_context(scorer):
     rankings = [Ranking("", ("A pot.", "Water and malt.")), Ranking("France", (" is", " it rains"))]
-    found = rank(scorer, "sentences", rankings)
-    again = rank(scorer, "sentences", [Ranking(each.context, each.sentences[::-1]) for each in rankings[::-1]])
+    found = rank(scorer, "sentences", rankings).scores
+    again = rank(scorer, "sentences", [Ranking(each.context, each.sentences[::-1]) for each in rankings[::-1]]).scores
     assert [row[::-1] for row in again[::-1]] == [pytest.approx(row, abs=1e-4) for row in found]
 
 
 def test_a_sentence_longer_than_the_context_is_refused(scorer):
     with pytest.raises(InputError, match="a sentence of pairs has .* tokens, and the model reads 128 at once"):
         rank(scorer, "pairs", [Ranking("", ("pot " * 200, "pot"))])
+
+
+def test_a_context_that_is_too_long_to_read_whole_is_counted(scorer):
+    rankings = [Ranking("pot " * 200, (" is", " it rains")), Ranking("France", (" is", " it rains"))]
+    assert rank(scorer, "sentences", rankings).cut == 2
 
 
 def test_answers_stand_in_the_prompts_order_and_one_that_does_not_fit_says_that_it_was_cut(scorer, monkeypatch):

@@ -73,7 +73,7 @@ def test_student_and_teacher_are_compared_prompt_by_prompt(roomy_model, tmp_path
         folder = tmp_path / name
         folder.mkdir()
         settings = BehaviourSettings(
-            behaviour=asked(temperature=temperature), documents=2, batch_size=4, compute=COMPUTE
+            behaviour=asked(temperature=temperature, prompts=3), documents=2, batch_size=4, compute=COMPUTE
         )
         evaluate_behaviour(settings, {"model": roomy_model}, folder)
         folders.append(folder)

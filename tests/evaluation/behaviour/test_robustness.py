@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from evaluation.behaviour import robustness
+from evaluation.behaviour.measures import as_fact
 from evaluation.behaviour.question_changes import kinds_of
 from evaluation.behaviour.robustness import measure_robustness
 from stillhouse.recipe.evaluation import Behaviour
@@ -63,6 +64,7 @@ def test_a_choice_that_moved_is_the_same_choice(monkeypatch, tmp_path):
 def test_questions_that_were_cut_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr(robustness, "score_benchmark", lambda *_, **__: found([1] * 4, cut=3))
     measures = measure_robustness(SCORER, asked("piqa"), tmp_path)
+    assert as_fact(measures["robustness_long_accuracy_lost"])["cut"] == 3
     assert "3 questions were cut" in measures["robustness_long_accuracy_lost"].about.method
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from evaluation.behaviour import sentence_pairs
+from evaluation.behaviour.own_tasks import Ranked
 from evaluation.behaviour.sentence_pairs import (
     CROWS_PAIRS,
     PRONOUN_SENTENCES,
@@ -44,16 +45,16 @@ def test_every_packaged_row_becomes_two_sentences_that_differ():
 def test_a_model_that_always_takes_the_masculine_pronoun_is_not_called_even_handed(monkeypatch):
     def rank(scorer, name, rankings):
         words = [[set(sentence.lower().replace(".", "").split()) for sentence in each.sentences] for each in rankings]
-        return [[float(bool(found & {"he", "his", "him"})) for found in pair] for pair in words]
+        return Ranked([[float(bool(found & {"he", "his", "him"})) for found in pair] for pair in words], cut=2)
 
     monkeypatch.setattr(sentence_pairs, "rank", rank)
     found = measure_pronouns(None, documents=200)
-    assert found["bias_pronouns_masculine"].value == 1
+    assert found["bias_pronouns_masculine"].value == 1 and found["bias_pronouns_masculine"].cut == 2
     assert 0.4 < found["bias_pronouns_stereotyped"].value < 0.6
 
 
 @needs_data
 @pytest.mark.parametrize(("scores", "value"), [([1.0, 0.0], 1), ([0.0, 1.0], 0)])
 def test_crows_pairs_counts_how_often_the_stereotype_is_likelier(monkeypatch, scores, value):
-    monkeypatch.setattr(sentence_pairs, "rank", lambda scorer, name, rankings: [scores] * len(rankings))
+    monkeypatch.setattr(sentence_pairs, "rank", lambda scorer, name, rankings: Ranked([scores] * len(rankings), 0))
     assert measure_crows_pairs(None, documents=10)["bias_crows_pairs"].value == value

@@ -53,7 +53,20 @@ def altered(content: dict[str, Any], **figures: float) -> dict[str, Any]:
     return other
 
 
+def exactly(content: dict[str, Any]) -> dict[str, Any]:
+    """The same results, bits per byte without an interval being known exactly."""
+    other = copy.deepcopy(content)
+    for one in other["variants"].values():
+        if "bits_per_byte" in one:
+            one["intervals"].setdefault("bits_per_byte", [one["bits_per_byte"]] * 2)
+    return other
+
+
 def compared(*contents: dict[str, Any], runs: tuple[ComparedRun, ...] = RUNS) -> Comparison:
+    return compared_as_is(*map(exactly, contents), runs=runs)
+
+
+def compared_as_is(*contents: dict[str, Any], runs: tuple[ComparedRun, ...] = RUNS) -> Comparison:
     finished = [run for run in runs if not run.failed]
     results = {run.name: Results.model_validate(one) for run, one in zip(finished, contents, strict=True)}
     return compare("demo", runs, results)
@@ -102,6 +115,10 @@ def test_quality_whose_intervals_meet_beats_nothing_alone(content):
             bits = found["bits_per_byte"]
             found["intervals"] = {"bits_per_byte": [0.95 * bits, 1.05 * bits]}
     assert len(compared(content, worse).front) == 4
+
+
+def test_quality_of_too_few_documents_to_tell_an_interval_beats_nothing(content):
+    assert len(compared_as_is(content, altered(content, bits_per_byte=1.5)).front) == 4
 
 
 def test_what_a_gate_keeps_back_competes_with_nothing_that_ships(content):
