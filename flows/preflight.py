@@ -15,13 +15,13 @@ from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
+from flows.starts import check_reading, examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
-from stillhouse.models.sources import describe, resolve_model, tokenizer_of
+from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
@@ -33,6 +33,7 @@ from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from stillhouse.training.compiler import ProbeCompilerSettings
+from stillhouse.training.packed_attention import check_packable
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
 from tasks.probe_compiler import probe_compiler
@@ -142,6 +143,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     )
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
+    trusted, sequence_length = recipe.teacher.trust_remote_code, recipe.data.sequence_length
+    check_reading(start, teacher, sequence_length, trust_remote_code=trusted)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     links = examine_route(recipe, base, teacher, shape, student_shape)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
@@ -206,6 +209,8 @@ def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
         trusted = asked.trust_remote_code
         source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
         refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
+        config = config_of(source, trust_remote_code=trusted)
+        check_packable(config, source.name, recipe.data.sequence_length)
         found.append(source)
     return tuple(found)
 

@@ -218,7 +218,7 @@ def _loss(model: Any, batches: Sequence[Batch]) -> float:
     """Nats per counted token over all batches."""
     total, count = 0.0, 0
     for batch in batches:
-        logits = model(**batch.model_inputs(), use_cache=False).logits
+        logits = model(**batch.inputs_of(model), use_cache=False).logits
         tokens = batch.num_counted
         total += cross_entropy(logits, batch.labels).item() * tokens
         count += tokens

@@ -154,7 +154,7 @@ def student_hidden_states(model: PreTrainedModel, batch: Batch, layers: Iterable
     A trainer that runs the student anyway asks that pass for `output_hidden_states` and picks from it instead.
     """
     body: Any = model.base_model
-    said = body(**batch.model_inputs(), use_cache=False, output_hidden_states=True)
+    said = body(**batch.inputs_of(model), use_cache=False, output_hidden_states=True)
     return {layer: said.hidden_states[layer] for layer in layers}
 
 

@@ -95,7 +95,7 @@ class Objective(nn.Module):
         known = None if isinstance(distribution, Aligned) else distribution
         with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             read = self.student.base_model if self.is_factored else self.student
-            said = read(**batch.model_inputs(), use_cache=False, output_hidden_states=wanted)
+            said = read(**batch.inputs_of(self.student), use_cache=False, output_hidden_states=wanted)
             if self.is_factored:
                 head = self._head()
                 found = self._chunked(FactoredLogits(said.last_hidden_state, head), batch, known, coefficients)
