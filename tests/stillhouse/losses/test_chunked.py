@@ -355,6 +355,36 @@ def test_validation_makes_values_and_no_gradients():
     assert not found.loss.requires_grad
 
 
+class Products(TorchDispatchMode):
+    """Counts the matrix products that are made."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += any(name in str(func) for name in ("aten.mm", "aten.addmm"))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["top 3", "reverse KL, hidden states"])
+def test_validation_multiplies_for_values_alone(name: str):
+    case = random_case()
+    target, _ = target_of(case, name)
+
+    def made() -> tuple[ChunkedLoss, int]:
+        with Products() as products:
+            return chunked_loss(case.student, case.labels, target, alpha=0.5, chunking=TWO), products.count
+
+    trained, with_gradients = made()
+    with torch.no_grad():
+        found, without = made()
+    chunks = -(-int((case.labels != -100).sum()) // TWO.rows)
+    # A product for the logits of each side; with gradients two more, of hidden states and head.
+    sides = 1 if name == "top 3" else 2
+    assert (without, with_gradients) == (sides * chunks, (sides + 2) * chunks)
+    assert torch.equal(found.loss, trained.loss.detach())
+    assert torch.equal(found.cross_entropy, trained.cross_entropy)
+
+
 def test_a_head_that_is_held_fixed_gets_no_gradient():
     case = random_case()
     target, plain = target_of(case, "reverse KL, logits")
