@@ -157,7 +157,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     members = _members(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
-    cost = estimate(recipe, shape, student_shape, speed, links)
+    cost = estimate(recipe, shape, student_shape, speed, links, device=compute.device)
     there = room(compute.device, store.root)
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:
