@@ -25,13 +25,14 @@ from stillhouse.models.sources import config_of, describe, resolve_model, tokeni
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
-from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
+from stillhouse.recipe.knowledge import OTHER_WAYS, Endpoint, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
 from stillhouse.recipe.teacher import Teacher
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from stillhouse.teachers.endpoint import check_endpoint
 from stillhouse.training.compiler import ProbeCompilerSettings
 from stillhouse.training.packed_attention import check_packable
 from stillhouse.training.precision import ProbeSettings
@@ -135,6 +136,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         InputError: Naming what was seen, what is allowed and what to do.
     """
     _check_measures(recipe)
+    if isinstance(recipe.knowledge, Endpoint):
+        check_endpoint(recipe.knowledge)
     teacher = resolve_model(
         recipe.teacher.source,
         base=base,

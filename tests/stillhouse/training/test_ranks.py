@@ -16,6 +16,7 @@ from stillhouse.child import ChildError
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.training.distill import distill
 from tests.conftest import ROOT
+from tests.stillhouse.teachers.completions_server import serving
 from tests.stillhouse.training.trainings import FOLLOWING, assert_alike, run, settings
 
 
@@ -28,6 +29,17 @@ def test_two_ranks_equal_one(apart, tmp_path, sharding):
     one = run(apart, tmp_path / "one", accumulation=2, **moving)
     two = run(apart, tmp_path / "two", training={"processes": 2, "sharding": sharding}, **moving)
     assert_alike(one, two)
+
+
+def test_two_ranks_ask_an_endpoint_as_one_does(apart, tmp_path):
+    """Its address is in no key, and so in no dump of the settings."""
+    with serving(apart["teacher"]) as server:
+        asked = {"kind": "endpoint", "url": server.url, "model": "teacher", "timeout_seconds": 60.0, "batch_samples": 2}
+        one = run(apart, tmp_path / "one", accumulation=2, steps=2, knowledge=asked)
+        two = run(apart, tmp_path / "two", training={"processes": 2}, steps=2, knowledge=asked)
+        assert_alike(one, two)
+        assert all(len(each["prompt"]) <= 2 for each in server.requests)
+    assert "url" not in settings(knowledge=asked).model_dump()["knowledge"]
 
 
 def test_a_rank_that_dies_ends_the_others(apart, tmp_path):
