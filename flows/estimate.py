@@ -24,6 +24,7 @@ from stillhouse.recipe.knowledge import (
 )
 from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import (
     DepthAndWidthPruned,
     DepthPruned,
@@ -85,6 +86,8 @@ class Link:
     """With the student and the steps of this training."""
     teacher: ModelShape
     student: ModelShape
+    source: Source | None = None
+    """Where the student lies, where it exists."""
 
 
 def estimate(

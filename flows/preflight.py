@@ -3,6 +3,7 @@
 Preflight also decides every `auto`, so that all keys of a run are known before the first stage.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,16 @@ from evaluation.benchmark_files import check_benchmarks
 from evaluation.gates import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
-from flows.estimate import Estimate, Room, estimate, room, room_for_export
+from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import check_reading, examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
+from flows.starts import examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
+from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
-from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
+from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
@@ -34,7 +36,6 @@ from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from stillhouse.teachers.endpoint import check_endpoint
 from stillhouse.training.compiler import ProbeCompilerSettings
-from stillhouse.training.packed_attention import check_packable
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
 from tasks.probe_compiler import probe_compiler
@@ -146,10 +147,10 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     )
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
-    trusted, sequence_length = recipe.teacher.trust_remote_code, recipe.data.sequence_length
-    check_reading(start, teacher, sequence_length, trust_remote_code=trusted)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     links = examine_route(recipe, base, teacher, shape, student_shape)
+    trainings = [*links, Link(recipe, links[-1].student if links else shape, student_shape, start.source)]
+    _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
@@ -167,6 +168,16 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         advice = f"let fewer than {at_once} runs work at once"
     _refuse_too_little(Room(at_once * cost.memory_bytes, at_once * cost.disk_bytes), there, advice)
     return Examined(settings, shape, student_shape, cost, there)
+
+
+def _check_trainings(trainings: Sequence[Link], teacher: Source) -> None:
+    """Refuse what no training could begin with, of every one on the route."""
+    first = trainings[0].recipe
+    trusted, sequence_length = first.teacher.trust_remote_code, first.data.sequence_length
+    check_reader(teacher, sequence_length, trust_remote_code=trusted)
+    for each in trainings:
+        check_student(each.recipe, teacher, each.source)
+        check_features(each.recipe, each.teacher, each.student)
 
 
 def _check_measures(recipe: Delivery) -> None:
@@ -212,8 +223,7 @@ def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
         trusted = asked.trust_remote_code
         source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
         refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
-        config = config_of(source, trust_remote_code=trusted)
-        check_packable(config, source.name, recipe.data.sequence_length)
+        check_reader(source, recipe.data.sequence_length, trust_remote_code=trusted)
         found.append(source)
     return tuple(found)
 

@@ -5,14 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig
-
 from flows.estimate import Link
 from stillhouse.errors import InputError
 from stillhouse.models.checkpoint import shape_of_config
 from stillhouse.models.decoder import read_decoder
 from stillhouse.models.fresh import fresh_config
-from stillhouse.models.gguf import read_header
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
 from stillhouse.models.tokenizer import tokenizer_digest
@@ -33,7 +30,6 @@ from stillhouse.recipe.student import (
     Widths,
     has_own_tokenizer,
 )
-from stillhouse.training.packed_attention import check_packable
 
 
 @dataclass(frozen=True)
@@ -96,37 +92,6 @@ def examine_start(
             return Start(student, found, own)
 
 
-def check_reading(student: Start, teacher: Source, sequence_length: int, *, trust_remote_code: bool) -> None:
-    """Refuse a teacher or student that cannot read several texts in a row.
-
-    Args:
-        student: What is trained; where it is pruned from the teacher, it reads as that does.
-        teacher: Where the teacher lies.
-        sequence_length: Tokens in a row.
-        trust_remote_code: Whether the teacher's own Python may run.
-
-    Raises:
-        InputError: Naming what was seen of which.
-    """
-    check_packable(_kind_of(teacher, trust_remote_code=trust_remote_code), teacher.name, sequence_length)
-    match student.student:
-        case Fresh() as fresh:
-            config = config_of(teacher, trust_remote_code=trust_remote_code)
-            tokens = fresh.tokenizer.vocabulary if isinstance(fresh.tokenizer, TrainedTokenizer) else None
-            check_packable(fresh_config(fresh, config, teacher.name, tokens), "student.config", sequence_length)
-        case ExistingModel(trust_remote_code=trusted):
-            assert student.source is not None
-            own = _kind_of(student.source, trust_remote_code=trusted)
-            check_packable(own, student.source.name, sequence_length)
-
-
-def _kind_of(source: Source, *, trust_remote_code: bool) -> Any:
-    """A config of the model's architecture; of a GGUF file with default sizes, for its own takes seconds to read."""
-    if source.kind == "gguf" and (kind := read_header(source.path).architecture) in CONFIG_MAPPING:
-        return AutoConfig.for_model(kind)
-    return config_of(source, trust_remote_code=trust_remote_code)
-
-
 def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape, student: ModelShape) -> list[Link]:
     """Find out how large the students are that teach the next one, and what their trainings are.
 
@@ -152,9 +117,8 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
             for number, told in enumerate(recipe.before, start=1):
                 above = found[-1].student if found else shape
                 start = examine_start(told.student, base, teacher, above, trust_remote_code=trusted)
-                check_reading(start, teacher, recipe.data.sequence_length, trust_remote_code=trusted)
                 _refuse_size(f"student {number} of route.through", start.shape, above, "the one before it")
-                found.append(Link(told, above, start.shape))
+                found.append(Link(told, above, start.shape, start.source))
             _refuse_size("the recipe's student", student, found[-1].student, "the last of route.through")
             return found
 

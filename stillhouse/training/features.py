@@ -62,11 +62,7 @@ class FeatureMatcher(nn.Module):
             InputError: If the rank is larger than one of the widths.
         """
         super().__init__()
-        if settings.rank > min(student_width, teacher_width):
-            raise InputError(
-                f"distillation.features.rank is {settings.rank}, but hidden states have {student_width} features in "
-                f"the student and {teacher_width} in the teacher: a projection has at most the smaller rank of the two"
-            )
+        check_rank(settings, student_width=student_width, teacher_width=teacher_width)
         self.layers = {student: layers[student] for student in sorted(layers)}
         self.student_layers = tuple(self.layers)
         self.teacher_layers = teacher_layers_of(layers)
@@ -141,6 +137,19 @@ def layer_map(settings: LowRankFeatures, *, student_blocks: int, teacher_blocks:
                 f"{blocks} (its last block, after the final norm): map student layers to teacher layers, or say auto"
             )
     return dict(sorted(settings.layers.items()))
+
+
+def check_rank(settings: LowRankFeatures, *, student_width: int, teacher_width: int) -> None:
+    """Refuse projections that pass through more dimensions than a side has.
+
+    Raises:
+        InputError: If so.
+    """
+    if settings.rank > min(student_width, teacher_width):
+        raise InputError(
+            f"distillation.features.rank is {settings.rank}, but hidden states have {student_width} features in the "
+            f"student and {teacher_width} in the teacher: a projection has at most the smaller rank of the two"
+        )
 
 
 def teacher_layers_of(layers: Mapping[int, int]) -> tuple[int, ...]:

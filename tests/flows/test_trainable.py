@@ -1,4 +1,4 @@
-"""Preflight refuses teachers and students that cannot read several texts in a row, before anything is made."""
+"""Preflight refuses what a training would refuse of teacher and student, before anything is made."""
 
 import json
 import shutil
@@ -82,3 +82,33 @@ def test_a_member_of_an_ensemble_with_a_state(tiny_model, tmp_path):
 def test_a_teacher_with_a_window_shorter_than_a_row_is_welcome(tiny_model, tmp_path):
     teacher = model_of("mistral", {**SIZES, "sliding_window": 8}, tiny_model, tmp_path / "windowed")
     assert "can run" in preflight.check(recipe(tmp_path, teacher=str(teacher)), tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"rank": 8, "layers": {"2": 1}}, "names layer 2 of the student, which has 0 (its embedding) to 1"),
+        ({"rank": 8, "layers": {"1": 3}}, "names layer 3 of the teacher, which has 0 (its embedding) to 2"),
+        ({"rank": 33}, "distillation.features.rank is 33, but hidden states have 32 features in the student"),
+    ],
+)
+def test_hidden_states_that_are_not_there(tiny_model, tmp_path, features, words):
+    asked = {"teacher": str(tiny_model), "distillation": {"features": features}}
+    assert words in refused(recipe(tmp_path, **asked))
+
+
+def test_hidden_states_that_a_student_on_the_way_has_and_the_last_has_not(tiny_model, tmp_path):
+    teacher = model_of("llama", {**SIZES, "num_hidden_layers": 4}, tiny_model, tmp_path / "deep")
+    route = {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 2}}]}
+    asked = {"teacher": str(teacher), "route": route, "distillation": {"features": {"rank": 33}}}
+    assert "rank is 33" in refused(recipe(tmp_path, **asked))
+
+
+@pytest.mark.parametrize("student", [{"kind": "depth", "layers": 1}, {"kind": "fresh", "layers": 1}, None])
+def test_adapters_beside_layers_that_the_student_has_not(tiny_model, tmp_path, student):
+    asked = {"student": student or {"kind": "model", "source": str(tiny_model)}}
+    asked |= {"teacher": str(tiny_model), "compute": {"lora": {"layers": ["q_proj", "c_attn"]}}}
+    said = refused(recipe(tmp_path, **asked))
+    assert "compute.lora.layers names c_attn" in said and "down_proj" in said
+    asked["compute"] = {"lora": {"layers": ["q_proj"]}}
+    assert "can run" in preflight.check(recipe(tmp_path, **asked), tmp_path / "runs")
