@@ -171,6 +171,31 @@ def test_chunked_equals_dense_in_fp32_within_a_hundred_thousandth(name: str):
     compare(case, found, dense, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", DENSE)
+def test_chunked_equals_dense_where_the_teacher_rules_words_out(kind: str):
+    case = random_case()
+    teacher = case.teacher_logits.index_fill(2, torch.tensor([1, 4]), -torch.inf)
+    divergence, plain = DENSE[kind]
+    found = chunked_loss(case.student, case.labels, DenseTarget(teacher, divergence), alpha=1.0, chunking=TWO)
+    dense = plain(case.logits, teacher, case.labels)
+    if kind == "reverse KL":
+        assert found.loss.item() == dense.item() == torch.inf
+    else:
+        assert dense.isfinite()
+        compare(case, found, dense)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DENSE if kind not in ("forward KL", "TAID")])
+def test_the_slope_at_a_word_that_both_rule_out_is_zero(kind: str):
+    log_q, log_p = (F.pad(torch.randn(3, 5).double().log_softmax(-1), (0, 1), value=-torch.inf) for _ in range(2))
+    divergence, _ = DENSE[kind]
+    parameter = torch.tensor(divergence.parameter).double()
+    value, slope = divergence.value_and_slope(log_q, log_p, parameter)
+    narrow, narrow_slope = divergence.value_and_slope(log_q[:, :5].clone(), log_p[:, :5].clone(), parameter)
+    torch.testing.assert_close(value, narrow)
+    torch.testing.assert_close(slope, F.pad(narrow_slope, (0, 1)))
+
+
 @pytest.mark.parametrize("rows", [1, 3, 13, 512])
 @pytest.mark.parametrize("tile_numbers", [1, 2 * VOCABULARY, 2**20])
 def test_how_the_work_is_cut_decides_no_value(rows: int, tile_numbers: int, monkeypatch: pytest.MonkeyPatch):
