@@ -73,7 +73,11 @@ class FeatureMatcher(nn.Module):
         )
 
     def forward(
-        self, student_hidden: Mapping[int, Tensor], teacher_hidden: Mapping[int, Tensor], counted: Tensor
+        self,
+        student_hidden: Mapping[int, Tensor],
+        teacher_hidden: Mapping[int, Tensor],
+        counted: Tensor,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """The mean loss of all pairs of layers, itself a mean over the counted positions.
 
@@ -81,30 +85,30 @@ class FeatureMatcher(nn.Module):
             student_hidden: [B, T, S] by layer; gradients flow here.
             teacher_hidden: [B, T, D] by layer, as `Targets.hidden_states`; taken as fixed.
             counted: [B, T] boolean: the positions whose label counts. What stands elsewhere is never looked at.
+            weights: [B, T] what each position counts, as in the loss of the logits: their sum is not divided by.
 
         Returns:
             A scalar, at least fp32, without a unit; 0 where nothing is counted.
         """
         # Whoever calls may be within autocast, which would make the products in bf16.
         with torch.autocast(counted.device.type, enabled=False):
+            weighed = None if weights is None else weights[counted]
             losses = [
-                self._loss_of_pair(layer, student_hidden[layer][counted], teacher_hidden[partner][counted])
+                self._loss_of_pair(layer, student_hidden[layer][counted], teacher_hidden[partner][counted], weighed)
                 for layer, partner in self.layers.items()
             ]
         return torch.stack(losses).mean()
 
-    def _loss_of_pair(self, layer: int, states: Tensor, answers: Tensor) -> Tensor:
+    def _loss_of_pair(self, layer: int, states: Tensor, answers: Tensor, weights: Tensor | None) -> Tensor:
         """Of [N, S] and [N, D]: selected before anything is computed, for elsewhere may be NaN, and NaN times 0 is."""
         projected = self.projections[str(layer)](at_least_fp32(states))
-        return self._loss(*in_teachers_scale(projected, answers))
-
-    def _loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        student, teacher = in_teachers_scale(projected, answers)
         every = torch.ones(len(student), dtype=torch.bool, device=student.device)
         match self.loss:
             case "mean_squared_error":
-                return hidden_mean_squared_error(student, teacher, every)
+                return hidden_mean_squared_error(student, teacher, every, weights)
             case "l1_and_cosine":
-                return hidden_l1_and_cosine(student, teacher, every)
+                return hidden_l1_and_cosine(student, teacher, every, weights)
 
 
 def layer_map(settings: LowRankFeatures, *, student_blocks: int, teacher_blocks: int) -> dict[int, int]:

@@ -139,7 +139,7 @@ class Objective(nn.Module):
             none = torch.zeros_like(found.cross_entropy)
             return StepLoss(found.loss, found.cross_entropy, found.teacher_loss, none, found.agreement)
         own = {layer: hidden[layer] for layer in self.matcher.student_layers}
-        apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED)
+        apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED, batch.weights)
         loss = found.loss + balanced(apart, found.loss, settings)
         return StepLoss(loss, found.cross_entropy, found.teacher_loss, apart.detach(), found.agreement)
 
