@@ -100,7 +100,7 @@ def _bare(case: dict[str, Any], compute: Compute) -> float:
         model(batches[0].input_ids[:1])
         started = gauge.seconds()
         for batch in batches:
-            model(**batch.model_inputs(), use_cache=False).logits  # noqa: B018
+            model(**batch.inputs_of(model), use_cache=False).logits  # noqa: B018
         return gauge.seconds() - started
 
 

@@ -151,7 +151,7 @@ def _train(split: Split, seed: int, effort: Effort) -> LlamaForCausalLM:
             group["lr"] = rate
         chosen = [rows[row] for row in rows_for_step(len(rows), step, _ROWS, seed)]
         batch = make_batch(split, chosen, sequence_length=_ROW_TOKENS, pad_id=_PAD)
-        hidden = model.model(**batch.model_inputs(), use_cache=False).last_hidden_state
+        hidden = model.model(**batch.inputs_of(model), use_cache=False).last_hidden_state
         logits = FactoredLogits(hidden, model.lm_head.weight)
         found = chunked_loss(logits, batch.labels, None, alpha=0.0, weights=batch.weights)
         optimizer.zero_grad(set_to_none=True)

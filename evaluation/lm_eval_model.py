@@ -7,6 +7,7 @@ token, for tasks that measure more than the text.
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import cached_property, partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
 from stillhouse.serving.decoder import context_tokens, read_config, stop_ids
 from stillhouse.serving.language_model import LanguageModel, NotFinite
+from stillhouse.serving.nucleus import entropy
 from stillhouse.store.fingerprint import library_versions, source_hashes
 
 
@@ -243,6 +245,30 @@ class VariantScorer(TemplateLM):
             self.written[prompt, decoding] = Written(tuple(ids), ended)
             texts.append(text_of(self.tokenizer, self.written[prompt, decoding], decoding))
         return texts
+
+    def mean_entropy(self, prompt: str, ids: Sequence[int], *, room: int) -> float:
+        """Return the mean entropy of the next token while an answer was written, in nats, by reading it again.
+
+        lm-eval has no request of this kind; as of one, the answer is kept, so that a killed evaluation goes on.
+
+        Args:
+            prompt: What was answered.
+            ids: The answer's tokens, at least one.
+            room: Most tokens of the prompt, of which the last were read.
+
+        Raises:
+            FloatingPointError: If it is not a number.
+        """
+        key = request_key("entropy", prompt, list(ids), room)
+        found = self._requests.get(key)
+        if found is None:
+            reads = (self.tok_encode(prompt) or [self.prefix_token_id])[-room:]
+            (logits,) = self.model.logits_of([[*reads, *ids[:-1]]], last=len(ids))
+            found = sum(entropy(row[: len(self.tokenizer)]) for row in logits) / len(ids)
+            if not isfinite(found):
+                raise FloatingPointError(f"the entropy of what was written is {found}; seen at {prompt[:60]!r}")
+            self._requests.keep({key: found})
+        return float(found)
 
     def _loglikelihood_tokens(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
         """Not asked: `loglikelihood` scores by itself, since a request is named by its texts."""

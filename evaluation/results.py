@@ -117,7 +117,8 @@ class Score(Part):
     n: int
     """Documents."""
     difference_to_teacher: float | None = None
-    """This model's value less the teacher's on the same documents; `None` for the teacher."""
+    """This model's value less the teacher's on the same documents; `None` for the teacher. Of a variant, here and in
+    `evaluation.json` of `stillhouse evaluate`, less that of `torch-fp32`, which is what variants are compared with."""
     difference_interval: Interval | None = None
     """95% interval of that difference, over the documents that both models answered; `None` where they tell none."""
     p_value: float | None = None

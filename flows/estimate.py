@@ -9,9 +9,22 @@ from evaluation.parity import GREEDY_PROMPTS
 from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
-from stillhouse.recipe.knowledge import Cached, Endpoint, Ensemble, Knowledge, MovingAverage, Online
+from stillhouse.recipe.data import PACKAGED_TEXTS, Data, HubSet, JsonLines, PackagedSet
+from stillhouse.recipe.knowledge import (
+    Cached,
+    Endpoint,
+    Ensemble,
+    FullTargets,
+    Knowledge,
+    MovingAverage,
+    Online,
+    SampledTargets,
+    StoredTargets,
+    TopKTargets,
+)
 from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import (
     DepthAndWidthPruned,
     DepthPruned,
@@ -73,6 +86,8 @@ class Link:
     """With the student and the steps of this training."""
     teacher: ModelShape
     student: ModelShape
+    source: Source | None = None
+    """Where the student lies, where it exists."""
 
 
 def estimate(
@@ -81,6 +96,8 @@ def estimate(
     student: ModelShape,
     gigaflops_per_second: float,
     links: Sequence[Link] = (),
+    *,
+    device: str = "cpu",
 ) -> Estimate:
     """Estimate time, memory and disk of a run.
 
@@ -90,39 +107,42 @@ def estimate(
         student: Shape of the student.
         gigaflops_per_second: What the probe measured in the precision of the run.
         links: The trainings before the last, where the route is not direct.
+        device: That trains. Several processes share a processor with its memory; of accelerators each has its own.
     """
+    trainings = [Link(recipe, teacher, student), *links]
+    cards = 1 if device.startswith("cpu") else recipe.compute.processes
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
     flops = _flops(recipe, teacher, student)
     for link in links:
-        flops += _flops_of_training(link.recipe, link.teacher, link.student)
         flops += _flops_of_start(link.recipe.student, link.teacher, link.student)
         flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
+    flops += sum(_flops_of_training(each.recipe, each.teacher, each.student) for each in trainings) / cards
     return Estimate(
-        training_tokens=sum(_training_tokens(each) for each in (recipe, *(link.recipe for link in links))),
+        training_tokens=sum(_training_tokens(each.recipe) for each in trainings),
         seconds=_OTHER_SECONDS + flops / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
         memory_bytes=max(
-            _training_bytes(recipe, teacher, student),
-            *(_training_bytes(link.recipe, link.teacher, link.student) for link in links),
-            0,
+            _training_bytes(each.recipe, each.teacher, each.student) * each.recipe.compute.processes // cards
+            for each in trainings
         ),
         # Of a link its start and what becomes of it.
         disk_bytes=4 * teacher.parameters
         + 18 * student.parameters
         + scratch_bytes
+        + sum(_cache_bytes(each.recipe, each.teacher) for each in trainings)
         + sum(8 * link.student.parameters for link in links),
     )
 
 
 def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> int:
-    """Memory of the device that trains, where all processes of a training share it.
+    """Memory of one of the processes that train.
 
     Student, its gradient and two moments in fp32, and its teachers beside it; some 40 numbers a layer, token and
     feature that are kept for the way back (Korthikanti et al., 2022, without attention's matrix); logits of a chunk,
     twice, and the head's gradient.
     """
-    asked, processes = recipe.compute, recipe.compute.processes
+    asked = recipe.compute
     tokens = recipe.distillation.batch_rows * recipe.data.sequence_length
     kept = 40 * tokens * student.hidden_size * (2 if asked.gradient_checkpointing else student.layers)
     logits = 2 * min(tokens, asked.loss_rows) * teacher.vocabulary_size
@@ -130,9 +150,40 @@ def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) ->
         # No chunks: of each model logits, their probabilities, these sorted, and their difference with its gradient.
         logits += 5 * tokens * (teacher.vocabulary_size + student.vocabulary_size)
     head = teacher.vocabulary_size * student.hidden_size
-    weights = 16 * student.parameters // (processes if asked.sharding == "full" else 1)
+    weights = 16 * student.parameters // (asked.processes if asked.sharding == "full" else 1)
     held = _parameters_held(recipe.knowledge, teacher, student)
-    return processes * (weights + 4 * (held + kept + logits + head) + _LIBRARIES_BYTES)
+    return weights + 4 * (held + kept + logits + head) + _LIBRARIES_BYTES
+
+
+def _cache_bytes(recipe: Recipe, teacher: ModelShape) -> int:
+    """What is stored of the teachers' answers, at most: every training token a target. Shards are linked, not copied.
+
+    Members of an ensemble have the vocabulary of the first; their own widths matter to nobody, for they keep no hidden
+    states.
+    """
+    if not recipe.distillation.asks_teacher:
+        return 0
+    knowledge, features = recipe.knowledge, recipe.distillation.features
+    asked = (knowledge.own, *(each.knowledge for each in knowledge.members)) if isinstance(knowledge, Ensemble) else ()
+    a_token = sum(
+        _target_bytes(each.targets, teacher.vocabulary_size) for each in (knowledge, *asked) if isinstance(each, Cached)
+    )
+    if isinstance(knowledge, Cached) and features is not None and features.layers != "auto":
+        a_token += 2 * len(set(features.layers.values())) * teacher.hidden_size
+    return recipe.data.train_tokens * a_token
+
+
+def _target_bytes(targets: StoredTargets, vocabulary: int) -> int:
+    """Of one target, as `stillhouse.teachers.cache.records` writes it."""
+    match targets:
+        case FullTargets():
+            return 2 * vocabulary
+        case TopKTargets(k=k):
+            return min(k, vocabulary) * (2 + (2 if vocabulary <= 1 << 16 else 4)) + 4
+        case SampledTargets(draws=draws):
+            # A bit a draw says whether it is another token than the last; of each token its low bits and up to three.
+            different = min(draws, vocabulary)
+            return (draws + different * ((vocabulary // different).bit_length() + 2)) // 8 + 1
 
 
 def room_for_export(model: ModelShape) -> Room:
@@ -156,13 +207,13 @@ def _training_tokens(recipe: Recipe) -> int:
 
 
 def _tokens_a_step(recipe: Recipe) -> int:
-    return recipe.distillation.batch_rows * recipe.distillation.accumulation * recipe.data.sequence_length
+    asked = recipe.distillation
+    return asked.batch_rows * asked.accumulation * recipe.compute.processes * recipe.data.sequence_length
 
 
 def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
-    """2 FLOP a weight and token forward, 6 forward and backward (Kaplan et al., 2020)."""
+    """Of all but the training: 2 FLOP a weight and token forward (Kaplan et al., 2020)."""
     data, asked = recipe.data, recipe.evaluation
-    training = _flops_of_training(recipe, teacher, student)
     start = _flops_of_start(recipe.student, teacher, student)
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
@@ -172,11 +223,27 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
         scored += 4 * asked.behaviour.prompts * asked.behaviour.responses * asked.behaviour.new_tokens
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
-    return training + start + evaluation + held_out + _flops_of_variants(recipe, student)
+    answers = _answer_tokens(data) * 2 * teacher.parameters
+    return answers + start + evaluation + held_out + _flops_of_variants(recipe, student)
+
+
+def _answer_tokens(data: Data) -> int:
+    """Tokens that the teacher writes to training prompts, at most; every response is written before any is left out.
+
+    How many prompts a set has is not known before it is read: as many as its limit, or as fill the training text.
+    Files and sets of a hub may hold prompts, but do where responses are sampled and no packaged set has any.
+    """
+    asked = data.answers
+    samples = 1 if asked.sampled is None else asked.sampled.samples
+    sets = [each for each in data.sets if isinstance(each, PackagedSet) and each.name not in PACKAGED_TEXTS]
+    others = [each for each in data.sets if isinstance(each, JsonLines | HubSet)]
+    holding = sets or (others if asked.sampled is not None else [])
+    most = max(1, data.train_tokens // (asked.max_new_tokens * samples))
+    return sum(each.limit or most for each in holding) * samples * asked.max_new_tokens
 
 
 def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
-    """One training with its validations."""
+    """One training with its validations: 6 FLOP a weight and token forward and backward."""
     tokens = _training_tokens(recipe)
     validations = 2 + tokens // (_tokens_a_step(recipe) * recipe.distillation.validate_every)
     validation = validations * recipe.data.validation_tokens * 2 * student.parameters

@@ -47,6 +47,8 @@ SCORES = "evaluation.json"
 CUT = "cut"
 PRECISION = "precision"
 Scores = dict[str, dict[str, Any]]
+_FEWEST_OF_BEHAVIOUR = {"prompts": 2, "bias_documents": 4, "harm_prompts": 4}
+"""What `limit` reaches beside the documents of benchmarks, and the fewest of it that the schema allows."""
 
 
 class EvaluationRequest(Conditions):
@@ -71,7 +73,7 @@ class Wish:
     benchmarks: tuple[str, ...] | None = None
     documents: int | None = None
     limit: int | None = None
-    """Most documents of each benchmark, however many the suite asks for."""
+    """Most documents of each benchmark, prompts, and documents of bias and harm, however many the suite asks for."""
     behaviour: tuple[str, ...] | None = None
     device: str = "auto"
 
@@ -98,7 +100,7 @@ def evaluate(
         benchmarks: Questions asked by lm-eval. Empty: those of the suite, or the usual six.
         tasks: Names of further tasks that lm-eval knows, with data of its own; a hub must be within reach.
         documents: How many questions of each benchmark, spread evenly over its file. 0: the suite's, or 100.
-        limit: At most so many, whatever the suite says. 0: no limit.
+        limit: At most so many, and of prompts, of bias and of harm too, whatever the suite says. 0: no limit.
         behaviour: Suites of behaviour. Empty: those of the suite, or the usual ones.
         device: A torch device; auto takes a GPU where there is one.
         runs: Folder on the worker's machine that holds all that runs make, the store included.
@@ -187,6 +189,9 @@ def _behaviour(usual: Behaviour, asked: Sequence[str], documents: int, wish: Wis
         impossible.add("recitation")
         suites = tuple(suite for suite in suites if suite not in impossible)
     fewer = {"robustness_documents": min(usual.robustness_documents, documents)}
+    if wish.limit is not None:
+        counts = {name: getattr(usual, name) for name in _FEWEST_OF_BEHAVIOUR}
+        fewer |= {name: min(count, max(wish.limit, _FEWEST_OF_BEHAVIOUR[name])) for name, count in counts.items()}
     return {**usual.model_dump(mode="json"), "suites": suites, **kept, **fewer}
 
 

@@ -3,6 +3,7 @@
 Preflight also decides every `auto`, so that all keys of a run are known before the first stage.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from evaluation.benchmark_files import benchmark, check_benchmarks, tokens_writt
 from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
-from flows.estimate import Estimate, Room, estimate, room, room_for_export
+from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
 from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.starts import examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
+from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.sources import check_data, needs_chat_template
@@ -27,13 +29,14 @@ from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.continual import Continual
-from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
+from stillhouse.recipe.knowledge import OTHER_WAYS, Endpoint, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
 from stillhouse.recipe.teacher import Teacher
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from stillhouse.teachers.endpoint import check_endpoint
 from stillhouse.training.compiler import ProbeCompilerSettings
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
@@ -136,6 +139,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         InputError: Naming what was seen, what is allowed and what to do.
     """
     _check_measures(recipe)
+    if isinstance(recipe.knowledge, Endpoint):
+        check_endpoint(recipe.knowledge)
     teacher = resolve_model(
         recipe.teacher.source,
         base=base,
@@ -146,6 +151,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     links = examine_route(recipe, base, teacher, shape, student_shape)
+    trainings = [*links, Link(recipe, links[-1].student if links else shape, student_shape, start.source)]
+    _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
@@ -157,13 +164,23 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     rounds = _teachers_of_rounds(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members, rounds)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
-    cost = estimate(recipe, shape, student_shape, speed, links)
+    cost = estimate(recipe, shape, student_shape, speed, links, device=compute.device)
     there = room(compute.device, store.root)
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:
         advice = f"let fewer than {at_once} runs work at once"
     _refuse_too_little(Room(at_once * cost.memory_bytes, at_once * cost.disk_bytes), there, advice)
     return Examined(settings, shape, student_shape, cost, there)
+
+
+def _check_trainings(trainings: Sequence[Link], teacher: Source) -> None:
+    """Refuse what no training could begin with, of every one on the route."""
+    first = trainings[0].recipe
+    trusted, sequence_length = first.teacher.trust_remote_code, first.data.sequence_length
+    check_reader(teacher, sequence_length, trust_remote_code=trusted)
+    for each in trainings:
+        check_student(each.recipe, teacher, each.source)
+        check_features(each.recipe, each.teacher, each.student)
 
 
 def _check_measures(recipe: Delivery) -> None:
@@ -203,7 +220,7 @@ def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
     """The other teachers of an ensemble; none where a single one is asked."""
     if not isinstance(recipe.knowledge, Ensemble):
         return ()
-    return tuple(_another_teacher(member.teacher, base, teacher) for member in recipe.knowledge.members)
+    return tuple(_another_teacher(member.teacher, recipe, base, teacher) for member in recipe.knowledge.members)
 
 
 def _teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source | None, ...]:
@@ -211,14 +228,15 @@ def _teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[So
     if not isinstance(recipe.route, Continual):
         return ()
     asked = [told.teacher for told in recipe.route.rounds]
-    return tuple(None if other is None else _another_teacher(other, base, teacher) for other in asked)
+    return tuple(None if other is None else _another_teacher(other, recipe, base, teacher) for other in asked)
 
 
-def _another_teacher(asked: Teacher, base: Path, teacher: Source) -> Source:
+def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, teacher: Source) -> Source:
     """Find a teacher that is not the recipe's first, whose tokens must be the same."""
     trusted = asked.trust_remote_code
     source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
     refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
+    check_reader(source, recipe.data.sequence_length, trust_remote_code=trusted)
     return source
 
 

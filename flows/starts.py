@@ -122,7 +122,7 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
                 above = found[-1].student if found else shape
                 start = examine_start(told.student, base, teacher, above, trust_remote_code=trusted)
                 _refuse_size(f"student {number} of route.through", start.shape, above, "the one before it")
-                found.append(Link(told, above, start.shape))
+                found.append(Link(told, above, start.shape, start.source))
             _refuse_size("the recipe's student", student, found[-1].student, "the last of route.through")
             return found
 

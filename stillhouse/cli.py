@@ -115,7 +115,11 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--suite", help="a file of recipes/suites, as quick; what is given beside it goes before it")
     parser.add_argument("--documents", type=int, help="documents of each benchmark (default: the suite's, or 100)")
-    parser.add_argument("--limit", type=int, help="at most so many documents of each, whatever the suite says")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        help="at most so many documents of each, prompts and harmful texts among them, whatever the suite says",
+    )
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
     parser.add_argument("--device", default="auto", help="a torch device (default: auto)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")

@@ -14,7 +14,6 @@ from stillhouse.data.response_statistics import Response, summary
 from stillhouse.reasoning.problems import Problem, held_out_problems, is_right
 from stillhouse.reasoning.steps import read
 from stillhouse.recipe.evaluation import Behaviour
-from stillhouse.serving.nucleus import entropy
 
 FILE = "responses.json"
 """Of each prompt its responses."""
@@ -97,20 +96,14 @@ def _answers(scorer: Any, texts: Sequence[str], behaviour: Behaviour, *, seed: i
 
 def _response(scorer: Any, text: str, problem: Problem | None, written: Answer, behaviour: Behaviour) -> Response:
     right = None if problem is None else any(is_right(problem, each) for each in _stated(written.text))
-    return Response(text, written.text, written.ids, written.ended, _entropy(scorer, text, written, behaviour), right)
+    # Behind as much of its prompt as it was written after.
+    spread = scorer.mean_entropy(text, written.ids, room=scorer.max_length - behaviour.new_tokens)
+    return Response(text, written.text, written.ids, written.ended, spread, right)
 
 
 def _stated(text: str) -> tuple[str | None, ...]:
     """The whole response, and the answer that a line of it states."""
     return text.strip(), read(text).answer
-
-
-def _entropy(scorer: Any, text: str, written: Answer, behaviour: Behaviour) -> float:
-    """What lm-eval does not tell: the response is read again, behind as much of its prompt as it was written after."""
-    room = scorer.max_length - behaviour.new_tokens
-    prompt = (scorer.tok_encode(text) or [scorer.prefix_token_id])[-room:]
-    (logits,) = scorer.model.logits_of([[*prompt, *written.ids[:-1]]], last=len(written.ids))
-    return sum(entropy(row[: len(scorer.tokenizer)]) for row in logits) / len(written.ids)
 
 
 def _row(prompt: Prompt, group: Sequence[Response]) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Forward KL divergence from teacher to student."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.losses.reduction import mean_over_counted
-from stillhouse.losses.softened import softened
+from stillhouse.losses.softened import relative_entropy, softened
 
 
 def forward_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -28,5 +27,5 @@ def forward_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *
         ValueError: If shapes do not fit or the temperature is not positive.
     """
     student, teacher = softened(student_logits, teacher_logits, labels, temperature)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
+    divergence = relative_entropy(teacher, student)
     return temperature**2 * mean_over_counted(divergence)

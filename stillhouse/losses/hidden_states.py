@@ -9,7 +9,9 @@ _SMALLEST_SCALE = 1e-6
 """A state of zeros, which has no scale, is compared as if its root mean square were this."""
 
 
-def hidden_mean_squared_error(projected: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
+def hidden_mean_squared_error(
+    projected: Tensor, teacher: Tensor, counted: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """`sum_i m_i |projected_i - teacher_i|^2 / (sum_i m_i * D)`: a mean over counted positions and features.
 
     Of FitNets (Romero et al., 2015, "Hints for thin deep nets") and most feature distillation since. Not in nats, and
@@ -19,6 +21,7 @@ def hidden_mean_squared_error(projected: Tensor, teacher: Tensor, counted: Tenso
         projected: [..., D] the student's, brought to the teacher's width, any floating dtype; gradients flow here.
         teacher: [..., D].
         counted: [...] boolean. Where it is False anything may stand, NaN too, and no gradient arrives.
+        weights: [...] what each position's loss is multiplied by; the sum is still divided by the counted positions.
 
     Returns:
         A scalar, at least fp32; 0 where nothing is counted.
@@ -27,10 +30,10 @@ def hidden_mean_squared_error(projected: Tensor, teacher: Tensor, counted: Tenso
         ValueError: If shapes do not fit.
     """
     student, target = _counted_pairs(projected, teacher, counted)
-    return mean_over_counted((student - target).square().mean(dim=-1))
+    return _weighed((student - target).square().mean(dim=-1), counted, weights)
 
 
-def hidden_l1_and_cosine(projected: Tensor, teacher: Tensor, counted: Tensor) -> Tensor:
+def hidden_l1_and_cosine(projected: Tensor, teacher: Tensor, counted: Tensor, weights: Tensor | None = None) -> Tensor:
     """`|a - y|_1 / D - log sigmoid(cos(a, y))`, mean over counted positions; a projected, y the teacher's.
 
     Of Lillama (Sy et al., 2024, "Large language models compression via low-rank feature distillation"): the first
@@ -41,6 +44,7 @@ def hidden_l1_and_cosine(projected: Tensor, teacher: Tensor, counted: Tensor) ->
         projected: [..., D] the student's, brought to the teacher's width, any floating dtype; gradients flow here.
         teacher: [..., D].
         counted: [...] boolean. Where it is False anything may stand, NaN too, and no gradient arrives.
+        weights: [...] what each position's loss is multiplied by; the sum is still divided by the counted positions.
 
     Returns:
         A scalar, at least fp32; 0 where nothing is counted.
@@ -50,7 +54,7 @@ def hidden_l1_and_cosine(projected: Tensor, teacher: Tensor, counted: Tensor) ->
     """
     student, target = _counted_pairs(projected, teacher, counted)
     distance = (student - target).abs().mean(dim=-1)
-    return mean_over_counted(distance - F.logsigmoid(F.cosine_similarity(student, target, dim=-1)))
+    return _weighed(distance - F.logsigmoid(F.cosine_similarity(student, target, dim=-1)), counted, weights)
 
 
 def in_teachers_scale(projected: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +75,10 @@ def in_teachers_scale(projected: Tensor, teacher: Tensor) -> tuple[Tensor, Tenso
     target = at_least_fp32(teacher.detach())
     scale = target.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=_SMALLEST_SCALE)
     return at_least_fp32(projected) / scale, target / scale
+
+
+def _weighed(values: Tensor, counted: Tensor, weights: Tensor | None) -> Tensor:
+    return mean_over_counted(values if weights is None else values * weights[counted])
 
 
 def _counted_pairs(projected: Tensor, teacher: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,10 @@
 """Generalised Jensen-Shannon divergence."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.losses.reduction import mean_over_counted
 from stillhouse.losses.shapes import check_share
-from stillhouse.losses.softened import log_mixture, softened
+from stillhouse.losses.softened import log_mixture, relative_entropy, softened
 
 
 def jensen_shannon(
@@ -35,6 +34,6 @@ def jensen_shannon(
     check_share("beta", beta)
     student, teacher = softened(student_logits, teacher_logits, labels, temperature)
     mixture = log_mixture(teacher, student, beta)
-    of_teacher = F.kl_div(mixture, teacher, reduction="none", log_target=True).sum(dim=-1)
-    of_student = F.kl_div(mixture, student, reduction="none", log_target=True).sum(dim=-1)
+    of_teacher = relative_entropy(teacher, mixture)
+    of_student = relative_entropy(student, mixture)
     return temperature**2 * mean_over_counted(beta * of_teacher + (1 - beta) * of_student)

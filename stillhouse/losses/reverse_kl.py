@@ -1,10 +1,9 @@
 """Reverse KL divergence, from student to teacher."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.losses.reduction import mean_over_counted
-from stillhouse.losses.softened import softened
+from stillhouse.losses.softened import relative_entropy, softened
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -27,5 +26,5 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *
         ValueError: If shapes do not fit.
     """
     student, teacher = softened(student_logits, teacher_logits, labels, temperature)
-    divergence = F.kl_div(teacher, student, reduction="none", log_target=True).sum(dim=-1)
+    divergence = relative_entropy(student, teacher)
     return temperature**2 * mean_over_counted(divergence)

@@ -1,11 +1,10 @@
 """Reverse KL to a teacher that is mixed with the student."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.losses.reduction import mean_over_counted
 from stillhouse.losses.shapes import check_share
-from stillhouse.losses.softened import log_mixture, softened
+from stillhouse.losses.softened import log_mixture, relative_entropy, softened
 
 
 def skewed_reverse_kl(
@@ -33,5 +32,5 @@ def skewed_reverse_kl(
     check_share("skew", skew)
     student, teacher = softened(student_logits, teacher_logits, labels, temperature)
     mixture = log_mixture(student, teacher, skew)
-    divergence = F.kl_div(mixture, student, reduction="none", log_target=True).sum(dim=-1)
+    divergence = relative_entropy(student, mixture)
     return temperature**2 * mean_over_counted(divergence)

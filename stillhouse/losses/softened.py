@@ -29,7 +29,32 @@ def softened(
     check_labels(student_logits, labels)
     check_temperature(temperature)
     mask = counted(labels)
-    return log_probabilities(student_logits[mask], temperature), log_probabilities(teacher_logits[mask], temperature)
+    student = log_probabilities(student_logits[mask], temperature)
+    teacher = log_probabilities(teacher_logits[mask], temperature)
+    # What neither can say has a probability of 0 all the same, but a gradient that is a number.
+    neither = student.isneginf() & teacher.isneginf()
+    lowest = _lowest(student)
+    return student.masked_fill(neither, lowest), teacher.masked_fill(neither, lowest)
+
+
+def relative_entropy(log_first: Tensor, log_second: Tensor) -> Tensor:
+    """`sum first * (log first - log second)` at every position, [N], in nats; `0 log 0` is 0, and so is its gradient.
+
+    A logit of -inf is how some models rule out a token, and how a mixture says what underflowed. Where the first has
+    probability and the second has none, the divergence is infinite, and so is this.
+    """
+    first = log_first.exp()
+    return (first * (log_first - log_second).masked_fill(first == 0, 0.0)).sum(dim=-1)
+
+
+def finite(log_values: Tensor) -> Tensor:
+    """With a finite number for -inf, whose exponential is 0 too: 0 times it is 0."""
+    return log_values.clamp(min=_lowest(log_values))
+
+
+def _lowest(values: Tensor) -> float:
+    # A quarter, so that differences of two and their multiples by a share stay finite.
+    return torch.finfo(values.dtype).min / 4
 
 
 def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stillhouse.losses.reduction import mean_over_counted
 from stillhouse.losses.shapes import check_share
-from stillhouse.losses.softened import softened
+from stillhouse.losses.softened import finite, relative_entropy, softened
 
 
 def taid(
@@ -34,7 +34,7 @@ def taid(
     check_share("t", t)
     student, teacher = softened(student_logits, teacher_logits, labels, temperature)
     target = interpolated(student.detach(), teacher, t)
-    divergence = F.kl_div(student, target, reduction="none", log_target=True).sum(dim=-1)
+    divergence = relative_entropy(target, student)
     return temperature**2 * mean_over_counted(divergence)
 
 
@@ -43,4 +43,5 @@ def interpolated(log_student: Tensor, log_teacher: Tensor, t: float | Tensor) ->
 
     Log-probabilities stand for logits here: the two differ by a constant a position, which the softmax forgets.
     """
-    return F.log_softmax((1 - t) * log_student + t * log_teacher, dim=-1)
+    # At its ends t takes one side times 0, which -inf would turn into NaN.
+    return F.log_softmax((1 - t) * finite(log_student) + t * finite(log_teacher), dim=-1)

@@ -138,7 +138,7 @@ def _pass_over(
     for number, batch in enumerate(batches):
         counted_BT = batch.labels != IGNORED
         with _shown(read, counted_BT):
-            model.model(**batch.model_inputs(), use_cache=False)
+            model.model(**batch.inputs_of(model), use_cache=False)
         tokens += batch.num_counted
         progress.step(what, number + 1, len(batches))
     return max(tokens, 1)

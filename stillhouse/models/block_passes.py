@@ -54,7 +54,7 @@ def passes_before_blocks(model: PreTrainedModel, blocks: nn.ModuleList, batch: B
     try:
         body: Any = model.base_model
         with autocast(compute):
-            body(**batch.model_inputs(), use_cache=False)
+            body(**batch.inputs_of(model), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

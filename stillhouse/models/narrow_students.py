@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.activations import measure_importance, measure_norm_factors
 from stillhouse.models.decoder import Decoder, Sizes, read_decoder
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
@@ -109,10 +110,11 @@ def _write_student(
     """Choose what stays of a teacher that has only `layers` left, cut the teacher itself, and save it."""
     asked, whole = settings.student, opened.decoder.sizes
     batches = _batches(settings, inputs, opened, asked.statistics_tokens)
-    importance = measure_importance(opened.model, batches, replace(whole, layers=len(layers)), asked.statistic)
-    kept = choose(importance, sizes)
     narrower = sizes.hidden_size < whole.hidden_size
-    factors = measure_norm_factors(opened.model, batches, kept.hidden) if narrower else None
+    with freed_memory_kept():
+        importance = measure_importance(opened.model, batches, replace(whole, layers=len(layers)), asked.statistic)
+        kept = choose(importance, sizes)
+        factors = measure_norm_factors(opened.model, batches, kept.hidden) if narrower else None
     # In fp32 and on the CPU, whatever it was measured in.
     pruned = keep_layers(load_model(inputs["teacher"], device="cpu", dtype="fp32"), layers)
     before = opened.decoder.parameters(whole)

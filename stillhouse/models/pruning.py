@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stillhouse import progress
 from stillhouse.data.dataset import read_split
 from stillhouse.data.packing import pack
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.recipe.compute import Compute
@@ -97,18 +98,22 @@ def rank_layers(model: PreTrainedModel, batches: Sequence[Batch], method: Rankin
             goes: two layers that can each be spared may not be spared together.
         num_kept: Layers that stay.
     """
-    layers = transformer_layers(model)
-    every = list(range(len(layers)))
-    baseline = _loss(model, batches)
+    with freed_memory_kept():
+        return _rank(model, batches, method, num_kept)
+
+
+def _rank(model: PreTrainedModel, batches: Sequence[Batch], method: Ranking, num_kept: int) -> LayerRanking:
+    every = list(range(len(transformer_layers(model))))
     rounds = len(every) - num_kept if method == "greedy" else 1
     total = sum(len(every) - number for number in range(max(rounds, 1)))
-    without = _losses_without(model, batches, every, "ranks layers", 0, total)
+    first = _measure_without(model, batches, every, "ranks layers", (0, total))
+    baseline, without = first.whole, first.without
     if method == "drop_one":
         return LayerRanking(method, choose_layers(without, num_kept), baseline, without, [])
     left, losses, removed, done = every, without, list[tuple[int, float]](), len(every)
     while len(left) > num_kept:
         if removed:
-            losses = _losses_without(model, batches, left, "ranks layers that are left", done, total)
+            losses = _measure_without(model, batches, left, "ranks layers that are left", (done, total)).without
             done += len(left)
         stay = choose_layers(losses, len(left) - 1)
         place = next(index for index in range(len(left)) if index not in stay)
@@ -117,17 +122,40 @@ def rank_layers(model: PreTrainedModel, batches: Sequence[Batch], method: Rankin
     return LayerRanking(method, left, baseline, without, removed)
 
 
-def _losses_without(
-    model: PreTrainedModel, batches: Sequence[Batch], left: Sequence[int], what: str, done: int, total: int
-) -> list[float]:
-    """Loss of a model of the layers `left` without each of them."""
-    layers = transformer_layers(model)
-    losses = []
-    for number, index in enumerate(left):
-        with _only_layers(layers, [each for each in left if each != index]):
-            losses.append(_loss(model, batches))
-        progress.step(what, done + number + 1, total, {"loss without it": losses[-1]})
-    return losses
+@dataclass(frozen=True)
+class _Measured:
+    """Losses in nats per counted token over all batches."""
+
+    whole: float
+    """Of a model of some layers."""
+    without: list[float]
+    """Of the same without each of them."""
+
+
+def _measure_without(
+    model: PreTrainedModel, batches: Sequence[Batch], left: Sequence[int], what: str, place: tuple[int, int]
+) -> _Measured:
+    """Losses of a model of the layers `left`, and without each of them.
+
+    What a layer reads is the same whichever of the later ones is missing. So every batch goes through the whole of them
+    once, and without each layer only through those behind it: half of the work. One batch's states are held at a time.
+    """
+    layers, (done, total) = transformer_layers(model), place
+    sums, count = [0.0] * (len(left) + 1), 0
+    for number, batch in enumerate(batches):
+        tokens, told = batch.num_counted, (done * len(batches), total * len(batches))
+        with _only_layers(layers, left), _outputs_of(layers) as outputs:
+            sums[-1] += _loss(model, batch) * tokens
+        for missing in range(len(left)):
+            stay = [each for each in left if each != left[missing]]
+            with _only_layers(layers, stay), _going_on_from(layers, missing, outputs):
+                loss = _loss(model, batch)
+            sums[missing] += loss * tokens
+            step = told[0] + number * len(left) + missing + 1
+            progress.step(what, step, told[1], {"loss without it": loss})
+        count += tokens
+    means = [each / max(count, 1) for each in sums]
+    return _Measured(means[-1], means[:-1])
 
 
 def choose_layers(loss_without_layer: Sequence[float], num_kept: int) -> list[int]:
@@ -184,6 +212,44 @@ def _only_layers(layers: nn.ModuleList, kept: Sequence[int]) -> Iterator[None]:
         _replace(layers, every)
 
 
+Output = Tensor | tuple[Any, ...]
+
+
+@contextmanager
+def _outputs_of(layers: nn.ModuleList) -> Iterator[list[Output]]:
+    """What each layer gives, filled as the model runs; copies, for a later layer may write into what it is given."""
+    outputs: list[Output] = []
+    handles = [layer.register_forward_hook(lambda _, __, output: outputs.append(_copy(output))) for layer in layers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _going_on_from(layers: nn.ModuleList, number: int, outputs: Sequence[Output]) -> Iterator[None]:
+    """The first layers compute nothing: each gives what the last of them gave before.
+
+    They stay in their places, since some models look up by place what they hand to a layer.
+    """
+    known = list(layers)[:number]
+    for layer in known:
+        # An attribute of the object goes before the method of its class.
+        layer.forward = lambda *_, **__: _copy(outputs[number - 1])
+    try:
+        yield
+    finally:
+        for layer in known:
+            del layer.forward
+
+
+def _copy(output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(map(_copy, output))
+    return output.clone() if isinstance(output, Tensor) else output
+
+
 def training_batches(
     dataset: Path, num_tokens: int, sequence_length: int, pad_id: int, compute: Compute
 ) -> list[Batch]:
@@ -214,12 +280,6 @@ def training_batches(
 
 
 @torch.inference_mode()
-def _loss(model: Any, batches: Sequence[Batch]) -> float:
-    """Nats per counted token over all batches."""
-    total, count = 0.0, 0
-    for batch in batches:
-        logits = model(**batch.model_inputs(), use_cache=False).logits
-        tokens = batch.num_counted
-        total += cross_entropy(logits, batch.labels).item() * tokens
-        count += tokens
-    return total / max(count, 1)
+def _loss(model: Any, batch: Batch) -> float:
+    """Nats per counted token."""
+    return cross_entropy(model(**batch.inputs_of(model), use_cache=False).logits, batch.labels).item()

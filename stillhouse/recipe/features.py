@@ -26,9 +26,10 @@ class LowRankFeatures(Settings):
     by a few large features, and 0.31 where nothing is missed."""
     balance: Literal["fixed", "logit_loss"] = "fixed"
     """`fixed`: the loss is added times `weight`. `logit_loss`: it is first scaled to the size of the loss of the
-    logits, in every forward pass and without a gradient through the scale, as Megatron does. In 40 steps under the tiny
-    teacher that was the better one for a student of the teacher's own layers (KL 0.373, fixed 0.412, neither 0.431) and
-    the worse one from random weights (2.81, fixed 2.22, neither 2.41)."""
+    logits, in every forward pass and without a gradient through the scale, as Megatron does: each micro-batch and each
+    process then has a scale of its own, so that the gradient, not the value, depends on how a step is cut. In 40 steps
+    under the tiny teacher that was the better one for a student of the teacher's own layers (KL 0.373, fixed 0.412,
+    neither 0.431) and the worse one from random weights (2.81, fixed 2.22, neither 2.41)."""
     weight: PositiveFloat = 1.0
     """Of the loss of the features, beside the loss of the logits at 1."""
     fit_tokens: PositiveInt | None = None

@@ -1,7 +1,7 @@
 """The `knowledge` section: how the teacher is asked what it knows of a text."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -130,8 +130,9 @@ class Endpoint(Settings):
     """A server with OpenAI's completions protocol that tells the log-probabilities of a prompt."""
 
     kind: Literal["endpoint"] = "endpoint"
-    url: str = Field(exclude=True, pattern=r"^https?://")
-    """Where it is, up to and with `/v1`; not part of the key, so name the model well."""
+    url: str | None = Field(default=None, exclude=True, pattern=r"^https?://")
+    """Where it is, up to and with `/v1`. A training needs it; it is not part of the key, so name the model well, nor of
+    what a run leaves."""
     model: str
     """The model's name there. It must be the recipe's teacher, whose tokenizer is used."""
     k: PositiveInt = 20
@@ -148,6 +149,10 @@ class Endpoint(Settings):
     """Wait before the first repetition; it doubles each time, up to a minute."""
     api_key_variable: str | None = Field(default=None, exclude=True)
     """Environment variable that holds the server's key."""
+
+    def reached(self) -> dict[str, Any]:
+        """What is in no key: where it is and how it is asked, for another process of the same training."""
+        return {name: getattr(self, name) for name, field in type(self).model_fields.items() if field.exclude}
 
 
 class MovingAverage(Settings):

@@ -150,6 +150,20 @@ class EndpointTeacher:
         return f"the endpoint {self.settings.url} with the model {self.settings.model}"
 
 
+def check_endpoint(settings: Endpoint) -> None:
+    """Refuse what could not be asked, before anything is made.
+
+    Raises:
+        InputError: If it is not said where the server is, or its key is not in the environment.
+    """
+    if settings.url is None:
+        raise InputError(
+            "knowledge.url is missing, and knowledge of kind endpoint is asked of a server: give its address, up to "
+            "and with /v1"
+        )
+    _headers(settings)
+
+
 def _headers(settings: Endpoint) -> dict[str, str]:
     if settings.api_key_variable is None:
         return {}
@@ -164,6 +178,8 @@ def _headers(settings: Endpoint) -> dict[str, str]:
 
 def _post(client: httpx.Client, settings: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     """Send a request, again and again while the network or the server fails."""
+    # Preflight refuses a training without one.
+    assert settings.url is not None
     address = settings.url.rstrip("/") + "/completions"
     failure = ""
     for attempt in range(settings.retries + 1):

@@ -38,11 +38,11 @@ class LocalTeacher:
         # Whoever holds the model may have called `train()` on something around it.
         self.model.eval()
         if self.head is None:
-            said = self.model(**batch.model_inputs(), use_cache=False, output_hidden_states=bool(self.layers))
+            said = self.model(**batch.inputs_of(self.model), use_cache=False, output_hidden_states=bool(self.layers))
             distribution: Distribution = Dense(said.logits[..., : self.vocabulary_size])
         else:
             said = self.model.base_model(
-                **batch.model_inputs(), use_cache=False, output_hidden_states=bool(self.layers)
+                **batch.inputs_of(self.model), use_cache=False, output_hidden_states=bool(self.layers)
             )
             distribution = Factored(said.last_hidden_state, self.head[: self.vocabulary_size])
         return Targets(distribution, self._chosen(said.hidden_states))

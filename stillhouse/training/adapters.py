@@ -23,18 +23,27 @@ def add(student: PreTrainedModel, lora: Lora, seed: int) -> None:
     # peft looks for bitsandbytes as it is imported, which takes seconds that other trainings need not spend.
     from peft import LoraConfig, inject_adapter_in_model
 
-    named = {name.rsplit(".", 1)[-1] for name, module in student.named_modules() if isinstance(module, torch.nn.Linear)}
-    if absent := sorted(set(lora.layers) - named):
-        raise InputError(
-            f"compute.lora.layers names {', '.join(absent)}, and the student's linear layers are "
-            f"{', '.join(sorted(named))}"
-        )
+    check_layers(student, lora)
     student.requires_grad_(False)
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.layers), lora_dropout=0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, student)
     student.eval()
+
+
+def check_layers(student: torch.nn.Module, lora: Lora) -> None:
+    """Refuse names that no linear layer of the student has.
+
+    Raises:
+        InputError: Naming them, and those that it has.
+    """
+    named = {name.rsplit(".", 1)[-1] for name, module in student.named_modules() if isinstance(module, torch.nn.Linear)}
+    if absent := sorted(set(lora.layers) - named):
+        raise InputError(
+            f"compute.lora.layers names {', '.join(absent)}, and the student's linear layers are "
+            f"{', '.join(sorted(named)) or 'none'}; name some of these"
+        )
 
 
 def merge(student: PreTrainedModel) -> None:

@@ -6,14 +6,17 @@ B rows, T positions. Labels are aligned here and nowhere else: `labels[b, t]` is
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from stillhouse.data.dataset import Split
 from stillhouse.losses.reduction import IGNORED
+from stillhouse.training.packed_attention import masks_of
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class Batch:
         """Positions that predict a target: the n of a mean loss."""
         return int((self.labels != IGNORED).sum())
 
-    def model_inputs(self) -> dict[str, Tensor]:
-        """What a transformers model's forward pass takes."""
+    def inputs_of(self, model: PreTrainedModel) -> dict[str, Any]:
+        """What the forward pass of a transformers model takes: a sliding window of the model is in the mask."""
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
-            "attention_mask": self.attention_mask,
+            "attention_mask": masks_of(model.config, self.attention_mask),
         }
 
 

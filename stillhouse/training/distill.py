@@ -5,13 +5,14 @@ from pathlib import Path
 from stillhouse.store.artifact import Inputs
 from stillhouse.training.launch import train_in_several
 from stillhouse.training.loop import train
+from stillhouse.training.rank import take_trained
 from stillhouse.training.trainer import DistillSettings
 
 __all__ = ["DistillSettings", "distill"]
 
 
 def distill(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
-    """Train the student, resuming from the last checkpoint in `folder/work` if there is one.
+    """Train the student, resuming from the last checkpoint in `folder/work`, or take up what torchrun left there.
 
     Inputs are `teacher`, `start` (the student's model folder), `dataset`, and what `open_teacher` reads. Writes the
     student's model folder and `history.json`. The same settings, inputs, processor and threads give the same bytes,
@@ -22,6 +23,8 @@ def distill(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
         NoMemoryLeft: If memory runs out, on the processor's side or the accelerator's.
         ChildError: If one of several processes ends with either of these, or dies.
     """
+    if take_trained(folder):
+        return
     if settings.training.processes == 1:
         train(settings, inputs, folder)
     else:

@@ -62,11 +62,7 @@ class FeatureMatcher(nn.Module):
             InputError: If the rank is larger than one of the widths.
         """
         super().__init__()
-        if settings.rank > min(student_width, teacher_width):
-            raise InputError(
-                f"distillation.features.rank is {settings.rank}, but hidden states have {student_width} features in "
-                f"the student and {teacher_width} in the teacher: a projection has at most the smaller rank of the two"
-            )
+        check_rank(settings, student_width=student_width, teacher_width=teacher_width)
         self.layers = {student: layers[student] for student in sorted(layers)}
         self.student_layers = tuple(self.layers)
         self.teacher_layers = teacher_layers_of(layers)
@@ -77,7 +73,11 @@ class FeatureMatcher(nn.Module):
         )
 
     def forward(
-        self, student_hidden: Mapping[int, Tensor], teacher_hidden: Mapping[int, Tensor], counted: Tensor
+        self,
+        student_hidden: Mapping[int, Tensor],
+        teacher_hidden: Mapping[int, Tensor],
+        counted: Tensor,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """The mean loss of all pairs of layers, itself a mean over the counted positions.
 
@@ -85,30 +85,30 @@ class FeatureMatcher(nn.Module):
             student_hidden: [B, T, S] by layer; gradients flow here.
             teacher_hidden: [B, T, D] by layer, as `Targets.hidden_states`; taken as fixed.
             counted: [B, T] boolean: the positions whose label counts. What stands elsewhere is never looked at.
+            weights: [B, T] what each position counts, as in the loss of the logits: their sum is not divided by.
 
         Returns:
             A scalar, at least fp32, without a unit; 0 where nothing is counted.
         """
         # Whoever calls may be within autocast, which would make the products in bf16.
         with torch.autocast(counted.device.type, enabled=False):
+            weighed = None if weights is None else weights[counted]
             losses = [
-                self._loss_of_pair(layer, student_hidden[layer][counted], teacher_hidden[partner][counted])
+                self._loss_of_pair(layer, student_hidden[layer][counted], teacher_hidden[partner][counted], weighed)
                 for layer, partner in self.layers.items()
             ]
         return torch.stack(losses).mean()
 
-    def _loss_of_pair(self, layer: int, states: Tensor, answers: Tensor) -> Tensor:
+    def _loss_of_pair(self, layer: int, states: Tensor, answers: Tensor, weights: Tensor | None) -> Tensor:
         """Of [N, S] and [N, D]: selected before anything is computed, for elsewhere may be NaN, and NaN times 0 is."""
         projected = self.projections[str(layer)](at_least_fp32(states))
-        return self._loss(*in_teachers_scale(projected, answers))
-
-    def _loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        student, teacher = in_teachers_scale(projected, answers)
         every = torch.ones(len(student), dtype=torch.bool, device=student.device)
         match self.loss:
             case "mean_squared_error":
-                return hidden_mean_squared_error(student, teacher, every)
+                return hidden_mean_squared_error(student, teacher, every, weights)
             case "l1_and_cosine":
-                return hidden_l1_and_cosine(student, teacher, every)
+                return hidden_l1_and_cosine(student, teacher, every, weights)
 
 
 def layer_map(settings: LowRankFeatures, *, student_blocks: int, teacher_blocks: int) -> dict[int, int]:
@@ -143,6 +143,19 @@ def layer_map(settings: LowRankFeatures, *, student_blocks: int, teacher_blocks:
     return dict(sorted(settings.layers.items()))
 
 
+def check_rank(settings: LowRankFeatures, *, student_width: int, teacher_width: int) -> None:
+    """Refuse projections that pass through more dimensions than a side has.
+
+    Raises:
+        InputError: If so.
+    """
+    if settings.rank > min(student_width, teacher_width):
+        raise InputError(
+            f"distillation.features.rank is {settings.rank}, but hidden states have {student_width} features in the "
+            f"student and {teacher_width} in the teacher: a projection has at most the smaller rank of the two"
+        )
+
+
 def teacher_layers_of(layers: Mapping[int, int]) -> tuple[int, ...]:
     """The layers whose hidden states a teacher must be opened with: rising, each once."""
     return tuple(sorted(set(layers.values())))
@@ -154,7 +167,7 @@ def student_hidden_states(model: PreTrainedModel, batch: Batch, layers: Iterable
     A trainer that runs the student anyway asks that pass for `output_hidden_states` and picks from it instead.
     """
     body: Any = model.base_model
-    said = body(**batch.model_inputs(), use_cache=False, output_hidden_states=True)
+    said = body(**batch.inputs_of(model), use_cache=False, output_hidden_states=True)
     return {layer: said.hidden_states[layer] for layer in layers}
 
 

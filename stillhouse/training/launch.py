@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse import child
+from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.store.artifact import WORK, Inputs
 from stillhouse.training import rank
 from stillhouse.training.trainer import DistillSettings
@@ -25,8 +26,12 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
     count = settings.training.processes
     work = folder / WORK
     work.mkdir(parents=True, exist_ok=True)
+    told = settings.model_dump(mode="json")
+    if isinstance(settings.knowledge, Endpoint):
+        # What is in no key is not in the dump either, and every process asks for itself.
+        told["knowledge"] |= settings.knowledge.reached()
     payload = {
-        "settings": settings.model_dump(mode="json"),
+        "settings": told,
         "inputs": {name: str(path) for name, path in inputs.items()},
         "folder": str(folder),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from stillhouse import progress
+from stillhouse.errors import InputError
 from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.models.tokenizer import tokenizer_folder
@@ -35,6 +36,7 @@ def train(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
     """Train, from the last checkpoint if there is one; the first of several processes writes the results.
 
     Raises:
+        InputError: If other processes joined than the settings say.
         TrainingDiverged: If a loss or gradient is not finite.
         NoMemoryLeft: If memory runs out, on the processor's side or the accelerator's.
     """
@@ -42,6 +44,7 @@ def train(settings: DistillSettings, inputs: Inputs, folder: Path) -> None:
     seed_everything(compute.seed, max(1, compute.threads // settings.training.processes))
     ranks = join(compute.device)
     try:
+        _check_joined(settings, ranks)
         with freed_memory_kept():
             _train(settings, inputs, folder, ranks)
     except torch.OutOfMemoryError as error:
@@ -66,6 +69,16 @@ def _train(settings: DistillSettings, inputs: Inputs, folder: Path, ranks: Ranks
         _validate(trainer, 0)
     _steps(trainer, first_step, checkpoints)
     _save(trainer, inputs, folder)
+
+
+def _check_joined(settings: DistillSettings, ranks: Ranks) -> None:
+    """Refuse another number than decides the rows of a step: it would be another training under the same name."""
+    if ranks.count != settings.training.processes:
+        raise InputError(
+            f"{ranks.count} processes joined a training that is ordered for {settings.training.processes} "
+            f"(compute.processes): start as many (torchrun: --nnodes times --nproc-per-node), or set compute.processes "
+            "in the recipe to what there is, which is another training, from its first step"
+        )
 
 
 def _resume(trainer: Trainer, checkpoints: Path) -> int:

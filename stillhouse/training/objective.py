@@ -9,28 +9,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from stillhouse.losses.chunked import ChunkedLoss, Chunking, FactoredLogits, chunked_loss, divergences
-from stillhouse.losses.chunked.divergences import Divergence
+from stillhouse.losses.chunked import ChunkedLoss, Chunking, FactoredLogits, chunked_loss
 from stillhouse.losses.reduction import IGNORED
 from stillhouse.recipe.compute import Precision
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.losses import (
-    ForwardKl,
-    JensenShannon,
-    Loss,
-    ReverseKl,
-    SkewedForwardKl,
-    SkewedReverseKl,
-    Taid,
-    TotalVariation,
-    UniversalLogitDistance,
-)
 from stillhouse.teachers.local import plain_head
 from stillhouse.teachers.loss_target import loss_target
 from stillhouse.teachers.targets import Aligned, Dense, Distribution, Factored, Targets
 from stillhouse.training.across_loss import with_distance
 from stillhouse.training.batches import Batch
 from stillhouse.training.coefficients import Coefficients
+from stillhouse.training.divergence import forms_of
 from stillhouse.training.features import FeatureMatcher, balanced
 from stillhouse.training.plain_loss import plain_loss
 
@@ -95,7 +84,7 @@ class Objective(nn.Module):
         known = None if isinstance(distribution, Aligned) else distribution
         with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             read = self.student.base_model if self.is_factored else self.student
-            said = read(**batch.model_inputs(), use_cache=False, output_hidden_states=wanted)
+            said = read(**batch.inputs_of(self.student), use_cache=False, output_hidden_states=wanted)
             if self.is_factored:
                 head = self._head()
                 found = self._chunked(FactoredLogits(said.last_hidden_state, head), batch, known, coefficients)
@@ -119,7 +108,7 @@ class Objective(nn.Module):
     ) -> ChunkedLoss:
         target = None
         if known is not None:
-            target = loss_target(known, divergence_of(self.distillation.loss, coefficients.taid_t))
+            target = loss_target(known, forms_of(self.distillation.loss, coefficients.taid_t).chunked)
         return chunked_loss(
             student,
             batch.labels,
@@ -139,28 +128,6 @@ class Objective(nn.Module):
             none = torch.zeros_like(found.cross_entropy)
             return StepLoss(found.loss, found.cross_entropy, found.teacher_loss, none, found.agreement)
         own = {layer: hidden[layer] for layer in self.matcher.student_layers}
-        apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED)
+        apart = self.matcher(own, targets.hidden_states, batch.labels != IGNORED, batch.weights)
         loss = found.loss + balanced(apart, found.loss, settings)
         return StepLoss(loss, found.cross_entropy, found.teacher_loss, apart.detach(), found.agreement)
-
-
-def divergence_of(loss: Loss, taid_t: float | None = None) -> Divergence:
-    """The recipe's loss as the chunked form's arithmetic; TAID's is made anew at each step, with the step's t."""
-    match loss:
-        case ForwardKl():
-            return divergences.forward_kl()
-        case ReverseKl():
-            return divergences.reverse_kl()
-        case JensenShannon(beta=beta):
-            return divergences.jensen_shannon(beta)
-        case SkewedForwardKl(skew=skew):
-            return divergences.skewed_forward_kl(skew)
-        case SkewedReverseKl(skew=skew):
-            return divergences.skewed_reverse_kl(skew)
-        case TotalVariation():
-            return divergences.total_variation()
-        case Taid():
-            assert taid_t is not None
-            return divergences.taid(taid_t)
-        case UniversalLogitDistance():
-            raise ValueError("universal_logit_distance compares two tokenizers, and the teacher has the student's")

@@ -11,19 +11,10 @@ from stillhouse.losses.agreement import agreed, likeliest
 from stillhouse.losses.chunked import ChunkedLoss
 from stillhouse.losses.reduction import IGNORED, counted
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.losses import (
-    ForwardKl,
-    JensenShannon,
-    Loss,
-    ReverseKl,
-    SkewedForwardKl,
-    SkewedReverseKl,
-    Taid,
-    TotalVariation,
-    UniversalLogitDistance,
-)
+from stillhouse.recipe.losses import Loss
 from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, TopK
 from stillhouse.training.coefficients import Coefficients
+from stillhouse.training.divergence import forms_of
 
 
 def plain_loss(
@@ -105,22 +96,5 @@ def _teacher_loss(
 
 
 def _divergence(logits: Tensor, teacher: Tensor, labels: Tensor, loss: Loss, coefficients: Coefficients) -> Tensor:
-    temperature = coefficients.temperature
-    match loss:
-        case ForwardKl():
-            return losses.forward_kl(logits, teacher, labels, temperature=temperature)
-        case ReverseKl():
-            return losses.reverse_kl(logits, teacher, labels, temperature=temperature)
-        case JensenShannon(beta=beta):
-            return losses.jensen_shannon(logits, teacher, labels, beta=beta, temperature=temperature)
-        case SkewedForwardKl(skew=skew):
-            return losses.skewed_forward_kl(logits, teacher, labels, skew=skew, temperature=temperature)
-        case SkewedReverseKl(skew=skew):
-            return losses.skewed_reverse_kl(logits, teacher, labels, skew=skew, temperature=temperature)
-        case TotalVariation():
-            return losses.total_variation(logits, teacher, labels, temperature=temperature)
-        case Taid():
-            assert coefficients.taid_t is not None
-            return losses.taid(logits, teacher, labels, t=coefficients.taid_t, temperature=temperature)
-        case UniversalLogitDistance():
-            raise ValueError("universal_logit_distance compares two tokenizers, and the teacher has the student's")
+    plain = forms_of(loss, coefficients.taid_t).plain
+    return plain(logits, teacher, labels, temperature=coefficients.temperature)

@@ -21,7 +21,8 @@ from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Inputs
-from stillhouse.teachers.across import open_across
+from stillhouse.teachers.across import AcrossTeacher, open_across
+from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.local import LocalTeacher
 from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.teachers.opening import open_teacher
@@ -35,6 +36,7 @@ from stillhouse.training.feature_start import FeaturePlan, open_matcher, plan_fe
 from stillhouse.training.features import FeatureMatcher
 from stillhouse.training.objective import Objective
 from stillhouse.training.own_text import Writer
+from stillhouse.training.packed_check import check_packed_rows
 from stillhouse.training.ranks import Ranks, blocks_of, device_of_this_process
 from stillhouse.training.saving_memory import checkpoint_activations
 from stillhouse.training.say import set_of
@@ -177,6 +179,7 @@ def _whole(text: PackedText) -> Iterator[Batch]:
 def _student(settings: DistillSettings, folder: Path, device: str) -> PreTrainedModel:
     training = settings.training
     student = load_model(folder, device=device, dtype="fp32")
+    check_packed_rows(student, "the student", settings.sequence_length)
     if training.lora is not None:
         adapters.add(student, training.lora, settings.compute.seed)
     if training.gradient_checkpointing:
@@ -189,13 +192,28 @@ def _teacher(settings: DistillSettings, inputs: Inputs, compute: Compute, layers
     if not asked.asks_teacher:
         return None
     if isinstance(asked.loss, UniversalLogitDistance):
-        return open_across(inputs["teacher"], inputs["dataset"], inputs["dataset_teacher"], compute)
+        across = open_across(inputs["teacher"], inputs["dataset"], inputs["dataset_teacher"], compute)
+        _check_reading(across, settings.sequence_length)
+        return across
     # What is stored at a temperature is refused a moving one by the recipe; the others take any.
     temperature = asked.temperature if isinstance(asked.temperature, float) else 1.0
     teacher = open_teacher(settings.knowledge, inputs, compute, temperature=temperature, hidden_layers=layers)
+    _check_reading(teacher, settings.sequence_length)
     if settings.training.compile is True and isinstance(teacher, LocalTeacher):
         _compile(teacher.model)
     return teacher
+
+
+def _check_reading(teacher: Teacher, sequence_length: int) -> None:
+    """Refuse models that cannot read packed rows; what is stored was read by one that could."""
+    match teacher:
+        case LocalTeacher(model=model):
+            check_packed_rows(model, "the teacher", sequence_length)
+        case AcrossTeacher(local=local):
+            check_packed_rows(local.model, "the teacher", sequence_length)
+        case EnsembleTeacher(members=members):
+            for member in members:
+                _check_reading(member, sequence_length)
 
 
 def _matcher(

@@ -1,19 +1,22 @@
-"""What a run costs, by who teaches it."""
+"""What a run costs, by who teaches it, who answers, and what it is spread over."""
 
+import numpy as np
 import pytest
 
 from flows.estimate import estimate
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
+from stillhouse.teachers.cache.draws import pack_draws
 from tests.conftest import RECIPE
 
 TEACHER = ModelShape(layers=30, hidden_size=576, vocabulary_size=49_152, parameters=134_000_000, context_length=2048)
 STUDENT = TEACHER.with_layers(15)
 
 
-def cost(**changes):
+def cost(device="cpu", **changes):
     content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | changes
-    return estimate(validated(Recipe, content, "the recipe"), TEACHER, STUDENT, gigaflops_per_second=100.0)
+    recipe = validated(Recipe, content, "the recipe")
+    return estimate(recipe, TEACHER, STUDENT, gigaflops_per_second=100.0, device=device)
 
 
 def test_every_teacher_of_an_ensemble_reads_the_text_and_lies_in_memory():
@@ -36,3 +39,65 @@ def test_a_student_that_is_its_own_teacher_is_read_in_the_teachers_place():
     own = cost(knowledge={"kind": "moving_average"})
     assert own.seconds < cost().seconds
     assert own.memory_bytes - cost().memory_bytes == 4 * STUDENT.parameters
+
+
+@pytest.mark.parametrize(
+    ("targets", "a_token"),
+    [
+        ({"kind": "full"}, 2 * 49_152),
+        ({"kind": "top_k", "k": 12}, 12 * (2 + 2) + 4),
+        ({"kind": "sampled", "draws": 50}, 82),
+    ],
+)
+def test_stored_answers_take_room_on_the_disk(targets, a_token):
+    loss = {"alpha": 0.5, "temperature": 1.0}
+    online = cost(distillation=loss)
+    cached = cost(distillation=loss, knowledge={"kind": "cached", "targets": targets})
+    assert cached.disk_bytes - online.disk_bytes == 120_000 * a_token
+    assert cost(distillation=loss | {"alpha": 0.0}, knowledge={"kind": "cached"}).disk_bytes == online.disk_bytes
+
+
+def test_draws_never_take_more_room_than_is_told():
+    tokens = np.sort(np.random.default_rng(0).choice(49_152, (200, 50), replace=True), axis=1)
+    assert 70 < len(pack_draws(tokens, 49_152)) / 200 <= 82
+
+
+def test_every_cached_teacher_of_an_ensemble_and_stored_hidden_states_take_room():
+    full = {"kind": "cached", "targets": {"kind": "full"}}
+    member = {"teacher": "org/other", "knowledge": full}
+    both = cost(knowledge={"kind": "ensemble", "own": full, "members": [member]})
+    one = cost(knowledge={"kind": "ensemble", "members": [member]})
+    assert both.disk_bytes - one.disk_bytes == one.disk_bytes - cost().disk_bytes == 120_000 * 2 * 49_152
+    features = {"rank": 8, "layers": {"1": 2, "2": 4, "3": 4}}
+    asked = {"knowledge": full, "distillation": {"features": features}}
+    kept = cost(**asked).disk_bytes - cost(knowledge=full).disk_bytes
+    assert kept == 120_000 * 2 * 2 * 576
+
+
+def test_processes_share_a_processor_and_have_an_accelerator_each():
+    def spread(number, device="cpu"):
+        return cost(device, compute={"processes": number})
+
+    assert spread(4).memory_bytes == 4 * spread(1).memory_bytes
+    assert spread(4, "cuda").memory_bytes == spread(1, "cuda").memory_bytes == spread(1).memory_bytes
+    assert spread(4).seconds == pytest.approx(spread(1).seconds, rel=0.01)
+    assert spread(4, "cuda").seconds < spread(4).seconds
+
+
+def test_steps_of_several_processes_take_the_rows_of_all():
+    def tokens(number):
+        return cost(compute={"processes": number}, distillation={"steps": 10, "batch_rows": 2}).training_tokens
+
+    assert (tokens(1), tokens(3)) == (10 * 2 * 256, 3 * 10 * 2 * 256)
+
+
+def test_every_sampled_response_is_written():
+    one, four = cost(), cost(data=sampled(4))
+    # 200 prompts, of which the recipe's answers have 16 tokens.
+    more = (4 - 1) * 200 * 16 * 2 * TEACHER.parameters
+    assert four.seconds - one.seconds == pytest.approx(more / (100e9 * 0.4))
+
+
+def sampled(samples):
+    data = load_recipe(RECIPE).data.model_dump(mode="json", exclude_none=True)
+    return data | {"answers": data["answers"] | {"sampled": {"samples": samples}}}

@@ -219,6 +219,17 @@ def test_a_suite_stands_under_what_is_said_beside_it_and_a_limit_over_both():
     assert request_of(Wish("x", documents=12, limit=40)).evaluation.documents == 12
 
 
+def test_a_limit_reaches_prompts_bias_and_harm_too():
+    def counts(limit: int | None) -> tuple[int, int, int]:
+        behaviour = request_of(Wish("x", suite="standard", limit=limit)).evaluation.behaviour
+        return behaviour.prompts, behaviour.bias_documents, behaviour.harm_prompts
+
+    assert counts(10) == (10, 10, 10)
+    # No fewer than the suites can be measured on.
+    assert counts(3) == (3, 4, 4)
+    assert counts(10**6) == counts(None) == (24, 50, 24)
+
+
 def test_an_order_of_options_is_changed_where_a_benchmark_that_shows_them_is_asked():
     told = request_of(Wish("x", benchmarks=("piqa", "mmlu"), behaviour=("robustness",))).evaluation.behaviour
     assert told.robustness_benchmarks == ("piqa", "mmlu")

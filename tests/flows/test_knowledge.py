@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import TypeAdapter
 
+from flows import export_model, finished_run
 from flows.compress import in_order
 from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
@@ -14,7 +15,7 @@ from flows.work import Planner, Work, directly
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
-from stillhouse.recipe.knowledge import Knowledge
+from stillhouse.recipe.knowledge import Endpoint, Knowledge
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -110,3 +111,44 @@ def test_what_a_training_read_of_its_teachers_is_in_the_lineage_of_the_run(tmp_p
     in_order(settings, Work(Planner(tmp_path / "store"), call))
     known = {"teacher", "teacher_1", "cache"}
     assert {read["assemble_results"][name] for name in known} == {read["distill"][name] for name in known}
+
+
+ASKED = {"kind": "endpoint", "url": "http://server/v1", "model": "m", "api_key_variable": "TEACHER_KEY"}
+
+
+def taught_by_an_endpoint(**changes) -> Recipe:
+    content = load_recipe(RECIPE).model_dump(mode="json")
+    content["distillation"]["temperature"] = 1.0
+    return validated(Recipe, content | {"knowledge": {**ASKED, **changes}}, "recipe.yaml")
+
+
+def test_a_run_that_an_endpoint_taught_is_taken_up_again_without_its_address(tmp_path):
+    """`stillhouse export RUN` reads the recipe of results.json, in which no address is."""
+    content = taught_by_an_endpoint().model_dump(mode="json")
+    assert "url" not in content["knowledge"]
+    again = finished_run._recipe(content, tmp_path)
+    assert again.knowledge == Endpoint(model="m")
+    assert export_model._asked(again, ["onnx-fp32"]).export.variants == ("onnx-fp32",)
+
+
+def test_where_an_endpoint_is_decides_no_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", "secret")
+    one, other = (
+        prepare(taught_by_an_endpoint(url=url), RECIPE.parent, Store(tmp_path / "store")).distill
+        for url in ("http://one/v1", "http://other/v1")
+    )
+    assert one.model_dump() == other.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"url": None}, "knowledge.url is missing"),
+        ({}, "environment variable TEACHER_KEY, which knowledge.api_key_variable names, is not set"),
+    ],
+)
+def test_an_endpoint_that_could_not_be_asked_is_refused_before_anything_is_made(changes, said, tmp_path, monkeypatch):
+    monkeypatch.delenv("TEACHER_KEY", raising=False)
+    with pytest.raises(InputError, match=said):
+        prepare(taught_by_an_endpoint(**changes), RECIPE.parent, Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()

@@ -72,7 +72,9 @@ def taid(t: float) -> Divergence:
 def _forward_kl(log_q: Tensor, log_p: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor]:
     del parameter
     p = log_p.exp()
-    return torch.linalg.vecdot(p, log_p - log_q), log_q.exp().sub_(p)
+    # As `_mean`, in the third of its time that the default loss has: the student's logits are a product, never -inf.
+    below = (log_p - log_q).clamp_(min=torch.finfo(log_p.dtype).min)
+    return torch.linalg.vecdot(p, below), log_q.exp().sub_(p)
 
 
 def _reverse_kl(log_q: Tensor, log_p: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +85,7 @@ def _reverse_kl(log_q: Tensor, log_p: Tensor, parameter: Tensor) -> tuple[Tensor
 
 def _jensen_shannon(log_q: Tensor, log_p: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     log_m = log_mixture(log_p, log_q, beta)
-    of_teacher = torch.linalg.vecdot(log_p.exp(), log_p - log_m)
+    of_teacher = _mean(log_p.exp(), log_p - log_m)
     # All terms through m add up to a constant, which leaves (1 - beta) * (log q_v - log m_v).
     of_student, slope = _value_and_softmax_slope(log_q.exp(), log_q - log_m)
     return beta * of_teacher + (1 - beta) * of_student, slope.mul_(1 - beta)
@@ -93,7 +95,7 @@ def _skewed_forward_kl(log_q: Tensor, log_p: Tensor, skew: Tensor) -> tuple[Tens
     log_m = log_mixture(log_p, log_q, skew)
     below = log_p - log_m
     _, slope = _value_and_softmax_slope(log_q.exp(), below.exp().mul_(skew - 1))
-    return torch.linalg.vecdot(log_p.exp(), below), slope
+    return _mean(log_p.exp(), below), slope
 
 
 def _skewed_reverse_kl(log_q: Tensor, log_p: Tensor, skew: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +103,7 @@ def _skewed_reverse_kl(log_q: Tensor, log_p: Tensor, skew: Tensor) -> tuple[Tens
     above = log_q - log_m
     q = log_q.exp()
     _, slope = _value_and_softmax_slope(q, above - skew * above.exp())
-    return torch.linalg.vecdot(q, above), slope
+    return _mean(q, above), slope
 
 
 def _total_variation(log_q: Tensor, log_p: Tensor, parameter: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,5 +120,10 @@ def _taid(log_q: Tensor, log_p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 def _value_and_softmax_slope(q: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:
     """`sum q * derivative`, [N], and the slope of what has this derivative by q, [N, V]; overwrites the latter."""
-    mean = torch.linalg.vecdot(q, derivative)
+    mean = _mean(q, derivative)
     return mean, derivative.sub_(mean[:, None]).mul_(q)
+
+
+def _mean(probabilities: Tensor, values: Tensor) -> Tensor:
+    """`sum probabilities * values`, [N], where 0 times anything is 0 (`0 log 0`); overwrites the latter so."""
+    return torch.linalg.vecdot(probabilities, values.masked_fill_(probabilities == 0, 0.0))

@@ -34,6 +34,7 @@ from stillhouse.teachers.local import LocalTeacher, open_local
 from stillhouse.teachers.samples import samples_of
 from stillhouse.teachers.targets import Dense, Factored
 from stillhouse.training.batches import Batch, make_batch
+from stillhouse.training.packed_check import check_packed_rows
 
 _ROWS = 128
 """Positions whose logits are made at a time: the whole head is read for each of these products."""
@@ -84,6 +85,7 @@ def capture_shard(settings: CaptureSettings, inputs: Inputs, folder: Path) -> No
     samples = read_samples(inputs["listing"], inputs["dataset"], settings.listing, settings.shard, settings.num_shards)
     index = write_index(folder, [each.id for each in samples], [each.positions for each in samples])
     teacher = loaded_teacher(inputs["teacher"], settings.compute, settings.hidden_layers)
+    check_packed_rows(teacher.model, "the teacher", settings.sequence_length)
     kind, vocabulary = settings.cached.targets, teacher.vocabulary_size
     records = record_writer(kind, folder, index, vocabulary=vocabulary, temperature=settings.temperature)
     hidden = None

@@ -67,6 +67,16 @@ def test_right_answers_are_seen(scorer, monkeypatch):
     )
 
 
+def test_what_was_written_is_read_again_once_and_kept(roomy_model, monkeypatch):
+    """A killed evaluation goes on where it was, and a repeat is free."""
+    scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=4)
+    first, _ = measure_responses(scorer, asked(), seed=0)
+    passes: list[object] = []
+    monkeypatch.setattr(scorer.model, "logits_of", lambda *told, **how: passes.append(told))
+    again, _ = measure_responses(scorer, asked(), seed=0)
+    assert again == first and not passes
+
+
 def test_student_and_teacher_are_compared_prompt_by_prompt(roomy_model, tmp_path):
     folders = []
     for name, temperature in (("own", 2.0), ("teacher", 0.001)):

@@ -171,6 +171,31 @@ def test_chunked_equals_dense_in_fp32_within_a_hundred_thousandth(name: str):
     compare(case, found, dense, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", DENSE)
+def test_chunked_equals_dense_where_the_teacher_rules_words_out(kind: str):
+    case = random_case()
+    teacher = case.teacher_logits.index_fill(2, torch.tensor([1, 4]), -torch.inf)
+    divergence, plain = DENSE[kind]
+    found = chunked_loss(case.student, case.labels, DenseTarget(teacher, divergence), alpha=1.0, chunking=TWO)
+    dense = plain(case.logits, teacher, case.labels)
+    if kind == "reverse KL":
+        assert found.loss.item() == dense.item() == torch.inf
+    else:
+        assert dense.isfinite()
+        compare(case, found, dense)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DENSE if kind not in ("forward KL", "TAID")])
+def test_the_slope_at_a_word_that_both_rule_out_is_zero(kind: str):
+    log_q, log_p = (F.pad(torch.randn(3, 5).double().log_softmax(-1), (0, 1), value=-torch.inf) for _ in range(2))
+    divergence, _ = DENSE[kind]
+    parameter = torch.tensor(divergence.parameter).double()
+    value, slope = divergence.value_and_slope(log_q, log_p, parameter)
+    narrow, narrow_slope = divergence.value_and_slope(log_q[:, :5].clone(), log_p[:, :5].clone(), parameter)
+    torch.testing.assert_close(value, narrow)
+    torch.testing.assert_close(slope, F.pad(narrow_slope, (0, 1)))
+
+
 @pytest.mark.parametrize("rows", [1, 3, 13, 512])
 @pytest.mark.parametrize("tile_numbers", [1, 2 * VOCABULARY, 2**20])
 def test_how_the_work_is_cut_decides_no_value(rows: int, tile_numbers: int, monkeypatch: pytest.MonkeyPatch):
@@ -353,6 +378,36 @@ def test_validation_makes_values_and_no_gradients():
         found = chunked_loss(case.student, case.labels, target, alpha=1.0, chunking=TWO)
     torch.testing.assert_close(found.loss, plain)
     assert not found.loss.requires_grad
+
+
+class Products(TorchDispatchMode):
+    """Counts the matrix products that are made."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += any(name in str(func) for name in ("aten.mm", "aten.addmm"))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["top 3", "reverse KL, hidden states"])
+def test_validation_multiplies_for_values_alone(name: str):
+    case = random_case()
+    target, _ = target_of(case, name)
+
+    def made() -> tuple[ChunkedLoss, int]:
+        with Products() as products:
+            return chunked_loss(case.student, case.labels, target, alpha=0.5, chunking=TWO), products.count
+
+    trained, with_gradients = made()
+    with torch.no_grad():
+        found, without = made()
+    chunks = -(-int((case.labels != -100).sum()) // TWO.rows)
+    # A product for the logits of each side; with gradients two more, of hidden states and head.
+    sides = 1 if name == "top 3" else 2
+    assert (without, with_gradients) == (sides * chunks, (sides + 2) * chunks)
+    assert torch.equal(found.loss, trained.loss.detach())
+    assert torch.equal(found.cross_entropy, trained.cross_entropy)
 
 
 def test_a_head_that_is_held_fixed_gets_no_gradient():

@@ -164,6 +164,51 @@ def test_probabilities_that_underflow_leave_it_finite(loss: Loss):
     assert math.isfinite(value.item()) and torch.autograd.grad(value, student)[0].isfinite().all()
 
 
+FINITE = [name for name in LOSSES if name != "reverse KL"]
+"""What stays finite where the teacher rules out what the student does not."""
+
+
+def without_a_word(case: tuple[Tensor, Tensor, Tensor], lowest: float) -> tuple[Tensor, Tensor, Tensor]:
+    student, teacher, labels = case
+    return student, teacher.index_fill(2, torch.tensor([2, 5]), lowest), labels
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_a_word_that_the_teacher_rules_out_is_the_limit_of_one_it_gives_next_to_nothing(name: str):
+    ruled_out, nearly = (without_a_word(random_case(3), lowest) for lowest in (-torch.inf, -400.0))
+    loss = partial(LOSSES[name], temperature=1.5)
+    torch.testing.assert_close(loss(*ruled_out), loss(*nearly), atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(gradient(loss, *ruled_out), gradient(loss, *nearly), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in FINITE if name != "TAID 0.4"])
+def test_finite_differences_where_the_teacher_rules_words_out(name: str):
+    student, teacher, labels = without_a_word(random_case(3), -torch.inf)
+    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, teacher, labels), (student,))
+
+
+def test_the_reverse_kl_to_a_teacher_that_rules_a_word_out_is_infinite():
+    assert reverse_kl(*without_a_word(random_case(3), -torch.inf)).item() == math.inf
+
+
+@every_loss
+def test_a_word_that_both_rule_out_is_as_if_it_were_not_there(loss: Loss):
+    student, teacher, labels = random_case(3)
+    narrow = loss(student, teacher, labels)
+    (narrow_slope,) = torch.autograd.grad(narrow, student)
+    wide_student = F.pad(student.detach(), (0, 1), value=-torch.inf).requires_grad_()
+    wide = loss(wide_student, F.pad(teacher, (0, 1), value=-torch.inf), labels)
+    (wide_slope,) = torch.autograd.grad(wide, wide_student)
+    torch.testing.assert_close(wide, narrow)
+    torch.testing.assert_close(wide_slope, F.pad(narrow_slope, (0, 1)))
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_taid_at_its_ends_with_a_word_that_one_side_rules_out(t: float):
+    ruled_out, nearly = (without_a_word(random_case(3), lowest) for lowest in (-torch.inf, -400.0))
+    torch.testing.assert_close(taid(*ruled_out, t=t), taid(*nearly, t=t), atol=1e-12, rtol=1e-12)
+
+
 # Of `forward_kl` its own tests; it came first.
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "forward KL"])
 def test_shapes_that_do_not_fit_are_told(name: str):

@@ -149,7 +149,7 @@ def test_inputs_of_a_layer_are_those_of_the_whole_model(dataset: Path):
     seen = []
     handle = blocks[1].mlp.down_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     with torch.no_grad():
-        model(**batch.model_inputs(), use_cache=False)
+        model(**batch.inputs_of(model), use_cache=False)
     handle.remove()
     way = passes_before_blocks(model, blocks, batch, COMPUTE)
     assert order_of_use(way, blocks[0], 0, sorted(IN_ORDER), COMPUTE) == IN_ORDER

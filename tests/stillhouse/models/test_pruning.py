@@ -1,19 +1,24 @@
 """Depth pruning: which layers stay, and that what stays computes what it computed."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from stillhouse.data.dataset import Split, write_split
-from stillhouse.models import pruning
+from stillhouse.data.dataset import Split, read_split, write_split
+from stillhouse.losses.cross_entropy import cross_entropy
+from stillhouse.models import narrow_students, pruning
 from stillhouse.models.load import load_model
 from stillhouse.models.pruning import PruneSettings, choose_layers, keep_layers, prune_layers, transformer_layers
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.student import DepthPruned
+from stillhouse.recipe.student import DepthPruned, WidthPruned
+from stillhouse.training.batches import make_batch
+from tests.stillhouse.training.trainings import write_random_dataset
 
 
 def test_the_layers_that_hurt_most_stay_in_order_of_depth():
@@ -100,11 +105,11 @@ LOSSES = {
 def test_greedy_ranking_measures_again_what_is_left(method, kept, four_layers, monkeypatch):
     numbers = {id(layer): index for index, layer in enumerate(transformer_layers(four_layers))}
 
-    def loss(model, batches):
+    def loss(model, batch):
         return LOSSES[tuple(numbers[id(layer)] for layer in model.model.layers)]
 
     monkeypatch.setattr(pruning, "_loss", loss)
-    found = pruning.rank_layers(four_layers, [], method, 2)
+    found = pruning.rank_layers(four_layers, [SimpleNamespace(num_counted=7)], method, 2)
     assert found.kept == kept
     assert found.loss_without_layer == [3.0, 1.1, 1.2, 1.5]
     assert found.removed == ([(1, 1.1), (3, 1.6)] if method == "greedy" else [])
@@ -113,6 +118,93 @@ def test_greedy_ranking_measures_again_what_is_left(method, kept, four_layers, m
 
 
 def test_greedily_keeping_all_layers_measures_each_once(four_layers, monkeypatch):
-    monkeypatch.setattr(pruning, "_loss", lambda model, batches: 1.0)
-    found = pruning.rank_layers(four_layers, [], "greedy", 4)
+    monkeypatch.setattr(pruning, "_loss", lambda model, batch: 1.0)
+    found = pruning.rank_layers(four_layers, [SimpleNamespace(num_counted=7)], "greedy", 4)
     assert found.kept == [0, 1, 2, 3] and found.removed == [] and len(found.loss_without_layer) == 4
+
+
+SIZES = {
+    "vocab_size": 120,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.2,
+}
+MIXED = {
+    "sliding_window": 4,
+    "head_dim": 8,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+}
+LEARNED_PLACES = {"n_embd": 32, "n_head": 4, "n_layer": 4}
+
+
+@pytest.fixture
+def text(tmp_path):
+    split = read_split(write_random_dataset(tmp_path / "dataset"), "train")
+    return [make_batch(split, rows, sequence_length=64, pad_id=0) for rows in ([[0, 1], [2, 3]], [[4, 5, 6]])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("llama", {}), ("gemma3_text", MIXED), ("qwen2", {}), ("gpt2", LEARNED_PLACES), ("gpt_neox", {})]
+)
+def test_a_layer_s_absence_costs_what_the_model_without_it_loses(kind, more, text):
+    """Though only what lies behind the layer is computed again."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(kind, **{**SIZES, **more})
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    layers = transformer_layers(model)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = pruning.rank_layers(model, text, "drop_one", 2)
+    assert found.baseline_loss == pytest.approx(loss_of(model, text), rel=1e-6)
+    for index, loss in enumerate(found.loss_without_layer):
+        with pruning._only_layers(layers, [each for each in range(4) if each != index]):
+            assert loss == pytest.approx(loss_of(model, text), rel=1e-6)
+    assert len(set(found.loss_without_layer)) == 4
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+    assert not any("forward" in vars(layer) for layer in layers)
+
+
+def test_ranking_computes_a_batch_once_whole_and_then_only_what_lies_behind_each_layer(four_layers, text, monkeypatch):
+    computed = []
+    attention = type(four_layers.model.layers[0].self_attn)
+    whole = attention.forward
+    monkeypatch.setattr(
+        attention, "forward", lambda own, *a, **k: computed.append(own.layer_idx) or whole(own, *a, **k)
+    )
+    pruning.rank_layers(four_layers, text[:1], "drop_one", 2)
+    assert computed == [0, 1, 2, 3, 1, 2, 3, 2, 3, 3]
+
+
+@pytest.mark.parametrize("stage", ["ranking", "widths"])
+def test_memory_that_is_freed_while_layers_and_channels_are_measured_is_kept(stage, tiny_model, tmp_path, monkeypatch):
+    entered = []
+
+    @contextmanager
+    def kept():
+        entered.append(stage)
+        yield
+
+    module = pruning if stage == "ranking" else narrow_students
+    monkeypatch.setattr(module, "freed_memory_kept", kept)
+    read = {"teacher": tiny_model, "dataset": write_random_dataset(tmp_path / "data")}
+    folder = tmp_path / "student"
+    folder.mkdir()
+    asked = {"sequence_length": 32, "compute": Compute(device="cpu", precision="fp32", threads=1, seed=0)}
+    if stage == "ranking":
+        prune_layers(PruneSettings(student=DepthPruned(layers=1, ranking_tokens=64), **asked), read, folder)
+    else:
+        student = WidthPruned(intermediate_size=32, statistics_tokens=64)
+        narrow_students.prune_widths(narrow_students.PruneWidthsSettings(student=student, **asked), read, folder)
+    assert entered == [stage]
+
+
+@torch.no_grad()
+def loss_of(model, batches):
+    losses = [
+        (cross_entropy(model(**each.inputs_of(model), use_cache=False).logits, each.labels), each.num_counted)
+        for each in batches
+    ]
+    return (sum(loss * number for loss, number in losses) / sum(number for _, number in losses)).item()

@@ -64,7 +64,7 @@ def test_hidden_states_times_head_are_the_logits(tiny_model: Path, batches):
     said = teacher.targets(batches[0]).distribution
     assert isinstance(said, Factored)
     with torch.no_grad():
-        logits = teacher.model(**batches[0].model_inputs(), use_cache=False).logits
+        logits = teacher.model(**batches[0].inputs_of(teacher.model), use_cache=False).logits
     rows, positions = (batches[0].labels != -100).nonzero(as_tuple=True)
     torch.testing.assert_close(said.at(rows, positions), logits[rows, positions])
 

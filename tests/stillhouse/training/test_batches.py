@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from stillhouse.data.dataset import Split
 from stillhouse.data.packing import pack
+from stillhouse.losses.chunked import Chunking
 from stillhouse.losses.reduction import IGNORED
+from stillhouse.recipe.distillation import Distillation
+from stillhouse.teachers.local import LocalTeacher
 from stillhouse.training.batches import make_batch, rows_for_step
+from stillhouse.training.coefficients import Coefficients
+from stillhouse.training.objective import Objective
 
 LENGTHS = (5, 9, 3, 7, 4)
 PAD = 30
@@ -86,21 +93,49 @@ def test_a_packed_document_has_the_logits_that_it_has_alone(split, model):
                 end += len(ids)
 
 
-def test_padding_changes_no_logits_and_no_gradient(split, model):
-    def measure(length):
-        model.zero_grad()
-        batch = make_batch(split, [[1, 3]], sequence_length=length, pad_id=PAD)
-        logits = forward(model, batch)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
-        loss.backward()
-        return logits[:, :16].detach(), [parameter.grad.clone() for parameter in model.parameters()]
+def loss_and_gradient(model, split, rows, *, sequence_length=None):
+    """Of a student that learns from the text and from a teacher, over rows that are read one by one, in fp64.
 
-    (plain, plain_gradient), (padded, padded_gradient) = measure(16), measure(40)
-    assert torch.isfinite(padded).all()
-    assert torch.allclose(plain, padded, atol=1e-5)
-    for one, other in zip(plain_gradient, padded_gradient, strict=True):
-        assert torch.isfinite(other).all()
-        assert torch.allclose(one, other, atol=1e-5)
+    A row is as long as its texts where no length is given. Every row counts by its targets, as in a training's step.
+    """
+    teacher = LocalTeacher(deepcopy(model).requires_grad_(False), 31, None)
+    with torch.no_grad():
+        for parameter in teacher.model.parameters():
+            parameter.mul_(1.5)
+    model.zero_grad()
+    student = Objective(model, Distillation(), 31, "fp32", Chunking(rows=4))
+    lengths = np.diff(split.starts)
+    batches = [
+        make_batch(split, [row], sequence_length=sequence_length or int(lengths[row].sum()), pad_id=PAD) for row in rows
+    ]
+    number = sum(batch.num_counted for batch in batches)
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in batches:
+        found = student(batch, teacher.targets(batch), Coefficients(alpha=0.5, temperature=2.0))
+        assert found.teacher_loss > 0
+        total += found.loss * batch.num_counted / number
+    total.backward()
+    return total.detach(), [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def assert_equal_in_fp64(one, other):
+    torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
+
+
+def test_packed_equals_unpacked(split, model):
+    model = deepcopy(model).double()
+    rows = pack(split.starts, 16)
+    assert max(map(len, rows)) > 1
+    packed = loss_and_gradient(model, split, rows, sequence_length=16)
+    unpacked = loss_and_gradient(model, split, [[document] for document in range(len(LENGTHS))])
+    assert_equal_in_fp64(packed, unpacked)
+
+
+def test_padded_equals_unpadded(split, model):
+    model = deepcopy(model).double()
+    unpadded = loss_and_gradient(model, split, [[1, 3], [0, 2, 4]])
+    padded = loss_and_gradient(model, split, [[1, 3], [0, 2, 4]], sequence_length=40)
+    assert_equal_in_fp64(padded, unpadded)
 
 
 def test_every_target_of_the_split_is_a_label_once(split):

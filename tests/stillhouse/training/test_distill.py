@@ -113,6 +113,25 @@ def test_k_micro_batches_equal_one_batch(inputs, tmp_path):
     assert_alike(one, run(inputs, tmp_path / "four", batch_rows=1, accumulation=4, steps=2))
 
 
+ALL_TEXT = {"rank": 8, "fit_tokens": 10**6}
+"""Projections are fitted on whole batches up to a number of tokens; on all of the text, however it is batched."""
+
+
+def test_k_micro_batches_equal_one_batch_with_features(apart, tmp_path):
+    one = run(apart, tmp_path / "one", batch_rows=4, steps=2, features=ALL_TEXT)
+    assert_alike(one, run(apart, tmp_path / "four", batch_rows=1, accumulation=4, steps=2, features=ALL_TEXT))
+
+
+def test_features_balanced_against_the_logit_loss_are_the_exception_in_their_gradient_alone(apart, tmp_path):
+    """Each forward pass has a scale of its own, L_b / F_b, where one batch has that of their means."""
+    asked = {"features": {**ALL_TEXT, "balance": "logit_loss", "weight": 20.0}, "steps": 1}
+    one = left(run(apart, tmp_path / "one", batch_rows=4, **asked)).history["training"][0]
+    four = left(run(apart, tmp_path / "four", batch_rows=1, accumulation=4, **asked)).history["training"][0]
+    for name in ("loss", "teacher_loss", "feature_loss"):
+        assert four[name] == pytest.approx(one[name], rel=1e-5)
+    assert four["gradient_norm"] != pytest.approx(one["gradient_norm"], rel=1e-4)
+
+
 def test_gradient_checkpointing_changes_no_bit(apart, tmp_path):
     plain = run(apart, tmp_path / "plain", steps=2)
     saving = run(apart, tmp_path / "saving", steps=2, training={"gradient_checkpointing": True})

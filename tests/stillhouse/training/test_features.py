@@ -181,6 +181,29 @@ def test_positions_that_are_not_counted_change_neither_loss_nor_gradient(kind):
     assert matcher(states, answers, torch.zeros_like(counted)).item() == 0
 
 
+@pytest.mark.parametrize("kind", ["mean_squared_error", "l1_and_cosine"])
+def test_weights_multiply_each_positions_loss_and_are_not_divided_by(kind):
+    student = small_student()
+    matcher, teacher = fitted(LowRankFeatures(rank=8, fit_tokens=200, loss=kind), student)
+    batch = text(7)
+    counted = batch.labels != IGNORED
+    weights = torch.rand(counted.shape, generator=torch.Generator().manual_seed(0)) * 3
+    states = student_hidden_states(student, batch, matcher.student_layers)
+    answers = teacher.targets(batch).hidden_states
+    found = matcher(states, answers, counted, weights)
+    each = [
+        matcher(states, answers, torch.zeros_like(counted).index_put_(tuple(p), torch.tensor(True)))
+        for p in counted.nonzero()
+    ]
+    expected = (torch.stack(each) * weights[counted]).sum() / counted.sum()
+    torch.testing.assert_close(found, expected)
+    parameters = list(matcher.parameters())
+    for one, other in zip(
+        *(torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_within_autocast_the_loss_is_what_it_is_outside():
     student = small_student()
     matcher, teacher = fitted(LowRankFeatures(rank=8, fit_tokens=200), student)

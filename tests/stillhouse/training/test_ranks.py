@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,13 @@ import psutil
 import pytest
 
 from stillhouse.child import ChildError
+from stillhouse.errors import InputError
 from stillhouse.recipe.training_compute import TrainingCompute
+from stillhouse.store.artifact import hash_file
 from stillhouse.training.distill import distill
+from stillhouse.training.loop import train
 from tests.conftest import ROOT
+from tests.stillhouse.teachers.completions_server import serving
 from tests.stillhouse.training.trainings import FOLLOWING, assert_alike, run, settings
 
 
@@ -28,6 +33,54 @@ def test_two_ranks_equal_one(apart, tmp_path, sharding):
     one = run(apart, tmp_path / "one", accumulation=2, **moving)
     two = run(apart, tmp_path / "two", training={"processes": 2, "sharding": sharding}, **moving)
     assert_alike(one, two)
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_ranks_resumed_equal_two_uninterrupted_bit_for_bit(apart, tmp_path, sharding):
+    """The last checkpoint of six steps is of the fourth, and is all that the second training is given."""
+    asked = {"training": {"processes": 2, "sharding": sharding}, "loss": {"kind": "taid"}}
+    whole, resumed = run(apart, tmp_path / "whole", **asked), tmp_path / "resumed"
+    assert [path.name for path in (whole / "work").glob("step-*")] == ["step-00000004"]
+    shutil.copytree(whole / "work", resumed / "work")
+    run(apart, resumed, **asked)
+    for name in ("model.safetensors", "history.json"):
+        assert hash_file(resumed / name) == hash_file(whole / name)
+
+
+def test_another_number_of_processes_than_was_ordered_is_refused(apart, tmp_path):
+    """Under torchrun the number is said twice; this process is one, as under `--nproc-per-node 1`."""
+    with pytest.raises(InputError, match=r"1 processes joined a training that is ordered for 2 \(compute.processes\)"):
+        train(settings(training={"processes": 2}), apart, tmp_path)
+    assert not list(tmp_path.glob("model.safetensors"))
+
+
+def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path):
+    """The stage is run once to leave its order, torchrun trains by it, and the stage is run again."""
+    expected = run(apart, tmp_path / "expected", training={"processes": 2})
+    store = tmp_path / "partial"
+    shutil.copytree(expected / "work", store / "work", ignore=shutil.ignore_patterns("step-*"))
+    order = json.loads((store / "work" / "order.json").read_text()) | {"folder": str(store)}
+    (store / "work" / "order.json").write_text(json.dumps(order))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "stillhouse.training.rank", str(store / "work" / "order.json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    # What the store keeps of an unfinished stage.
+    assert [path.name for path in store.iterdir()] == ["work"]
+    run(apart, store, training={"processes": 2})
+    for name in ("model.safetensors", "history.json", "facts.json"):
+        assert hash_file(store / name) == hash_file(expected / name)
+
+
+def test_two_ranks_ask_an_endpoint_as_one_does(apart, tmp_path):
+    """Its address is in no key, and so in no dump of the settings."""
+    with serving(apart["teacher"]) as server:
+        asked = {"kind": "endpoint", "url": server.url, "model": "teacher", "timeout_seconds": 60.0, "batch_samples": 2}
+        one = run(apart, tmp_path / "one", accumulation=2, steps=2, knowledge=asked)
+        two = run(apart, tmp_path / "two", training={"processes": 2}, steps=2, knowledge=asked)
+        assert_alike(one, two)
+        assert all(len(each["prompt"]) <= 2 for each in server.requests)
+    assert "url" not in settings(knowledge=asked).model_dump()["knowledge"]
 
 
 def test_a_rank_that_dies_ends_the_others(apart, tmp_path):

@@ -98,3 +98,13 @@ def left_weights(inputs):
     from safetensors.torch import load_file
 
     return load_file(inputs["start"] / "model.safetensors")
+
+
+def test_a_document_without_weight_draws_no_hidden_states_either(apart, tmp_path):
+    """With the features' loss beside that of the logits; its projections are fitted on all of the text."""
+    asked = {"features": {"rank": 8, "fit_tokens": 64}, "alpha": 0.5, "steps": 2}
+    weighed(apart, np.zeros(24))
+    nothing = left(run(apart, tmp_path / "nothing", **asked))
+    assert nothing.losses == [0.0, 0.0]
+    assert [entry["feature_loss"] for entry in nothing.history["training"]] == [0.0, 0.0]
+    assert [entry["gradient_norm"] for entry in nothing.history["training"]] == [0.0, 0.0]

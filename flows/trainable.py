@@ -1,0 +1,89 @@
+"""What a training refuses of its teacher and student, asked of their configs before anything is made."""
+
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from stillhouse.models.fresh import fresh_config
+from stillhouse.models.gguf import read_header
+from stillhouse.models.shape import ModelShape
+from stillhouse.models.sources import config_of
+from stillhouse.recipe.recipe import Recipe
+from stillhouse.recipe.source import Source
+from stillhouse.recipe.student import ExistingModel, Fresh, TrainedTokenizer
+from stillhouse.training.adapters import check_layers
+from stillhouse.training.features import check_rank, layer_map
+from stillhouse.training.packed_attention import check_packable
+
+
+def check_reader(source: Source, sequence_length: int, *, trust_remote_code: bool) -> None:
+    """Refuse a model that cannot read several texts in a row.
+
+    Args:
+        source: Where it lies.
+        sequence_length: Tokens in a row.
+        trust_remote_code: Whether its own Python may run.
+
+    Raises:
+        InputError: Naming what was seen of it.
+    """
+    config: Any
+    if source.kind == "gguf" and (kind := read_header(source.path).architecture) in CONFIG_MAPPING:
+        # With default sizes: the file's own take seconds to read.
+        config = AutoConfig.for_model(kind)
+    else:
+        config = config_of(source, trust_remote_code=trust_remote_code)
+    check_packable(config, source.name, sequence_length)
+
+
+def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
+    """Refuse a student that cannot read several texts in a row, or has no place for the adapters that are asked for.
+
+    Args:
+        recipe: Of its training, with a config that it names read.
+        teacher: Where the teacher lies, as which a pruned student reads.
+        own: Where the student lies, where it exists.
+
+    Raises:
+        InputError: Naming what was seen of it.
+    """
+    student, trusted = recipe.student, recipe.teacher.trust_remote_code
+    match student:
+        case Fresh():
+            check_packable(_fresh(student, teacher, trusted), "student.config", recipe.data.sequence_length)
+        case ExistingModel(trust_remote_code=own_code):
+            assert own is not None
+            check_reader(own, recipe.data.sequence_length, trust_remote_code=own_code)
+    if recipe.compute.lora is None:
+        return
+    match student:
+        case Fresh():
+            config = _fresh(student, teacher, trusted)
+        case ExistingModel(trust_remote_code=own_code):
+            assert own is not None
+            config = config_of(own, trust_remote_code=own_code)
+        case _:
+            config = config_of(teacher, trust_remote_code=trusted)
+    # Of code of its own nothing is run here; the training refuses what does not fit.
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        with torch.device("meta"):
+            check_layers(AutoModelForCausalLM.from_config(config), recipe.compute.lora)
+
+
+def check_features(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> None:
+    """Refuse hidden states that are compared where there are none, or through more dimensions than they have.
+
+    Raises:
+        InputError: Naming layer or rank.
+    """
+    features = recipe.distillation.features
+    if features is None:
+        return
+    layer_map(features, student_blocks=student.layers, teacher_blocks=teacher.layers)
+    check_rank(features, student_width=student.hidden_size, teacher_width=teacher.hidden_size)
+
+
+def _fresh(student: Fresh, teacher: Source, trusted: bool) -> PretrainedConfig:
+    tokens = student.tokenizer.vocabulary if isinstance(student.tokenizer, TrainedTokenizer) else None
+    return fresh_config(student, config_of(teacher, trust_remote_code=trusted), teacher.name, tokens)
