@@ -167,7 +167,6 @@ def score_benchmark(
         (`confidence`), and the number of its group (`clusters`), each `None` where there is no such thing.
     """
     chosen = choose_documents(file, documents, among=among, change=change)
-    rows = chosen.rows
     with quiet():
         task = build_task(file, chosen, folder)
         requests = check_answers(scorer, file, task)
@@ -176,10 +175,10 @@ def score_benchmark(
     if is_for_chat and not chat:
         logger.warning("%s is for a chat, and the model has no chat template: it is asked as plain text", file.name)
     found = run_task(scorer, task, f"answers {file.name}", requests=requests, chat=chat)
-    verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], rows, strict=True)]
+    verdicts = [judge(file, task, sample, row) for sample, row in zip(found["samples"], chosen.rows, strict=True)]
     _warn_of_cut(file.name, found["cut"], requests, scorer.max_length)
     values, weights, answers, confidence = _by_document(verdicts)
-    clusters = None if file.groups is None else group_numbers(rows, file.groups)
+    clusters = None if file.groups is None else group_numbers(chosen.rows, file.groups)
     value, stderr = mean_of(values, weights, clusters)
     return {
         "value": value,

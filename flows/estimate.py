@@ -88,6 +88,8 @@ class Link:
     student: ModelShape
     source: Source | None = None
     """Where the student lies, where it exists."""
+    is_cut: bool = True
+    """Whether it begins as a cut of its teacher, and not as the student before it."""
 
 
 def estimate(
@@ -116,7 +118,7 @@ def estimate(
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
     flops = _flops(recipe, teacher, student)
     for link in links:
-        flops += _flops_of_start(link.recipe.student, link.teacher, link.student)
+        flops += _flops_of_start(link.recipe.student, link.teacher, link.student) if link.is_cut else 0
         flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
     flops += sum(_flops_of_training(each.recipe, each.teacher, each.student) for each in trainings) / cards
     return Estimate(

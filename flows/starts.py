@@ -16,7 +16,7 @@ from stillhouse.models.sources import config_of, describe, resolve_model, tokeni
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.across import WAYS
-from stillhouse.recipe.continual import PREVIOUS_STUDENT, Continual
+from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
@@ -114,7 +114,7 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
             # The first is taught by the teacher, the others by a model of the student's size.
             return [Link(recipe, shape, student)] + [Link(recipe, student, student)] * (generations - 2)
         case Continual():
-            return [Link(each, shape, student) for each in _later_rounds(recipe)]
+            return [Link(each, shape, student, is_cut=False) for each in _later_rounds(recipe)]
         case Progressive():
             trusted = recipe.teacher.trust_remote_code
             found: list[Link] = []
@@ -137,7 +137,7 @@ def _later_rounds(recipe: Recipe) -> Iterator[Recipe]:
     for number, each in enumerate(recipe.rounds[1:], start=1):
         replayed = max(1, round(recipe.data.train_tokens * recipe.route.replay * number / count))
         data = recipe.data.model_copy(update={"train_tokens": replayed})
-        yield each.model_copy(update={"data": data, "student": ExistingModel(source=PREVIOUS_STUDENT)})
+        yield each.model_copy(update={"data": data})
 
 
 def _refuse_size(what: str, own: ModelShape, above: ModelShape, whom: str) -> None:

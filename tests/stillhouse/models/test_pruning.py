@@ -196,7 +196,7 @@ def test_memory_that_is_freed_while_layers_and_channels_are_measured_is_kept(sta
     if stage == "ranking":
         prune_layers(PruneSettings(student=DepthPruned(layers=1, ranking_tokens=64), **asked), read, folder)
     else:
-        student = WidthPruned(intermediate_size=32, statistics_tokens=64)
+        student = WidthPruned(feed_forward_size=32, statistics_tokens=64)
         narrow_students.prune_widths(narrow_students.PruneWidthsSettings(student=student, **asked), read, folder)
     assert entered == [stage]
 
