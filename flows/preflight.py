@@ -4,7 +4,7 @@ Preflight also decides every `auto`, so that all keys of a run are known before 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -150,7 +150,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
-    links = examine_route(recipe, base, teacher, shape, student_shape)
+    links = [replace(each, source=start.source) for each in examine_route(recipe, base, teacher, shape, student_shape)]
     trainings = [*links, Link(recipe, links[-1].student if links else shape, student_shape, start.source)]
     _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))

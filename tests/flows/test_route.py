@@ -193,6 +193,13 @@ def test_knowledge_that_cannot_be_mixed_with_the_student_before_is_refused(chang
         recipe(route=ROUNDS, **changes)
 
 
+@pytest.mark.parametrize("route", [ROUNDS, {"kind": "born_again", "generations": 3}], ids=["rounds", "born again"])
+def test_a_student_that_exists_goes_through_rounds_and_generations_too(route: dict, tmp_path: Path):
+    existing = {"kind": "model", "source": load_recipe(RECIPE).teacher.source}
+    asked, found = taught(tmp_path, route=route, student=existing)
+    assert "load_student" in asked.names and asked.names.count("distill") == len(found.before) + 1
+
+
 def test_a_rounds_teacher_with_other_tokens_is_refused(tiny_model: Path, tmp_path: Path):
     rounds = [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": str(tiny_model)}]
     with pytest.raises(InputError, match="token"):
