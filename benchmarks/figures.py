@@ -24,12 +24,12 @@ FIGURES = (
 def measure(
     settings: SettingsOfStages, work: Work, model: Reference, read: Mapping[str, Reference]
 ) -> dict[str, dict[str, Any]]:
-    """Figures on validation and on held-out text, with their intervals over documents."""
+    """Figures on validation and on held-out text, with their intervals over documents where there are enough."""
     found = {}
     for split in SPLITS:
         asked = settings.held_out.model_copy(update={"split": split})
         facts = work.facts(work.make(measure_held_out, asked, {"model": model, **read}))
-        intervals = {name: facts["intervals"][name] for name in FIGURES}
+        intervals = {name: facts["intervals"][name] for name in FIGURES if name in facts["intervals"]}
         found[split] = {name: facts[name] for name in (*FIGURES, "tokens", "documents")} | {"intervals": intervals}
     return found
 

@@ -17,7 +17,7 @@ def small_recipe(tmp_path: Path) -> Callable[..., Path]:
         content = yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text())
         content |= {"teacher": str(ROOT / "tests" / "tiny_teacher"), "gates": []}
         content["data"] |= {
-            "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 60}],
+            "sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 200}],
             "train_tokens": 4000,
             "validation_tokens": 1500,
             "held_out_tokens": 1500,

@@ -174,8 +174,8 @@ def test_scores_stand_beside_their_paired_difference_to_the_teacher(inputs, tmp_
     assert results.capability["pooled"]["student"].p_value_holm is None
     stereotype = results.behaviour["stereoset_stereotype_score"]["student"]
     assert stereotype.difference_to_teacher == -25
-    # Four terms are few: the bounds are the least and the most that was drawn.
-    assert stereotype.difference_interval == (-100.0, 0.0)
+    # Four terms are too few to tell how sure that is.
+    assert stereotype.difference_interval is None
     assert results.behaviour["stereoset_language_model_score"]["student"].difference_interval is None
 
 

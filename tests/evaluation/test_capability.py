@@ -108,7 +108,7 @@ def test_scores_are_shares_of_rightly_answered_documents(scored):
     for name in ("arc_easy", "piqa"):
         assert scores[name]["value"] == sum(scores[name]["correct"]) / 4
         assert len(scores[name]["correct"]) == scores[name]["n"] == 4
-        assert facts[name] == {key: scores[name][key] for key in ("value", "stderr", "n")}
+        assert facts[name] == {key: scores[name][key] for key in ("value", "stderr", "n", "cut")}
         assert scores[name]["licence"] == benchmark(name).licence
     both = scores["arc_easy"]["correct"] + scores["piqa"]["correct"]
     assert (facts["pooled"]["value"], facts["pooled"]["n"]) == (sum(both) / 8, 8)
