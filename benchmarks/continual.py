@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import write_study
-from evaluation.forgetting import domain_figures
+from evaluation.forgetting import domains_of
 from flows.delivery import prepare_data
 from flows.preflight import prepare
 from flows.route import Taught, teach
@@ -82,12 +82,12 @@ def _train(settings: SettingsOfStages, route: Continual, store: Store, seed: int
         # One training: what it knows of each set, in the place of every round.
         rounds = [f"before_round-{number}" for number in range(1, len(route.rounds))]
         measured |= dict.fromkeys(rounds, measured["held_out_student"])
-    domains = domain_figures(
+    domains = domains_of(
         route, {name: store.folder(each) for name, each in measured.items()}, seed=settings.recipe.seed
     )
     trainings = [read_manifest(store.folder(each)) for each in (*taught.before.values(), taught.student)]
     return {
-        "domains": {name: one.model_dump(mode="json") for name, one in domains.items()},
+        "domains": {name: one.figures.model_dump(mode="json") for name, one in domains.items()},
         "tokens": sum(each.facts["tokens"] for each in trainings),
         "steps": [each.facts["steps"] for each in trainings],
         "training_seconds": sum(each.seconds for each in trainings),

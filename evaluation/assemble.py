@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from evaluation.comparison import Compared, compare_behaviour, compare_capability
-from evaluation.forgetting import RATIO, domain_evidence, domain_figures
+from evaluation.forgetting import RATIO, domains_of
 from evaluation.gates import blocks_run, judge, variants_left_out
 from evaluation.measure_names import behaviour_measures, capability_measures
 from evaluation.results import (
@@ -73,12 +73,12 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     compared = {room: _compare(room, inputs, seed=seed) if names else {} for room, names in measures.items()}
     compared |= {"variants": _compare_variants(inputs, seed=seed)}
     route = settings.recipe.route if isinstance(settings.recipe, Recipe) else None
-    in_rounds = route if isinstance(route, Continual) else None
+    domains = domains_of(route, inputs, seed=seed) if isinstance(route, Continual) else {}
     figures = Results(
         lineage=_lineage(settings, manifests, _data(inputs["documents"], manifests["dataset"])),
         models=_models(manifests),
         before={name: ModelFigures(**manifest.facts) for name, manifest in _of("before", manifests).items()},
-        domains={} if in_rounds is None else domain_figures(in_rounds, inputs, seed=seed),
+        domains={name: one.figures for name, one in domains.items()},
         contamination=manifests["contamination"].facts if "contamination" in manifests else {},
         capability=_scores("capability", measures["capability"], manifests, compared["capability"]),
         behaviour=_scores("behaviour", measures["behaviour"], manifests, compared["behaviour"]),
@@ -88,9 +88,9 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
         gates=[],
     )
     evidence = evidence_of(inputs, compared, seed=seed)
-    if in_rounds is not None:
-        kept = domain_evidence(in_rounds, inputs, seed=seed)
-        evidence |= {(f"domains.{name}.{RATIO}", "alone"): one for name, one in kept.items()}
+    for name, one in domains.items():
+        if one.evidence is not None:
+            evidence[f"domains.{name}.{RATIO}", "alone"] = one.evidence
     gates = judge(settings.recipe.gates, figures.model_dump(mode="json"), evidence)
     results = figures.model_copy(update={"gates": gates})
     left_out = variants_left_out(gates)

@@ -4,6 +4,7 @@ The same documents are read by every student, so what sets two of them apart is 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,23 @@ from evaluation.evidence import Evidence, of_sums
 from evaluation.results import DomainFigures
 from evaluation.score_files import read
 from evaluation.statistics import LEVEL
+from stillhouse.data.dataset import set_of
 from stillhouse.recipe.continual import Continual
 
 RATIO = "loss_ratio_to_own_round"
 _FILE = "held_out.json"
 
 
-def domain_figures(route: Continual, inputs: Mapping[str, Path], *, seed: int) -> dict[str, DomainFigures]:
+@dataclass(frozen=True)
+class Domain:
+    """One data set, and what its documents prove."""
+
+    figures: DomainFigures
+    evidence: Evidence | None
+    """Of the ratio; `None` for a set that no round came after."""
+
+
+def domains_of(route: Continual, inputs: Mapping[str, Path], *, seed: int) -> dict[str, Domain]:
     """Give each data set's row of the matrix: its held-out loss before any training, and after each round.
 
     A set without held-out text has no row.
@@ -37,28 +48,22 @@ def domain_figures(route: Continual, inputs: Mapping[str, Path], *, seed: int) -
         tokens = sums["student"]["tokens"]
         if not tokens.sum():
             continue
-        evidence = _evidence(sums, own_round, len(route.rounds), seed)
-        interval = None if evidence is None else evidence.interval_at(LEVEL)
         losses = {student: float(one["nats"].sum() / tokens.sum()) for student, one in sums.items()}
-        found[name] = DomainFigures(
+        evidence, ratio = None, None
+        if own_round < len(route.rounds):
+            own = f"round-{own_round}"
+            evidence = of_sums(sums["student"]["nats"], sums[own]["nats"], seed=seed)
+            ratio = losses["student"] / losses[own]
+        interval = None if evidence is None else evidence.interval_at(LEVEL)
+        figures = DomainFigures(
             round=own_round,
             documents=int(np.count_nonzero(tokens)),
             tokens=int(tokens.sum()),
             loss_nats_per_token=losses,
-            loss_ratio_to_own_round=_ratio(losses, own_round, len(route.rounds)),
+            loss_ratio_to_own_round=ratio,
             intervals={} if interval is None else {RATIO: interval},
         )
-    return found
-
-
-def domain_evidence(route: Continual, inputs: Mapping[str, Path], *, seed: int) -> dict[str, Evidence]:
-    """Give the evidence behind each ratio, by data set; none for one that no round came after."""
-    students = _students(inputs)
-    found = {}
-    for name, own_round in _rounds(route).items():
-        sums = {student: _sums(rows, name) for student, rows in students.items()}
-        if (evidence := _evidence(sums, own_round, len(route.rounds), seed)) is not None:
-            found[name] = evidence
+        found[name] = Domain(figures, evidence)
     return found
 
 
@@ -82,29 +87,9 @@ def _students(inputs: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _sums(rows: list[dict[str, Any]], data_set: str) -> dict[str, NDArray[np.float64]]:
-    own = [row for row in rows if _set_of(row["document"]) == data_set]
+    # A document of a set's own held-out file is called `set/held-out/number`.
+    own = [row for row in rows if set_of(row["document"]).removesuffix("/held-out") == data_set]
     return {
         "tokens": np.array([row["tokens"] for row in own], dtype=np.float64),
         "nats": np.array([row["loss_nats"] for row in own], dtype=np.float64),
     }
-
-
-def _set_of(document: str) -> str:
-    """The data set of `set/number`; a document of a set's own held-out file is called `set/held-out/number`."""
-    return document.rpartition("/")[0].removesuffix("/held-out")
-
-
-def _after(own_round: int, num_rounds: int) -> str:
-    return "student" if own_round == num_rounds else f"round-{own_round}"
-
-
-def _ratio(losses: Mapping[str, float], own_round: int, num_rounds: int) -> float | None:
-    return None if own_round == num_rounds else losses["student"] / losses[_after(own_round, num_rounds)]
-
-
-def _evidence(
-    sums: Mapping[str, Mapping[str, NDArray[np.float64]]], own_round: int, num_rounds: int, seed: int
-) -> Evidence | None:
-    if own_round == num_rounds:
-        return None
-    return of_sums(sums["student"]["nats"], sums[_after(own_round, num_rounds)]["nats"], seed=seed)

@@ -48,6 +48,11 @@ class Split:
         return int(np.count_nonzero(self.counted))
 
 
+def set_of(document: str) -> str:
+    """The data set of a document that is called `set/number`."""
+    return document.rpartition("/")[0]
+
+
 @dataclass(frozen=True)
 class Spelled:
     """What the tokens of one document spell, for a model with another tokenizer."""

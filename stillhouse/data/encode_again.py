@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stillhouse import progress
 from stillhouse.data.chat import Encoded, encode_batch
-from stillhouse.data.dataset import Spelled, Split, read_spelled, read_split, write_split
+from stillhouse.data.dataset import Spelled, Split, read_spelled, read_split, set_of, write_split
 from stillhouse.data.document import Document
 from stillhouse.data.splits import SPLITS, SplitName
 from stillhouse.errors import InputError
@@ -153,7 +153,7 @@ def _refuse_too_long(teacher: Path, length: int, name: str) -> None:
 def _facts(split: Split, own: Split, num_pairs: int) -> dict[str, object]:
     sets: dict[str, int] = defaultdict(int)
     for name, start, end in zip(own.names, own.starts[:-1], own.starts[1:], strict=True):
-        sets[name.rpartition("/")[0]] += int(end - start)
+        sets[set_of(name)] += int(end - start)
     return {
         "texts": own.num_documents,
         "tokens": own.num_tokens,

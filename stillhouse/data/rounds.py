@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from stillhouse.data.dataset import Split, read_split, write_split
+from stillhouse.data.dataset import Split, read_split, set_of, write_split
 from stillhouse.errors import InputError
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
@@ -49,7 +49,7 @@ def choose_round(settings: RoundSettings, inputs: Inputs, folder: Path) -> None:
     chosen = _training_documents(settings, train)
     seen = {*settings.new, *settings.earlier}
     validation = read_split(source, "validation")
-    kept = [set_of_document(name) in seen for name in validation.names]
+    kept = [set_of(name) in seen for name in validation.names]
     if not any(kept):
         raise InputError(
             f"no validation text is of {', '.join(sorted(seen))}, on which the round's training is watched; raise "
@@ -63,7 +63,7 @@ def choose_round(settings: RoundSettings, inputs: Inputs, folder: Path) -> None:
         write_split(folder, name, splits[name])
     shutil.copytree(source / "held_out", folder / "held_out")
     facts = {name: {"sets": _counts(split)} for name, split in splits.items()}
-    replayed = Counter(set_of_document(name) for name in chosen if set_of_document(name) in settings.earlier)
+    replayed = Counter(set_of(name) for name in chosen if set_of(name) in settings.earlier)
     content = facts | {"replayed": dict(sorted(replayed.items()))}
     (folder / FACTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -72,7 +72,7 @@ def _training_documents(settings: RoundSettings, train: Split) -> set[str]:
     """Names of the documents of a round; pieces of one document stay together."""
     members: dict[str, list[str]] = {name: [] for name in (*settings.new, *settings.earlier)}
     for name in dict.fromkeys(train.names):
-        members.get(set_of_document(name), []).append(name)
+        members.get(set_of(name), []).append(name)
     chosen: set[str] = set()
     for name, own in members.items():
         if not own:
@@ -115,14 +115,9 @@ def take(split: Split, kept: Sequence[bool]) -> Split:
     )
 
 
-def set_of_document(name: str) -> str:
-    """The data set of a document that is called `set/number`."""
-    return name.rpartition("/")[0]
-
-
 def _counts(split: Split) -> dict[str, dict[str, int]]:
-    documents = Counter(set_of_document(name) for name in dict.fromkeys(split.names))
+    documents = Counter(set_of(name) for name in dict.fromkeys(split.names))
     tokens: Counter[str] = Counter()
     for name, length in zip(split.names, np.diff(split.starts).tolist(), strict=True):
-        tokens[set_of_document(name)] += length
+        tokens[set_of(name)] += length
     return {name: {"documents": documents[name], "tokens": tokens[name]} for name in sorted(documents)}

@@ -57,14 +57,7 @@ class Recipe(Delivery):
         if not isinstance(self.route, Progressive):
             return ()
         return tuple(
-            self.model_copy(
-                update={
-                    "student": link.student,
-                    "distillation": self.distillation.model_copy(
-                        update={"steps": link.steps or self.distillation.steps}
-                    ),
-                }
-            )
+            self.model_copy(update={"student": link.student, "distillation": self._training_of(link.steps)})
             for link in self.route.through
         )
 
@@ -77,13 +70,15 @@ class Recipe(Delivery):
             self.model_copy(
                 update={
                     "knowledge": knowledge_of_round(self.route, number, self.knowledge),
-                    "distillation": self.distillation.model_copy(
-                        update={"steps": told.steps or self.distillation.steps}
-                    ),
+                    "distillation": self._training_of(told.steps),
                 }
             )
             for number, told in enumerate(self.route.rounds)
         )
+
+    def _training_of(self, steps: int | None) -> Distillation:
+        """How a student on the way is trained: as this one, but perhaps for so many steps."""
+        return self.distillation.model_copy(update={"steps": steps or self.distillation.steps})
 
     @model_validator(mode="after")
     def _route_suits_the_rest(self) -> Self:

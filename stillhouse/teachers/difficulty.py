@@ -16,7 +16,7 @@ import torch
 from pydantic import PositiveInt
 
 from stillhouse import progress
-from stillhouse.data.dataset import Split, read_split
+from stillhouse.data.dataset import Split, read_split, set_of
 from stillhouse.data.packing import pack
 from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.losses.reduction import IGNORED
@@ -147,7 +147,7 @@ def _keep(file: Path, figures: Figures) -> None:
 def _facts(split: Split, figures: Figures) -> dict[str, object]:
     sets: dict[str, list[int]] = defaultdict(list)
     for document, name in enumerate(split.names):
-        sets[name.rpartition("/")[0]].append(document)
+        sets[set_of(name)].append(document)
     return {
         "texts": split.num_documents,
         **_quantiles(figures),

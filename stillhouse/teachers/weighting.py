@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stillhouse.data.dataset import set_of
 from stillhouse.errors import InputError
 from stillhouse.teachers.samples import Sample
 
@@ -35,7 +36,7 @@ def shares_by_domain(weights: Sequence[float], served: Sequence[Sequence[str]], 
     """
     shares = torch.full((len(weights), len(samples)), -math.inf)
     for place, sample in enumerate(samples):
-        name = sample.name.rpartition("/")[0]
+        name = set_of(sample.name)
         serving = [number for number, sets in enumerate(served) if name in sets]
         if not serving:
             raise InputError(f"no teacher serves the data set {name}, of which {sample.name} is; name it in the recipe")

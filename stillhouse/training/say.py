@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stillhouse.data.dataset import set_of
 from stillhouse.losses.reduction import IGNORED
 from stillhouse.teachers.samples import samples_of
 from stillhouse.training.batches import Batch
@@ -34,11 +35,6 @@ class SaySums:
 def no_say(sets: Sequence[str], num_teachers: int, device: str) -> SaySums:
     """Nothing counted yet."""
     return SaySums(tuple(sets), torch.zeros(len(sets), 1 + num_teachers, dtype=torch.float64, device=device))
-
-
-def set_of(document: str) -> str:
-    """The data set of a document that is called `set/number`."""
-    return document.rpartition("/")[0]
 
 
 def added(before: dict[str, Any] | None, step: SaySums) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import AdamW
 from transformers import PreTrainedModel
 
+from stillhouse.data.dataset import set_of
 from stillhouse.losses.chunked import Chunking
 from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
@@ -39,7 +40,6 @@ from stillhouse.training.own_text import Writer
 from stillhouse.training.packed_check import check_packed_rows
 from stillhouse.training.ranks import Ranks, blocks_of, device_of_this_process
 from stillhouse.training.saving_memory import checkpoint_activations
-from stillhouse.training.say import set_of
 from stillhouse.training.text import PackedText, open_text
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.forgetting import RATIO, domain_evidence, domain_figures
+from evaluation.forgetting import RATIO, domains_of
 from evaluation.gate_figures import check_gates, figures_of
 from evaluation.report.domain_tables import domains_tables, forgotten
-from evaluation.results import Results
+from evaluation.results import DomainFigures, Results
 from stillhouse.errors import InputError
 from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
@@ -36,8 +36,12 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+def figures(route: Continual, inputs: dict[str, Path]) -> dict[str, DomainFigures]:
+    return {name: one.figures for name, one in domains_of(route, inputs, seed=0).items()}
+
+
 def test_the_matrix_and_what_was_forgotten(inputs):
-    found = domain_figures(ROUTE, inputs, seed=0)
+    found = figures(ROUTE, inputs)
     assert list(found) == ["general", "medicine", "code"]
     general, medicine, code = found.values()
     assert list(general.loss_nats_per_token) == ["pruned", "round-1", "round-2", "student"]
@@ -49,13 +53,13 @@ def test_the_matrix_and_what_was_forgotten(inputs):
     assert code.loss_ratio_to_own_round is None and code.intervals == {}
     # Documents differ in how hard they are, and not in what was forgotten of them: they are paired.
     assert general.intervals[RATIO] == pytest.approx((1.1, 1.1))
-    assert domain_evidence(ROUTE, inputs, seed=0)["medicine"].interval_at(0.9) == pytest.approx((0.9, 0.9))
+    assert domains_of(ROUTE, inputs, seed=0)["medicine"].evidence.interval_at(0.9) == pytest.approx((0.9, 0.9))
 
 
 def test_rounds_are_in_their_order_and_not_in_that_of_their_names(inputs, tmp_path):
     for number in range(3, 11):
         inputs[f"before_round-{number}"] = inputs["before_round-2"]
-    (general, *_) = domain_figures(ROUTE, inputs, seed=0).values()
+    (general, *_) = figures(ROUTE, inputs).values()
     assert list(general.loss_nats_per_token)[-3:] == ["round-9", "round-10", "student"]
 
 
@@ -63,11 +67,11 @@ def test_a_set_without_held_out_text_has_no_row(inputs):
     route = ROUTE.model_copy(
         update={"rounds": (*ROUTE.rounds[:2], ROUTE.rounds[2].model_copy(update={"sets": ("x",)}))}
     )
-    assert list(domain_figures(route, inputs, seed=0)) == ["general", "medicine"]
+    assert list(figures(route, inputs)) == ["general", "medicine"]
 
 
 def test_the_report_shows_the_matrix_and_says_what_was_forgotten(inputs):
-    results = Results.model_construct(domains=domain_figures(ROUTE, inputs, seed=0))
+    results = Results.model_construct(domains=figures(ROUTE, inputs))
     (table,) = domains_tables(results)
     assert table.columns[2:6] == ("pruned", "round-1", "round-2", "student")
     assert [cell.text for cell in table.rows[0]] == ["general", "1", "4.100", "2.050", "2.153", "2.255", "1.100", "6"]

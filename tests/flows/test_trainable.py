@@ -10,17 +10,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from flows import preflight
 from stillhouse.errors import InputError
+from tests.small_models import SIZES
 
-SIZES = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
-HYBRID = {**SIZES, "layer_types": ["conv", "full_attention"]}
+SMALL = SIZES | {"max_position_embeddings": 128}
+HYBRID = {**SMALL, "layer_types": ["conv", "full_attention"]}
 
 
 def model_of(kind: str, sizes: dict, like: Path, folder: Path) -> Path:
@@ -80,7 +73,7 @@ def test_a_member_of_an_ensemble_with_a_state(tiny_model, tmp_path):
 
 
 def test_a_teacher_with_a_window_shorter_than_a_row_is_welcome(tiny_model, tmp_path):
-    teacher = model_of("mistral", {**SIZES, "sliding_window": 8}, tiny_model, tmp_path / "windowed")
+    teacher = model_of("mistral", {**SMALL, "sliding_window": 8}, tiny_model, tmp_path / "windowed")
     assert "can run" in preflight.check(recipe(tmp_path, teacher=str(teacher)), tmp_path / "runs")
 
 
@@ -98,7 +91,7 @@ def test_hidden_states_that_are_not_there(tiny_model, tmp_path, features, words)
 
 
 def test_hidden_states_that_a_student_on_the_way_has_and_the_last_has_not(tiny_model, tmp_path):
-    teacher = model_of("llama", {**SIZES, "num_hidden_layers": 4}, tiny_model, tmp_path / "deep")
+    teacher = model_of("llama", {**SMALL, "num_hidden_layers": 4}, tiny_model, tmp_path / "deep")
     route = {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 2}}]}
     asked = {"teacher": str(teacher), "route": route, "distillation": {"features": {"rank": 33}}}
     assert "rank is 33" in refused(recipe(tmp_path, **asked))

@@ -13,17 +13,10 @@ from stillhouse.teachers.local import LocalTeacher
 from stillhouse.training.batches import make_batch
 from stillhouse.training.packed_attention import check_packable, masks_of, window_of
 from stillhouse.training.packed_check import check_packed_rows
+from tests.small_models import SIZES
 from tests.stillhouse.training.trainings import run, write_random_dataset
 
-SIZES = {
-    "vocab_size": 300,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "initializer_range": 0.2,
-}
+SMALL = SIZES | {"initializer_range": 0.2}
 MIXED = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"], "head_dim": 8}
 WITH_A_WINDOW = {
     "mistral": {"sliding_window": 4},
@@ -50,7 +43,7 @@ STATEFUL = {
 
 
 def config_of(kind: str, **changes) -> PretrainedConfig:
-    return AutoConfig.for_model(kind, **{**SIZES, **changes})
+    return AutoConfig.for_model(kind, **{**SMALL, **changes})
 
 
 def model_of(kind: str, **changes) -> PreTrainedModel:
