@@ -13,18 +13,20 @@ from typing import Any
 
 from benchmarks.figures import write_study
 from evaluation.forgetting import domains_of
-from flows.delivery import prepare_data
+from flows.delivery import measure_before, prepare_data
+from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
-from flows.route import Taught, teach
+from flows.route import Taught, make_start, teach
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.recipe import load_recipe
-from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.continual import Continual, Round
 from stillhouse.recipe.recipe import Recipe
-from stillhouse.recipe.route import Direct
 from stillhouse.store.artifact import Reference, read_manifest
 from stillhouse.store.store import Store
+from tasks.choose_round import choose_round
+from tasks.distill import distill
 from tasks.fetch import load_teacher
 from tasks.score_held_out import measure_held_out
 
@@ -46,10 +48,11 @@ def main() -> None:
     store = Store(options.runs.resolve() / "store")
     found: dict[str, Any] = {"runs": []}
     with terminal.shown():
+        base = options.recipe.resolve().parent
+        ways = {way: prepare(_asked(recipe, recipe.route, way), base, store) for way in options.ways}
         for seed in options.seeds:
-            for way in options.ways:
-                settings = prepare(_asked(recipe, recipe.route, way), options.recipe.resolve().parent, store)
-                found["runs"].append({"way": way, "seed": seed} | _train(settings, recipe.route, store, seed))
+            for way, settings in ways.items():
+                found["runs"].append({"way": way, "seed": seed} | _train(settings, recipe.route, way, store, seed))
                 write_study(options.out, replace(settings, recipe=recipe), found, page)
 
 
@@ -65,23 +68,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _asked(recipe: Recipe, route: Continual, way: str) -> Recipe:
-    if way == AT_ONCE:
-        return recipe.model_copy(update={"route": Direct(), "gates": ()})
-    changes = WAYS[way]
-    return recipe.model_copy(update={"route": Continual(**route.model_dump() | changes), "gates": ()})
+    return recipe.model_copy(update={"route": Continual(**route.model_dump() | WAYS.get(way, {})), "gates": ()})
 
 
-def _train(settings: SettingsOfStages, route: Continual, store: Store, seed: int) -> dict[str, Any]:
+def _train(settings: SettingsOfStages, route: Continual, way: str, store: Store, seed: int) -> dict[str, Any]:
     work = Work(store, directly)
     teacher = work.make(load_teacher, settings.teacher, {})
-    dataset = prepare_data(settings, work, teacher)["dataset"]
-    read = {"teacher": teacher, "dataset": dataset}
-    taught = teach(settings, work, read, seed=seed)
-    measured = _measure(settings, work, taught, read)
-    if isinstance(settings.recipe.route, Direct):
-        # One training: what it knows of each set, in the place of every round.
-        rounds = [f"before_round-{number}" for number in range(1, len(route.rounds))]
-        measured |= dict.fromkeys(rounds, measured["held_out_student"])
+    read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
+    if way == AT_ONCE:
+        taught = _at_once(settings, work, read, seed)
+        # One round, which has all sets.
+        every = tuple(name for told in route.rounds for name in told.sets)
+        route = route.model_copy(update={"rounds": (Round(sets=every),)})
+    else:
+        taught = teach(settings, work, read, seed=seed)
+    models = {"pruned": taught.start, "student": taught.student}
+    measured = measure_before(settings, work, taught.before, models | read, read)
+    for name, model in models.items():
+        measured[f"held_out_{name}"] = work.make(measure_held_out, settings.held_out, {"model": model, **read})
     domains = domains_of(
         route, {name: store.folder(each) for name, each in measured.items()}, seed=settings.recipe.seed
     )
@@ -94,30 +98,31 @@ def _train(settings: SettingsOfStages, route: Continual, store: Store, seed: int
     }
 
 
-def _measure(
-    settings: SettingsOfStages, work: Work, taught: Taught, read: dict[str, Reference]
-) -> dict[str, Reference]:
-    models = {"held_out_pruned": taught.start, "held_out_student": taught.student}
-    models |= {f"before_{name}": model for name, model in taught.before.items()}
-    return {
-        name: work.make(measure_held_out, settings.held_out, {"model": model, **read}) for name, model in models.items()
-    }
+def _at_once(settings: SettingsOfStages, work: Work, read: dict[str, Reference], seed: int) -> Taught:
+    """One training on all text, from the start that the rounds have: cut by the text of the first."""
+    first = work.make(choose_round, settings.rounds[0], {"dataset": read["dataset"]})
+    start = make_start(settings, work, {"teacher": read["teacher"], "dataset": first})
+    knowledge = gather_knowledge(settings, work, read["teacher"], read["dataset"])
+    seeded = replace(settings, compute=settings.compute.model_copy(update={"seed": seed}))
+    student = work.make(distill, seeded.distill, {"start": start, **read, **knowledge})
+    return Taught(start, student, {}, knowledge)
 
 
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
-    first = found["runs"][0]["domains"]
-    names = list(first)
+    first, rounds = found["runs"][0]["domains"], found["recipe"]["route"]["rounds"]
+    names = [name for told in rounds for name in told["sets"] if name in first]
+    earlier = [name for name in names if name not in rounds[-1]["sets"]]
     heads = ["way", "seed", *(f"{name}, after its round" for name in names)]
-    heads += [f"{name}, at the end" for name in names[:-1]] + [f"{name}, end over own round" for name in names[:-1]]
+    heads += [f"{name}, at the end" for name in earlier] + [f"{name}, end over own round" for name in earlier]
     heads += ["counted tokens", "training, s"]
     lines = [_row(heads), _row(["---", *["--:"] * (len(heads) - 1)])]
-    lines += [_row(_cells(run, names)) for run in found["runs"]]
+    lines += [_row(_cells(run, names, earlier)) for run in found["runs"]]
     documents = ", ".join(f"{name} {one['documents']}" for name, one in first.items())
-    rounds = "; then ".join(", ".join(told["sets"]) for told in found["recipe"]["route"]["rounds"])
+    order = "; then ".join(", ".join(told["sets"]) for told in rounds)
     return f"""# Domains one after the other: {found["recipe"]["name"]}
 
-Rounds: {rounds}. Held-out loss in nats per token, set by set; in brackets the 95% interval of the ratio, by bootstrap
+Rounds: {order}. Held-out loss in nats per token, set by set; in brackets the 95% interval of the ratio, by bootstrap
 over held-out documents ({documents}). Every seed is a row. {AT_ONCE} is one training on all text, which has no rounds:
 its losses are what could be had. {found["compute"]["precision"]} on {found["environment"]["processor"]}, threads:
 {found["compute"]["threads"]}.
@@ -128,17 +133,17 @@ Made by `python -m benchmarks.continual`.
 """
 
 
-def _cells(run: dict[str, Any], names: list[str]) -> list[str]:
-    own, last, ratios = [], [], []
-    for place, name in enumerate(names):
-        one = run["domains"][name]
-        losses = one["loss_nats_per_token"]
-        after_own = "student" if one["loss_ratio_to_own_round"] is None else f"round-{one['round']}"
-        own.append(f"{losses[after_own]:.3f}")
-        if place < len(names) - 1:
-            last.append(f"{losses['student']:.3f}")
-            ratios.append(_ratio(one) if run["way"] != AT_ONCE else "")
+def _cells(run: dict[str, Any], names: list[str], earlier: list[str]) -> list[str]:
+    domains = run["domains"]
+    own = [_after_own_round(domains[name]) for name in names]
+    last = [f"{domains[name]['loss_nats_per_token']['student']:.3f}" for name in earlier]
+    ratios = [_ratio(domains[name]) for name in earlier]
     return [run["way"], str(run["seed"]), *own, *last, *ratios, f"{run['tokens']:,}", f"{run['training_seconds']:.0f}"]
+
+
+def _after_own_round(domain: dict[str, Any]) -> str:
+    student = "student" if domain["loss_ratio_to_own_round"] is None else f"round-{domain['round']}"
+    return f"{domain['loss_nats_per_token'][student]:.3f}"
 
 
 def _ratio(domain: dict[str, Any]) -> str:

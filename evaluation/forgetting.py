@@ -41,7 +41,7 @@ def domains_of(route: Continual, inputs: Mapping[str, Path], *, seed: int) -> di
         inputs: `held_out_pruned` and `held_out_student`, and `before_round-1` and so on, of the rounds before the last.
         seed: Of the interval's resamples.
     """
-    students = _students(inputs)
+    students = _students(route, inputs)
     found = {}
     for name, own_round in _rounds(route).items():
         sums = {student: _sums(rows, name) for student, rows in students.items()}
@@ -78,11 +78,10 @@ def _rounds(route: Continual) -> dict[str, int]:
     return {name: number for number, told in enumerate(route.rounds, start=1) for name in told.sets}
 
 
-def _students(inputs: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
+def _students(route: Continual, inputs: Mapping[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """What was found of the start and of the student after each round, in their order."""
-    rounds = sorted((name for name in inputs if name.startswith("before_round-")), key=lambda name: int(name[13:]))
-    places = {"pruned": "held_out_pruned", **{name.removeprefix("before_"): name for name in rounds}}
-    places |= {"student": "held_out_student"}
+    rounds = {f"round-{number}": f"before_round-{number}" for number in range(1, len(route.rounds))}
+    places = {"pruned": "held_out_pruned", **rounds, "student": "held_out_student"}
     return {student: read(inputs[name], _FILE)["documents"] for student, name in places.items()}
 
 

@@ -1,7 +1,7 @@
 """Which figures a gate may limit and what they may be compared with: refused before anything runs, and why."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from pydantic import BaseModel
@@ -22,14 +22,17 @@ _BY_DOCUMENT = {
     "models": ("held_out_loss_nats_per_token", "bits_per_byte"),
     "variants": ("bits_per_byte",),
 }
+_BESIDE_TEACHER = (
+    "held_out_loss_above_teacher_nats_per_token",
+    "kl_to_teacher_nats_per_token",
+    "top1_agreement_with_teacher",
+)
 # Measured on held-out text, so that documents say how sure they are.
 _MEASURED = {
     "models": (
         "held_out_loss_nats_per_token",
         "bits_per_byte",
-        "held_out_loss_above_teacher_nats_per_token",
-        "kl_to_teacher_nats_per_token",
-        "top1_agreement_with_teacher",
+        *_BESIDE_TEACHER,
         "calibration_error",
     ),
     "variants": (
@@ -41,7 +44,6 @@ _MEASURED = {
     ),
     "domains": (RATIO,),
 }
-_BESIDE_TEACHER = _MEASURED["models"][2:5]
 # Of a score; its other numbers say how sure it is, which is a gate's `confidence`.
 _OF_SCORES = ("value", "difference_to_teacher")
 _SCORES = ("capability", "behaviour")
@@ -120,23 +122,28 @@ def check_gates(recipe: Delivery) -> None:
             )
 
 
-def check_documents(recipe: Delivery, documents: int) -> None:
+def check_documents(recipe: Delivery, by_set: Mapping[str, int]) -> None:
     """Refuse gates that would block whatever is found, since held-out text is of too few documents.
 
     Args:
         recipe: With its gates.
-        documents: Of the held-out split, known once the data are.
+        by_set: Documents of each data set in the held-out split, known once the data are; those of a set's own
+            held-out file bear its name with `/held-out`.
 
     Raises:
         InputError: Naming the gate, and what to do.
     """
-    gate = next((one for one in recipe.gates if is_measured(one) and one.action == "block"), None)
-    if gate is not None and documents < FEWEST_UNITS:
-        raise InputError(
-            f"gates limits {gate.figure!r}, and the held-out split holds {documents} documents: fewer than "
-            f"{FEWEST_UNITS} tell no interval, so the gate would block whatever is found; give more documents or raise "
-            "data.held_out_tokens, set the gate's action to warn, or leave it out"
-        )
+    for gate in recipe.gates:
+        room, owner, *_ = gate.figure.split(".")
+        own = (owner, f"{owner}/held-out") if room == "domains" else tuple(by_set)
+        documents = sum(by_set.get(name, 0) for name in own)
+        if is_measured(gate) and gate.action == "block" and documents < FEWEST_UNITS:
+            whose = f" of {owner}" if room == "domains" else ""
+            raise InputError(
+                f"gates limits {gate.figure!r}, and the held-out split holds {documents} documents{whose}: fewer than "
+                f"{FEWEST_UNITS} tell no interval, so the gate would block whatever is found; give more documents or "
+                "raise data.held_out_tokens, set the gate's action to warn, or leave it out"
+            )
 
 
 def _score_of(gate: Gate, figures: frozenset[str]) -> str | None:

@@ -52,14 +52,20 @@ def find_hub_tasks(names: Sequence[str]) -> tuple[HubTask, ...]:
     return tuple(_find(name) for name in names)
 
 
-def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) -> dict[str, Any]:
+def load_hub_task(asked: HubTask, folder: Path) -> Any:
+    """Open a task of lm-eval with its data, which a hub has; `folder` is for scratch files."""
+    with quiet():
+        return _load(asked, folder)
+
+
+def score_hub_task(scorer: Any, asked: HubTask, task: Any, documents: int) -> dict[str, Any]:
     """Score a task on documents that are spread evenly over its data.
 
     Args:
         scorer: Our lm-eval model.
         asked: The task.
+        task: As `load_hub_task` opened it.
         documents: How many of it; all where it holds fewer.
-        folder: For scratch files.
 
     Returns:
         As `evaluation.capability.score_benchmark`, the metric being bits per byte where the task has it and else the
@@ -70,7 +76,6 @@ def score_hub_task(scorer: Any, asked: HubTask, documents: int, folder: Path) ->
         ValueError: If a document's right answer is not one of its choices: data and task do not fit.
     """
     with quiet():
-        task = _load(asked, folder)
         split = task.config.test_split or task.config.validation_split
         rows = task.dataset[split]
         task.dataset[split] = rows.select(spread_evenly(len(rows), min(documents, len(rows))))

@@ -335,7 +335,7 @@ class Results(Part):
     models: dict[Literal["teacher", "pruned", "student"], ModelFigures]
     """On held-out text."""
     before: dict[str, ModelFigures] = {}
-    """The students that taught the student, in their order, where `route` is not direct; beside the same teacher."""
+    """The students before the student, in their order, where `route` is not direct; beside the same teacher."""
     domains: dict[str, DomainFigures] = {}
     """Data set, where `route` is continual: what was kept of each."""
     capability: dict[str, dict[str, Score]]

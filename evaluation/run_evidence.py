@@ -102,10 +102,10 @@ def _across_tokenizers(model: str, folder: Path, teacher: Path | None, seed: int
     """
     if model == "teacher" or teacher is None:
         return {}
-    rows, others = (read(each, "held_out.json")["documents"] for each in (folder, teacher))
+    rows = read(folder, "held_out.json")["documents"]
     if rows[0]["teacher_loss_nats"] is not None:
         return {}
-    theirs = {row["document"]: row for row in others}
+    theirs = {row["document"]: row for row in read(teacher, "held_out.json")["documents"]}
     both = [(row, theirs[row["document"]]) for row in rows if row["document"] in theirs]
     if not both:
         return {}

@@ -67,7 +67,7 @@ def check_evidence(settings: SettingsOfDelivery, work: Work, dataset: Reference)
     """Refuse gates that the data cannot decide, as soon as these are encoded; nothing while a run is only planned."""
     held_out = work.facts(dataset).get("held_out")
     if held_out is not None:
-        check_documents(settings.recipe, held_out["documents"])
+        check_documents(settings.recipe, {name: own["documents"] for name, own in held_out["sets"].items()})
 
 
 def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:

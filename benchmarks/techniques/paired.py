@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.statistics import FEWEST_UNITS, RESAMPLES, bootstrap_mean_interval, percentile_interval
+from evaluation.drawn_statistics import drawn_errors_of_gaps, error_of_gaps
+from evaluation.statistics import FEWEST_UNITS, bootstrap_mean_interval, percentile_interval
 
 Documents = list[dict[str, Any]]
 TOTALS = {
@@ -31,32 +32,20 @@ def differences(row: Documents, reference: Documents, *, seed: int = 0) -> dict[
     tokens = _column(row, "tokens")
     found: dict[str, Difference] = {}
     for figure, total in TOTALS.items():
-        apart = _column(row, total) - _column(reference, total)
-        found[figure] = (float(apart.sum() / tokens.sum()), _told(bootstrap_mean_interval(apart, tokens, seed=seed)))
-    found[CALIBRATION] = _calibration(_column(row, "calibration_gaps"), _column(reference, "calibration_gaps"), tokens)
+        totals = _column(row, total) - _column(reference, total)
+        found[figure] = (float(totals.sum() / tokens.sum()), _told(bootstrap_mean_interval(totals, tokens, seed=seed)))
+    # An absolute value of sums has no total a document. One seed draws the same documents of both.
+    both = [_column(one, "calibration_gaps") for one in (row, reference)]
+    drawn, other = (drawn_errors_of_gaps(gaps, tokens, seed=seed) for gaps in both)
+    apart = error_of_gaps(both[0], tokens) - error_of_gaps(both[1], tokens)
+    found[CALIBRATION] = apart, _told(percentile_interval(drawn - other, len(tokens)))
     return found
-
-
-def _calibration(row: NDArray[np.float64], other: NDArray[np.float64], tokens: NDArray[np.float64]) -> Difference:
-    """An absolute value of sums has no total a document, so both errors are worked out anew in every draw."""
-    generator = np.random.default_rng(0)
-    drawn = generator.integers(len(tokens), size=(RESAMPLES, len(tokens)))
-
-    def apart(at: NDArray[np.int64]) -> float:
-        return _error(row[at], tokens[at]) - _error(other[at], tokens[at])
-
-    estimates = np.array([apart(each) for each in drawn])
-    return apart(np.arange(len(tokens))), _told(percentile_interval(estimates, len(tokens)))
 
 
 def _told(bounds: tuple[float, float] | None) -> tuple[float, float]:
     if bounds is None:
         raise ValueError(f"fewer than {FEWEST_UNITS} documents tell no interval; raise data.held_out_tokens")
     return bounds
-
-
-def _error(gaps: NDArray[np.float64], tokens: NDArray[np.float64]) -> float:
-    return float(np.abs(gaps.sum(axis=0)).sum() / tokens.sum())
 
 
 def _column(documents: Documents, name: str) -> NDArray[np.float64]:

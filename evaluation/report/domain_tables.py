@@ -28,7 +28,7 @@ def forgotten(results: Results) -> Iterator[str]:
         if (ratio := found.loss_ratio_to_own_round) is None:
             continue
         bounds = found.intervals.get(RATIO)
-        spread = "" if bounds is None else f" ({_percents(bounds[0] - 1)} to {_percents(bounds[1] - 1)})"
+        spread = "" if bounds is None else f" ({_percents(bounds[0] - 1)}{words.TO}{_percents(bounds[1] - 1)})"
         yield (
             f"{name}, learned in round {found.round}: after the last round its held-out loss differs by "
             f"{_percents(ratio - 1)}{spread} from what it was after its own."
@@ -36,14 +36,14 @@ def forgotten(results: Results) -> Iterator[str]:
 
 
 def _percents(share: float) -> str:
-    return f"{100 * share:+.1f}%"
+    return f"{100 * share:+.1f}%".replace("-", words.MINUS)
 
 
 def _row(name: str, found: DomainFigures, students: list[str]) -> tuple[Cell, ...]:
     ratio, bounds = found.loss_ratio_to_own_round, found.intervals.get(RATIO)
     last = missing("no round came after")
     if ratio is not None:
-        note = "" if bounds is None else f"{words.fixed(bounds[0])} to {words.fixed(bounds[1])}"
+        note = "" if bounds is None else f"{words.fixed(bounds[0])}{words.TO}{words.fixed(bounds[1])}"
         last = Cell(words.fixed(ratio), repr(ratio), note, is_number=True)
     losses = (found.loss_nats_per_token[student] for student in students)
     return (

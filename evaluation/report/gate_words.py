@@ -33,7 +33,7 @@ def subject(path: str) -> Subject:
         key, model, *part = rest
         parts = [measure(section, key).name, *(LABELS.get(one, one) for one in part if one != "value")]
         return Subject(model, ", ".join(parts), "")
-    if section in ("models", "variants") and len(rest) >= 2:
+    if section in ("models", "variants", "domains") and len(rest) >= 2:
         owner, figure, *part = rest
         if figure == "capability" and part:
             key, *part = part

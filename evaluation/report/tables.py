@@ -94,8 +94,9 @@ def gates_table(gates: Iterable[GateResult]) -> Table:
     rows = tuple(_gate_row(gate) for gate in gates)
     note = (
         "Below a value: its bounds, each holding at the gate's confidence (95% if none is told). A verdict is passed "
-        "only where they keep to the limit, or the value of a size or ratio that has none; a score without bounds is "
-        "no evidence. Documents that would decide: four times in five, were the value the true one."
+        "only where they keep to the limit, or the value of a size, time or count that has none; a score or a figure "
+        "of held-out text without bounds is no evidence. Documents that would decide: four times in five, were the "
+        "value the true one."
     )
     return Table("Gates", ("figure", "value", "limit", "if missed", "verdict"), rows, note)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from evaluation.results import Interval
 
 LABELS = {
+    "loss_ratio_to_own_round": "held-out loss over that after its own round",
     "parameters": "parameters",
     "layers": "layers",
     "held_out_loss_nats_per_token": "held-out loss",

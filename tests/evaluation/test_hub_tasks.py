@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 
 from evaluation import hub_tasks
 from evaluation.capability import NOT_SCORED, CapabilitySettings, evaluate_capability
-from evaluation.hub_tasks import find_hub_tasks, score_hub_task
+from evaluation.hub_tasks import find_hub_tasks, load_hub_task, score_hub_task
 from evaluation.lm_eval_model import scorer_of
 from stillhouse.errors import InputError
 from stillhouse.recipe.compute import Compute
@@ -44,7 +44,7 @@ def test_a_task_is_scored_on_its_pinned_data(hub, roomy_model, tmp_path):
     (task,) = find_hub_tasks(["swag"])
     assert (task.data_set, task.commit) == ("allenai/swag", "commit of allenai/swag")
     scorer = scorer_of(roomy_model, compute=COMPUTE, batch_size=4)
-    found = score_hub_task(scorer, task, 5, tmp_path / "task")
+    found = score_hub_task(scorer, task, load_hub_task(task, tmp_path / "task"), 5)
     assert hub == [{"path": "allenai/swag", "name": "regular", "revision": "commit of allenai/swag"}]
     assert (found["n"], found["metric"], found["unit"]) == (5, "acc", "share of documents")
     # Every second of the ten, and the answer that its summed log-probability makes the likeliest.
@@ -59,7 +59,9 @@ def test_a_task_is_scored_on_its_pinned_data(hub, roomy_model, tmp_path):
 
 def test_whole_texts_are_scored_in_bits_per_byte(hub, roomy_model, tmp_path):
     (task,) = find_hub_tasks(["wikitext"])
-    found = score_hub_task(scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, 3, tmp_path / "task")
+    found = score_hub_task(
+        scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, load_hub_task(task, tmp_path / "task"), 3
+    )
     assert (found["metric"], found["direction"], found["n"]) == ("bits_per_byte", "lower is better", 3)
     assert found["value"] == pytest.approx(sum(found["values"]) / sum(found["weights"]))
     # The empty page adds nothing.
@@ -92,7 +94,9 @@ def test_a_gold_label_that_is_no_choice_is_refused(hub, roomy_model, tmp_path, m
     (task,) = find_hub_tasks(["swag"])
     monkeypatch.setitem(SWAG[4], "label", 7)
     with pytest.raises(ValueError, match="right answer of document 2 of swag must be one of its 4 choices"):
-        score_hub_task(scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, 5, tmp_path / "task")
+        score_hub_task(
+            scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, load_hub_task(task, tmp_path / "task"), 5
+        )
 
 
 def test_one_task_that_cannot_be_scored_keeps_no_other_from_it(hub, roomy_model, tmp_path, monkeypatch):
@@ -110,7 +114,9 @@ def test_what_is_a_share_is_decided_by_the_metric_and_not_by_one_models_values(h
     monkeypatch.setattr(hub_tasks, "_metric_of", lambda kind, stated: ("acc", True))
     monkeypatch.setattr(hub_tasks, "_SHARES", ())
     (task,) = find_hub_tasks(["swag"])
-    found = score_hub_task(scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, 5, tmp_path / "task")
+    found = score_hub_task(
+        scorer_of(roomy_model, compute=COMPUTE, batch_size=4), task, load_hub_task(task, tmp_path / "task"), 5
+    )
     assert set(found["values"]) <= {0, 1} and (found["unit"], found["correct"]) == ("mean acc", None)
 
 

@@ -100,7 +100,7 @@ def test_gates_are_refused_as_soon_as_the_data_are_known_to_be_too_few(tmp_path:
         return SimpleNamespace(facts=lambda reference: facts)
 
     with pytest.raises(InputError, match="holds 3 documents"):
-        check_evidence(settings, work({"held_out": {"documents": 3}}), dataset)
-    check_evidence(settings, work({"held_out": {"documents": 9}}), dataset)
+        check_evidence(settings, work({"held_out": {"sets": {"a": {"documents": 3}}}}), dataset)
+    check_evidence(settings, work({"held_out": {"sets": {"a": {"documents": 9}}}}), dataset)
     # While a run is only planned, nothing is known.
     check_evidence(settings, work({}), dataset)
