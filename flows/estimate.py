@@ -304,10 +304,12 @@ def _flops_of_start(asked: Student, teacher: ModelShape, student: ModelShape) ->
 
 
 def _models_ranked(ranking: Ranking, layers: int, kept: int) -> float:
-    """Models read to rank layers, in whole teachers; greedily, a round for each layer that goes, each one smaller."""
-    if ranking == "drop_one":
-        return layers
-    return sum(left * left for left in range(kept + 1, layers + 1)) / layers
+    """Layers read to rank them, in whole teachers: all of a model once, and without each the ones after it.
+
+    Greedily there is a round for each layer that goes, each of a smaller model.
+    """
+    rounds = (layers,) if ranking == "drop_one" else range(kept + 1, layers + 1)
+    return sum(left * (left + 1) / 2 for left in rounds) / layers
 
 
 def _flops_of_variants(recipe: Recipe, student: ModelShape) -> float:

@@ -151,7 +151,9 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     links = [replace(each, source=start.source) for each in examine_route(recipe, base, teacher, shape, student_shape)]
-    trainings = [*links, Link(recipe, links[-1].student if links else shape, student_shape, start.source)]
+    # In rounds the recipe's teacher teaches each; on another route the student before does.
+    above = shape if recipe.rounds or not links else links[-1].student
+    trainings = [*links, Link(recipe, above, student_shape, start.source)]
     _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     data = check_data(recipe.data, base)
@@ -164,7 +166,9 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     rounds = _teachers_of_rounds(recipe, base, teacher)
     settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members, rounds)
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
-    cost = estimate(recipe, shape, student_shape, speed, links, device=compute.device)
+    # The first of several rounds stands for one training on all text; the later ones add what they replay.
+    counted = recipe.rounds[0] if recipe.rounds else recipe
+    cost = estimate(counted, shape, student_shape, speed, links, device=compute.device)
     there = room(compute.device, store.root)
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:

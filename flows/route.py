@@ -77,21 +77,17 @@ def _in_rounds(settings: SettingsOfStages, work: Work, read: References, trainin
 
     What the student starts from is cut by the first round's text: the others are not there yet.
     """
-    start: Reference | None = None
-    student: Reference | None = None
-    told = zip(settings.recipe.rounds, settings.rounds, settings.round_teachers, strict=True)
-    for number, (recipe, chosen, other) in enumerate(told, start=1):
-        dataset = work.make(choose_round, chosen, {"dataset": read["dataset"]})
+    datasets = [work.make(choose_round, told, {"dataset": read["dataset"]}) for told in settings.rounds]
+    student = start = make_start(settings, work, {"teacher": read["teacher"], "dataset": datasets[0]})
+    told = zip(settings.recipe.rounds, settings.round_teachers, datasets, strict=True)
+    for number, (recipe, other, dataset) in enumerate(told, start=1):
         teacher = read["teacher"] if other is None else work.make(load_teacher, other, {})
-        training.data |= {"dataset": dataset}
-        training.knowledge |= {f"data_round-{number}": dataset}
-        training.knowledge |= {} if other is None else {f"teacher_{number}": teacher}
-        if student is None:
-            student = start = make_start(settings, work, {"teacher": read["teacher"], "dataset": dataset})
-        name = f"round-{number}" if number < len(settings.rounds) else ""
+        training.data["dataset"] = training.knowledge[f"data_round-{number}"] = dataset
+        if other is not None:
+            training.knowledge[f"teacher_{number}"] = teacher
+        name = f"round-{number}" if number < len(datasets) else ""
         before = student if number > 1 else None
         student = training.train(replace(settings, recipe=recipe), teacher, student, name, before=before)
-    assert start is not None and student is not None
     return training.ended(start, student)
 
 

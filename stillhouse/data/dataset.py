@@ -49,7 +49,7 @@ class Split:
 
 
 def set_of(document: str) -> str:
-    """The data set of a document that is called `set/number`."""
+    """The data set of a document that is called `set/number`; of one from its own held-out file, `set/held-out`."""
     return document.rpartition("/")[0]
 
 

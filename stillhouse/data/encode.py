@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from stillhouse import progress
 from stillhouse.data.chat import Encoded, encode_batch
-from stillhouse.data.dataset import Spelled, Split, write_spelled, write_split
+from stillhouse.data.dataset import Spelled, Split, set_of, write_spelled, write_split
 from stillhouse.data.document import Document, LossTask, read_documents
 from stillhouse.data.splits import FEWEST, SPLITS, SplitName
 from stillhouse.errors import InputError
@@ -174,10 +174,10 @@ def _weigh_tasks(pieces: list[_Piece], weights: npt.NDArray[np.float32]) -> None
     targets: dict[str, dict[LossTask, int]] = defaultdict(lambda: defaultdict(int))
     for piece in pieces:
         if piece.task is not None:
-            targets[_set_of(piece)][piece.task] += int(piece.encoded.counted.sum())
+            targets[set_of(piece.name)][piece.task] += int(piece.encoded.counted.sum())
     for place, piece in enumerate(pieces):
         if piece.task is not None:
-            tasks = targets[_set_of(piece)]
+            tasks = targets[set_of(piece.name)]
             share = piece.task.share / sum(task.share for task in tasks)
             weights[place] = share * sum(tasks.values()) / tasks[piece.task]
 
@@ -189,16 +189,12 @@ def _weigh_documents(pieces: list[_Piece], weights: npt.NDArray[np.float32]) -> 
     for piece in pieces:
         if piece.weight is not None:
             number = int(piece.encoded.counted.sum())
-            targets[_set_of(piece)] += number
-            weighed[_set_of(piece)] += piece.weight * number
+            targets[set_of(piece.name)] += number
+            weighed[set_of(piece.name)] += piece.weight * number
     for place, piece in enumerate(pieces):
         # A set of which no document has any weight, since no two responses agree in a word, stays as it is.
-        if piece.weight is not None and weighed[_set_of(piece)] > 0:
-            weights[place] *= piece.weight * targets[_set_of(piece)] / weighed[_set_of(piece)]
-
-
-def _set_of(piece: _Piece) -> str:
-    return piece.name.rpartition("/")[0]
+        if piece.weight is not None and weighed[set_of(piece.name)] > 0:
+            weights[place] *= piece.weight * targets[set_of(piece.name)] / weighed[set_of(piece.name)]
 
 
 def _target_bytes(piece: _Piece) -> int:
@@ -208,7 +204,7 @@ def _target_bytes(piece: _Piece) -> int:
 def _facts(pieces: list[_Piece]) -> dict[str, object]:
     sets: dict[str, list[_Piece]] = defaultdict(list)
     for piece in pieces:
-        sets[_set_of(piece)].append(piece)
+        sets[set_of(piece.name)].append(piece)
     return {**_count(pieces), "sets": {name: _count(members) for name, members in sets.items()}}
 
 

@@ -1,7 +1,6 @@
 """Stage: the data of one round of a continual route: what is new, and what is seen again of the rounds before."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +28,10 @@ class RoundSettings(Settings):
 
 
 def choose_round(settings: RoundSettings, inputs: Inputs, folder: Path) -> None:
-    """Write the data set of a round: training text of it, validation text of all that came so far, all held-out text.
+    """Write the data set of a round: its training text, and validation text of all that came so far.
 
-    Documents keep their order, their tokens and their names, so that a cache of one round's teacher serves another.
-    `facts.json` says for each split and set how many documents and tokens there are, and for training text how many of
-    the documents are `replayed`.
+    Documents keep their order, their tokens and their names. `facts.json` says for each split and set how many
+    documents and tokens there are, and for training text how many of the documents are `replayed`.
 
     Args:
         settings: Which sets.
@@ -61,7 +59,6 @@ def choose_round(settings: RoundSettings, inputs: Inputs, folder: Path) -> None:
     }
     for name in ("train", "validation"):
         write_split(folder, name, splits[name])
-    shutil.copytree(source / "held_out", folder / "held_out")
     facts = {name: {"sets": _counts(split)} for name, split in splits.items()}
     replayed = Counter(set_of(name) for name in chosen if set_of(name) in settings.earlier)
     content = facts | {"replayed": dict(sorted(replayed.items()))}

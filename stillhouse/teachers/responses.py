@@ -20,6 +20,7 @@ from pydantic import PositiveFloat, PositiveInt
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stillhouse import progress
+from stillhouse.data.dataset import set_of
 from stillhouse.data.document import Document, write_documents
 from stillhouse.data.response_statistics import Response, summary
 from stillhouse.data.verifiers import is_right, verifiable_sets
@@ -194,6 +195,6 @@ def _response(teacher: _Teacher, prompt: str, ids: list[int], entropies: Sequenc
     ended = ids[-1] in teacher.ends
     spoken = ids[:-1] if ended else ids
     text = teacher.tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    judged = prompt.rpartition("/")[0] in teacher.settings.verifiable
+    judged = set_of(prompt) in teacher.settings.verifiable
     right = is_right(prompt, text) if judged else None
     return Response(prompt, text, tuple(ids), ended, sum(entropies) / len(entropies), right)

@@ -56,7 +56,8 @@ def check_packable(config: "PretrainedConfig", name: str, sequence_length: int) 
         InputError: Naming the layers that were seen.
     """
     chunk = getattr(config.get_text_config(decoder=True), "attention_chunk_size", None)
-    other = sorted(_layer_types(config) - {_FULL, _SLIDING})
+    # Hybrids say "attention" of the layers that are.
+    other = sorted(_layer_types(config) - {_FULL, _SLIDING, "attention"})
     if "chunked_attention" in other:
         if chunk is not None and chunk < sequence_length:
             raise InputError(

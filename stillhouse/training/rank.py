@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.store.artifact import WORK
+from stillhouse.store.links import link_tree
 from stillhouse.training.loop import train
 from stillhouse.training.trainer import DistillSettings
 
@@ -42,18 +43,22 @@ def keep_trained(folder: Path) -> None:
 
 
 def take_trained(folder: Path) -> bool:
-    """Put what torchrun trained for this stage in place; says whether there was any."""
+    """Put what torchrun trained for this stage in place; says whether there was any.
+
+    It is linked, not moved: an attempt that is killed in between leaves all of it to the next. The store drops it with
+    the work folder when the stage ends.
+    """
     trained = folder / WORK / _TRAINED
     if not trained.is_dir():
         return False
-    for path in trained.iterdir():
-        path.rename(folder / path.name)
-    trained.rmdir()
+    link_tree(trained, folder)
     return True
 
 
 def _train_under_torchrun(order: Path) -> None:
     payload = json.loads(order.read_text(encoding="utf-8"))
+    if (Path(payload["folder"]) / WORK / _TRAINED).is_dir():
+        return
     train_as_rank(payload)
     if os.environ.get("RANK", "0") == "0":
         keep_trained(Path(payload["folder"]))

@@ -114,9 +114,10 @@ ROUNDS = {"kind": "continual", "rounds": [{"sets": NAMES[:1]}, {"sets": NAMES[1:
 
 def test_in_rounds_each_goes_on_from_the_student_before_which_teaches_what_is_replayed(tmp_path: Path):
     asked, found = taught(tmp_path, route=ROUNDS)
-    assert asked.names == ["choose_round", "prune_layers", "distill", "choose_round", "distill"]
-    (_, one, reads), (_, _, cut), (_, first, learns), (_, two, _), (_, last, last_learns) = asked.stages
-    assert (one.new, one.earlier, two.new, two.earlier, two.replay) == (("boolq-passages",), (), *split(), 0.25)
+    assert asked.names == ["choose_round", "choose_round", "prune_layers", "distill", "distill"]
+    (_, one, reads), (_, two, _), (_, _, cut), (_, first, learns), (_, last, last_learns) = asked.stages
+    assert (one.new, one.earlier) == (("boolq-passages",), ())
+    assert (two.new, two.earlier, two.replay) == (("reasoning-gym",), ("boolq-passages",), 0.25)
     assert reads == {"dataset": READ["dataset"]}
     # The start is cut by what is there in the first round.
     assert cut["dataset"] == learns["dataset"] == found.knowledge["data_round-1"]
@@ -130,10 +131,6 @@ def test_in_rounds_each_goes_on_from_the_student_before_which_teaches_what_is_re
     assert last.knowledge.weighting.own == ("reasoning-gym",)
     assert last.knowledge.members[0].serves == ("boolq-passages",)
     assert set(found.knowledge) == {"data_round-1", "data_round-2"}
-
-
-def split() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return ("reasoning-gym",), ("boolq-passages",)
 
 
 def test_in_rounds_the_student_before_teaches_beside_the_teacher_or_not_at_all(tmp_path: Path):

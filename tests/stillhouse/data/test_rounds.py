@@ -33,7 +33,7 @@ def dataset(tmp_path: Path) -> Path:
 def chosen(dataset: Path, folder: Path, **asked) -> dict[str, Split]:
     folder.mkdir()
     choose_round(RoundSettings(**{"seed": 1, **asked}), {"dataset": dataset}, folder)
-    return {name: read_split(folder, name) for name in ("train", "validation", "held_out")}
+    return {name: read_split(folder, name) for name in ("train", "validation")}
 
 
 def of(split: Split, name: str) -> list[str]:
@@ -45,8 +45,6 @@ def test_a_round_trains_on_what_is_new_and_is_watched_on_all_that_came(dataset, 
     assert {name.partition("/")[0] for name in found["train"].names} == {"medicine"}
     assert len(of(found["train"], "medicine")) == 6
     assert {name.partition("/")[0] for name in found["validation"].names} == {"medicine", "general"}
-    whole = read_split(dataset, "held_out")
-    assert found["held_out"].names == whole.names and (found["held_out"].ids == whole.ids).all()
 
 
 def test_replayed_documents_are_a_share_and_the_same_ones_in_every_later_round(dataset, tmp_path):

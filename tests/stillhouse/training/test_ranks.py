@@ -54,7 +54,7 @@ def test_another_number_of_processes_than_was_ordered_is_refused(apart, tmp_path
     assert not list(tmp_path.glob("model.safetensors"))
 
 
-def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path):
+def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path, monkeypatch):
     """The stage is run once to leave its order, torchrun trains by it, and the stage is run again."""
     expected = run(apart, tmp_path / "expected", training={"processes": 2})
     store = tmp_path / "partial"
@@ -67,6 +67,8 @@ def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path):
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
     # What the store keeps of an unfinished stage.
     assert [path.name for path in store.iterdir()] == ["work"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    monkeypatch.setattr("stillhouse.training.distill.train_in_several", lambda *_: pytest.fail("trained once more"))
     run(apart, store, training={"processes": 2})
     for name in ("model.safetensors", "history.json", "facts.json"):
         assert hash_file(store / name) == hash_file(expected / name)
