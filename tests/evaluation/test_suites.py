@@ -25,8 +25,10 @@ def test_a_shipped_suite_can_be_asked(name):
 def test_the_suites_grow_and_the_full_one_has_every_document_of_every_benchmark():
     quick, standard, full = (set(Evaluation(suite=name).benchmarks) for name in ("quick", "standard", "full"))
     assert quick < standard < full == set(known_benchmarks())
-    with pytest.raises(ValueError, match="but [a-z_]+ has [0-9]+"):
-        check_benchmarks(tuple(full), Evaluation(suite="full").documents)
+    # In the suite's own order: a set has another in every process.
+    asked = Evaluation(suite="full")
+    with pytest.raises(ValueError, match="evaluation.documents is 14042, but arc_easy has 570; ask for 570 or fewer"):
+        check_benchmarks(asked.benchmarks, asked.documents)
 
 
 @pytest.mark.parametrize("name", ["standard", "full"])
