@@ -23,11 +23,12 @@ from evaluation.results import Score
 from flows import server
 from flows.asked import Benchmark, name_of_run
 from flows.attended import Outcome, attended, checked
-from flows.preflight import decide_compute
+from flows.preflight import check_answers, decide_compute
 from flows.run_folder import new_folder, write_whole
 from flows.subjects import Subjects, find_subjects
 from flows.work import Call, Planner, Work, directly, through_prefect
 from stillhouse.models.adopted import AdoptSettings
+from stillhouse.models.sources import describe
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
@@ -213,7 +214,10 @@ def check_evaluation(request: EvaluationRequest) -> Checked:
     check_benchmarks(asked.benchmarks, asked.documents, fewer=asked.fewer_documents)
     check_behaviour(asked)
     others = [name for name in request.evaluation.benchmarks if name not in asked.benchmarks]
-    return Checked(find_subjects(request.model, request.variant), find_hub_tasks(others))
+    subjects = find_subjects(request.model, request.variant)
+    for subject in subjects.values():
+        check_answers(asked, describe(subject.source).context_length)
+    return Checked(subjects, find_hub_tasks(others))
 
 
 def _packaged(asked: Evaluation) -> Evaluation:

@@ -29,6 +29,7 @@ from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.knowledge import OTHER_WAYS, Endpoint, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
@@ -256,15 +257,17 @@ def _check_context(recipe: Delivery, context_tokens: int) -> None:
             raise InputError(
                 f"{name} is {tokens}, but the models' context holds {context_tokens} tokens; make it shorter"
             )
-    _check_answers(recipe, context_tokens)
+    check_answers(recipe.evaluation, context_tokens)
 
 
-def _check_answers(recipe: Delivery, context_tokens: int) -> None:
-    """Refuse what asks for answers that leave no room for one token of the question."""
-    written = {
-        f"{name} (evaluation.benchmarks)": tokens_written(benchmark(name)) for name in recipe.evaluation.benchmarks
-    }
-    if "harm" in recipe.evaluation.behaviour.suites:
+def check_answers(asked: Evaluation, context_tokens: int) -> None:
+    """Refuse what asks for answers that leave no room for one token of the question.
+
+    Raises:
+        InputError: Naming the benchmark or suite, and what the context holds.
+    """
+    written = {f"{name} (evaluation.benchmarks)": tokens_written(benchmark(name)) for name in asked.benchmarks}
+    if "harm" in asked.behaviour.suites:
         written["the suite harm (evaluation.behaviour.suites)"] = max(ANSWER_TOKENS, CONTINUATION_TOKENS)
     for name, tokens in written.items():
         if tokens >= context_tokens:

@@ -303,6 +303,12 @@ def test_more_documents_than_there_are_is_refused(refused):
     assert "openbookqa has 500" in refused(str(TEACHER), "--documents", "501")
 
 
+@pytest.mark.parametrize("name", ["humaneval", "reasoning_steps"])
+def test_answers_as_long_as_the_context_are_refused_before_anything_is_scored(refused, tiny_model: Path, name):
+    said = refused(str(tiny_model), "--benchmarks", name, "--behaviour", "none", "--limit", "4")
+    assert "asks for answers of up to" in said and "context holds 128, question and answer together" in said
+
+
 def test_a_damaged_package_is_refused(refused, run: Path, tmp_path: Path):
     package = tmp_path / "package"
     shutil.copytree(run / "package", package)
