@@ -13,7 +13,7 @@ from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import ExistingModel, Fresh, TrainedTokenizer
 from stillhouse.training.adapters import check_layers
-from stillhouse.training.features import check_rank, layer_map
+from stillhouse.training.features import check_sizes, layer_map
 from stillhouse.training.packed_attention import check_packable
 
 
@@ -72,16 +72,16 @@ def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
 
 
 def check_features(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> None:
-    """Refuse hidden states that are compared where there are none, or through more dimensions than they have.
+    """Refuse hidden states that are compared where there are none, through too many dimensions, or fitted to too few tokens.
 
     Raises:
-        InputError: Naming layer or rank.
+        InputError: Naming layer, rank or tokens.
     """
     features = recipe.distillation.features
     if features is None:
         return
     layer_map(features, student_blocks=student.layers, teacher_blocks=teacher.layers)
-    check_rank(features, student_width=student.hidden_size, teacher_width=teacher.hidden_size)
+    check_sizes(features, student_width=student.hidden_size, teacher_width=teacher.hidden_size)
 
 
 def _fresh(student: Fresh, teacher: Source, trusted: bool) -> PretrainedConfig:

@@ -47,13 +47,13 @@ ROWS: dict[str, Row] = {
     "alpha, as agreement rises": _distillation("taid", alpha={"shape": "agreement", "enough": 0.5}),
     "progressive, 22 layers between": Row(
         {
-            "route": {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 22}, "steps": 19}]},
-            "distillation": {"steps": 20},
+            "route": {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 22}, "steps": 39}]},
+            "distillation": {"steps": 40},
         },
         "progressive",
     ),
     "born again, 2 generations": Row(
-        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"steps": 20}}, "self"
+        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"steps": 40}}, "self"
     ),
     "own moving average": Row(
         {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}}, "self"
@@ -70,7 +70,7 @@ ROWS: dict[str, Row] = {
         {
             "data": {"train_tokens": 50000},
             "curriculum": {"order": {"kind": "shuffled"}, "leave_out": {"worst_share": 0.2}},
-            "distillation": {"steps": 39},
+            "distillation": {"steps": 78},
         },
         "curriculum",
     ),

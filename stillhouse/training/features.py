@@ -62,7 +62,7 @@ class FeatureMatcher(nn.Module):
             InputError: If the rank is larger than one of the widths.
         """
         super().__init__()
-        check_rank(settings, student_width=student_width, teacher_width=teacher_width)
+        check_sizes(settings, student_width=student_width, teacher_width=teacher_width)
         self.layers = {student: layers[student] for student in sorted(layers)}
         self.student_layers = tuple(self.layers)
         self.teacher_layers = teacher_layers_of(layers)
@@ -143,8 +143,8 @@ def layer_map(settings: LowRankFeatures, *, student_blocks: int, teacher_blocks:
     return dict(sorted(settings.layers.items()))
 
 
-def check_rank(settings: LowRankFeatures, *, student_width: int, teacher_width: int) -> None:
-    """Refuse projections that pass through more dimensions than a side has.
+def check_sizes(settings: LowRankFeatures, *, student_width: int, teacher_width: int) -> None:
+    """Refuse projections through more dimensions than a side has, and those that are fitted to too few tokens.
 
     Raises:
         InputError: If so.
@@ -153,6 +153,11 @@ def check_rank(settings: LowRankFeatures, *, student_width: int, teacher_width: 
         raise InputError(
             f"distillation.features.rank is {settings.rank}, but hidden states have {student_width} features in the "
             f"student and {teacher_width} in the teacher: a projection has at most the smaller rank of the two"
+        )
+    if settings.fit_tokens is not None and settings.fit_tokens < student_width:
+        raise InputError(
+            f"distillation.features.fit_tokens is {settings.fit_tokens}, which cannot tell how {student_width} features "
+            f"of the student relate to the teacher's: give {student_width} or more, or leave it out"
         )
 
 

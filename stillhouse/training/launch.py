@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stillhouse import child
+from stillhouse.errors import InputError
 from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.store.artifact import WORK, Inputs
 from stillhouse.training import rank
@@ -21,6 +24,7 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
     checkpoints, for `torchrun -m stillhouse.training.rank` on several machines that share the folder.
 
     Raises:
+        InputError: If this machine has fewer accelerators than processes, each of which takes one.
         ChildError: If one of them fails; the others are ended.
     """
     count = settings.training.processes
@@ -36,6 +40,7 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
         "folder": str(folder),
     }
     (work / rank.ORDER).write_text(json.dumps(payload), encoding="utf-8")
+    _refuse_too_few_cards(settings.compute.device, count, work / rank.ORDER)
     together, port = child.Together(), str(_free_port())
 
     def run(number: int) -> dict[str, Any]:
@@ -65,6 +70,19 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
             # Also a cancellation, which reaches this thread alone: the pool would wait for the others to finish.
             together.end()
             raise
+
+
+def _refuse_too_few_cards(device: str, processes: int, order: Path) -> None:
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return
+    cards = torch.get_device_module(kind).device_count()
+    if cards < processes:
+        raise InputError(
+            f"compute.processes is {processes}, and each takes a {kind} device of its own, of which this machine has "
+            f"{cards}: lower it, or train on several machines that share this folder with `torchrun --nnodes ... -m "
+            f"{rank.__name__} {order}`, and run the recipe again"
+        )
 
 
 def _free_port() -> int:

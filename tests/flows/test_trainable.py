@@ -83,6 +83,7 @@ def test_a_teacher_with_a_window_shorter_than_a_row_is_welcome(tiny_model, tmp_p
         ({"rank": 8, "layers": {"2": 1}}, "names layer 2 of the student, which has 0 (its embedding) to 1"),
         ({"rank": 8, "layers": {"1": 3}}, "names layer 3 of the teacher, which has 0 (its embedding) to 2"),
         ({"rank": 33}, "distillation.features.rank is 33, but hidden states have 32 features in the student"),
+        ({"rank": 8, "fit_tokens": 31}, "fit_tokens is 31, which cannot tell how 32 features of the student relate"),
     ],
 )
 def test_hidden_states_that_are_not_there(tiny_model, tmp_path, features, words):

@@ -54,6 +54,15 @@ def test_another_number_of_processes_than_was_ordered_is_refused(apart, tmp_path
     assert not list(tmp_path.glob("model.safetensors"))
 
 
+def test_more_processes_than_accelerators_are_refused_and_the_order_is_left_for_torchrun(apart, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    asked = settings(training={"processes": 2})
+    asked = asked.model_copy(update={"compute": asked.compute.model_copy(update={"device": "cuda"})})
+    with pytest.raises(InputError, match="processes is 2, and each takes a cuda device of its own, .* has 1: lower it"):
+        distill(asked, apart, tmp_path)
+    assert json.loads((tmp_path / "work" / "order.json").read_text())["settings"]["training"]["processes"] == 2
+
+
 def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path, monkeypatch):
     """The stage is run once to leave its order, torchrun trains by it, and the stage is run again."""
     expected = run(apart, tmp_path / "expected", training={"processes": 2})
