@@ -72,7 +72,7 @@ def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
 
 
 def check_features(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> None:
-    """Refuse hidden states that are compared where there are none, through too many dimensions, or fitted to too few tokens.
+    """Refuse hidden states compared where there are none, through too many dimensions, or fitted to too few tokens.
 
     Raises:
         InputError: Naming layer, rank or tokens.

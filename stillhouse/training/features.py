@@ -156,8 +156,8 @@ def check_sizes(settings: LowRankFeatures, *, student_width: int, teacher_width:
         )
     if settings.fit_tokens is not None and settings.fit_tokens < student_width:
         raise InputError(
-            f"distillation.features.fit_tokens is {settings.fit_tokens}, which cannot tell how {student_width} features "
-            f"of the student relate to the teacher's: give {student_width} or more, or leave it out"
+            f"distillation.features.fit_tokens is {settings.fit_tokens}, which cannot tell how {student_width} "
+            f"features of the student relate to the teacher's: give {student_width} or more, or leave it out"
         )
 
 
