@@ -70,13 +70,13 @@ def _scored(work: Work, subject: Any, asked: Any) -> dict[str, Any]:
     kept = work.store.root / REQUESTS / model_digest(read_manifest(work.store.folder(model)))
     answers: dict[str, list[Any]] = {}
     for file in sorted(kept.glob("*.jsonl")):
-        answers |= {key: one for key, one in ScoredRequests(file).known.items() if _is_score(one)}
+        answers |= {key: one for key, one in ScoredRequests(file).known.items() if is_score(one)}
     return {"answers": answers, BATCH_DEPENDENCE: facts[BATCH_DEPENDENCE]}
 
 
-def _is_score(answer: Any) -> bool:
-    """Whether it is `(log-probability, is the likeliest)`, and not a text that was written."""
-    return isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], bool)
+def is_score(answer: Any) -> bool:
+    """Whether it is `(log-probability, is the likeliest)`, and not what was written: `(tokens, has ended)`."""
+    return isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], float) and isinstance(answer[1], bool)
 
 
 def _beside(one: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:

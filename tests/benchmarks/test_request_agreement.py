@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import request_agreement
-from benchmarks.request_agreement import _beside
+from benchmarks.request_agreement import _beside, is_score
 
 
 def test_only_what_both_answered_is_compared():
@@ -17,6 +17,11 @@ def test_only_what_both_answered_is_compared():
     assert found["requests"] == 2
     assert (found["median_nats"], found["largest_nats"]) == (pytest.approx(0.3), pytest.approx(0.5))
     assert (found["same_greedy_share"], found["batch_dependence_nats"]) == (0.5, 0.25)
+
+
+def test_what_was_written_is_no_score():
+    assert is_score([-1.5, True])
+    assert not any(is_score(answer) for answer in ([[3, 7], True], ["text", False], "text", [-1.5, 0.5]))
 
 
 def test_every_variant_of_a_package_stands_on_the_page(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
