@@ -76,7 +76,9 @@ def _scored(work: Work, subject: Any, asked: Any) -> dict[str, Any]:
 
 def is_score(answer: Any) -> bool:
     """Whether it is `(log-probability, is the likeliest)`, and not what was written: `(tokens, has ended)`."""
-    return isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], float) and isinstance(answer[1], bool)
+    return (
+        isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], float) and isinstance(answer[1], bool)
+    )
 
 
 def _beside(one: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
