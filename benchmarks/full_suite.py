@@ -2,7 +2,8 @@
 
 The sample is stratified: of each benchmark as many documents, spread evenly over its file, so that of MMLU all subjects
 are among them. A benchmark's time is that of its stage less that of loading, times all of its documents over those
-asked. Scores are of the sample. Run it while nothing else runs; it goes through the store, so it goes on after a kill.
+asked. Scores are of the sample. Run it while nothing else runs. It goes through a store, so it goes on after a kill; a
+store of its own, as what was asked of the model before would take no time.
 
     python -m benchmarks.full_suite MODEL --documents 20 --out docs/benchmarks/full_suite.json
 """
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--suite", default="full", help="a file of recipes/suites (default: full)")
     parser.add_argument("--documents", type=int, default=20, help="of each benchmark (default: 20)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/full-suite"), help="holds its store")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
     return parser
 
