@@ -98,3 +98,8 @@ def test_markdown_escapes_what_it_would_read_as_its_own():
 
 def test_a_fence_is_longer_than_the_backticks_inside():
     assert fenced("a ```` b\n", "yaml") == "`````yaml\na ```` b\n`````"
+
+
+def test_what_a_gate_says_of_all_benchmarks_can_be_read_in_a_sentence():
+    assert gate_words.subject("variants.onnx-int4.capability.pooled.value").name == "score pooled over benchmarks"
+    assert gate_words.name("capability.pooled.student.value") == "student: score pooled over benchmarks"
