@@ -28,8 +28,9 @@ from stillhouse.store.store import Store
 from tasks.fetch_student import load_student
 from tasks.score_benchmarks import evaluate_capability
 
-OF_LOADING = ("arc_easy", 2)
-"""A benchmark, and so few of its documents that opening the model is nearly all that it takes."""
+OF_LOADING = ("arc_easy", (2, 3, 4))
+"""A benchmark, and so few of its documents that opening the model is nearly all that it takes; the least of these times
+is taken, as the first stage of a process imports as well what the later ones find."""
 
 
 def main() -> None:
@@ -47,7 +48,9 @@ def main() -> None:
             "compute": compute.model_dump(mode="json"),
             "code": code_version(),
             "environment": environment(),
-            "loading_seconds": _timed(work, request.evaluation, compute, model, *OF_LOADING)["seconds"],
+            "loading_seconds": min(
+                _timed(work, request.evaluation, compute, model, OF_LOADING[0], few)["seconds"] for few in OF_LOADING[1]
+            ),
             "benchmarks": {},
         }
         for name in request.evaluation.benchmarks:
