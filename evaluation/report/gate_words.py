@@ -31,24 +31,19 @@ def subject(path: str) -> Subject:
     section, *rest = path.split(".")
     if section in ("capability", "behaviour") and len(rest) >= 2:
         key, model, *part = rest
-        parts = [_measured(section, key), *(LABELS.get(one, one) for one in part if one != "value")]
+        parts = [measure(section, key).name, *(LABELS.get(one, one) for one in part if one != "value")]
         return Subject(model, ", ".join(parts), "")
     if section in ("models", "variants", "domains") and len(rest) >= 2:
         owner, figure, *part = rest
         if figure == "capability" and part:
             key, *part = part
-            parts = [_measured("capability", key), *(LABELS.get(one, one) for one in part if one != "value")]
+            parts = [measure("capability", key).name, *(LABELS.get(one, one) for one in part if one != "value")]
             return Subject(owner, ", ".join(parts), "")
         if figure == "by_prompt_tokens" and len(part) >= 2:
             length, figure, *part = part
             part = [*part, f"{length} prompt tokens"]
         return Subject(owner, ", ".join([LABELS.get(figure, figure.replace("_", " ")), *part]), unit(figure))
     return Subject("", path, "")
-
-
-def _measured(section: str, key: str) -> str:
-    """What a row is called for itself: in a table, that of all benchmarks stands below them."""
-    return "score pooled over benchmarks" if (section, key) == ("capability", "pooled") else measure(section, key).name
 
 
 def name(path: str) -> str:

@@ -172,7 +172,7 @@ class Measure:
 def capability_measure(key: str) -> Measure:
     """How a benchmark is written; one that is not packaged, as a share under the name it has in `results.json`."""
     if key == POOLED:
-        return Measure("all of them, pooled", "more is better", "share")
+        return Measure("score pooled over benchmarks", "more is better", "share")
     if key not in known_benchmarks():
         return Measure(key, "more is better", "share")
     file = benchmark(key)

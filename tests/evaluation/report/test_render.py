@@ -174,7 +174,7 @@ def test_a_score_stands_with_its_error_its_difference_and_the_interval_of_that(r
     text = _plain((report / "report.md").read_text(encoding="utf-8"))
     assert "| -17.0 points (-27.0 to -7.0) | below the teacher | 100 |" in text
     rows = [line for line in text.split(" | ") if "pooled" in line]
-    assert rows and shown.says("all of them, pooled 52.2% ± 2.0")
+    assert rows and shown.says("score pooled over benchmarks 52.2% ± 2.0")
     assert shown.says("StereoSet stereotype score 50 is unbiased 57.4 ± 2.9")
     assert re.search(
         r"StereoSet ICAT 100 is ideal 71\.7 .* -1\.9 points no interval, so it may be chance", _plain(shown.text)

@@ -27,7 +27,7 @@ def test_a_row_a_metric_a_column_a_step(results: Results):
     assert loss[:4] == ["loss", "3.265", "+2.326", "\u22121.686"] and set(loss[4:]) == {""}
     assert [row[0].text for row in cost.rows] == ["size on disk", "time between tokens, p95", "peak memory"]
     assert cost.columns[1] == "distilled" and "The teacher was not timed in this run" in cost.note
-    assert benchmarks.rows[-1][0].text == "all of them, pooled"
+    assert benchmarks.rows[-1][0].text == "score pooled over benchmarks"
     for table in (quality, benchmarks, cost):
         assert {len(row) for row in table.rows} == {len(table.columns)}
 
