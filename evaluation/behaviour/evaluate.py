@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 from evaluation.apart import run_apart, runs_apart, work_apart
 from evaluation.behaviour.measures import Measure, as_fact, as_record
 from stillhouse.errors import InputError
+from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Behaviour, BehaviourSuite, Evaluation
 from stillhouse.recipe.settings import Settings
@@ -64,7 +65,8 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
     if runs_apart(inputs["model"]):
         run_apart(f"{__name__}:measure_apart", settings, settings.compute, inputs, folder)
     else:
-        _measure_all(settings, inputs, folder)
+        with freed_memory_kept():
+            _measure_all(settings, inputs, folder)
 
 
 def measure_apart(payload: dict[str, Any]) -> dict[str, Any]:
