@@ -99,6 +99,7 @@ def estimate(
     gigaflops_per_second: float,
     links: Sequence[Link] = (),
     *,
+    above: ModelShape | None = None,
     device: str = "cpu",
 ) -> Estimate:
     """Estimate time, memory and disk of a run.
@@ -108,10 +109,11 @@ def estimate(
         teacher: Shape of the teacher.
         student: Shape of the student.
         gigaflops_per_second: What the probe measured in the precision of the run.
-        links: The trainings before the last, where the route is not direct.
+        links: The other trainings, where the route is not direct.
+        above: Shape of what teaches the recipe's own student, where that is not the teacher.
         device: That trains. Several processes share a processor with its memory; of accelerators each has its own.
     """
-    trainings = [Link(recipe, teacher, student), *links]
+    trainings = [Link(recipe, above or teacher, student), *links]
     cards = 1 if device.startswith("cpu") else recipe.compute.processes
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.

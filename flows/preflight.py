@@ -16,8 +16,9 @@ from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
+from flows.other_teachers import FoundTeacher, members_of_ensemble, teachers_of_rounds
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import examine_route, examine_start, refuse_other_template, refuse_other_tokenizer
+from flows.starts import examine_route, examine_start, refuse_other_template
 from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
@@ -28,9 +29,8 @@ from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
-from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.evaluation import Evaluation
-from stillhouse.recipe.knowledge import OTHER_WAYS, Endpoint, Ensemble
+from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
 from stillhouse.recipe.teacher import Teacher
@@ -151,9 +151,14 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
-    links = [replace(each, source=start.source) for each in examine_route(recipe, base, teacher, shape, student_shape)]
-    # In rounds the recipe's teacher teaches each; on another route the student before does.
-    above = shape if recipe.rounds or not links else links[-1].student
+    first = FoundTeacher(teacher, shape)
+    members = members_of_ensemble(recipe, base, first)
+    rounds = teachers_of_rounds(recipe, base, first)
+    of_rounds = [shape if each is None else each.shape for each in rounds]
+    found = examine_route(recipe, base, teacher, shape, student_shape, of_rounds)
+    links = [replace(each, source=start.source) for each in found]
+    # A round has a teacher of its own or the recipe's; on another route the student before teaches.
+    above = of_rounds[0] if of_rounds else links[-1].student if links else shape
     trainings = [*links, Link(recipe, above, student_shape, start.source)]
     _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
@@ -163,19 +168,30 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
     recipe = recipe.model_copy(update={"compute": _decide_compiling(recipe, compute.device, store)})
-    members = _members(recipe, base, teacher)
-    rounds = _teachers_of_rounds(recipe, base, teacher)
-    settings = SettingsOfStages(recipe, compute, data, probe, teacher, start.source, members, rounds)
+    settings = SettingsOfStages(
+        recipe,
+        compute,
+        data,
+        probe,
+        teacher,
+        start.source,
+        tuple(each.source for each in members),
+        tuple(None if each is None else each.source for each in rounds),
+    )
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
     # The first of several rounds stands for one training on all text; the later ones add what they replay.
     counted = recipe.rounds[0] if recipe.rounds else recipe
-    cost = estimate(counted, shape, student_shape, speed, links, device=compute.device)
+    cost = estimate(counted, shape, student_shape, speed, links, above=above, device=compute.device)
     there = room(compute.device, store.root)
+    _refuse_too_much(cost, there, at_once)
+    return Examined(settings, shape, student_shape, cost, there)
+
+
+def _refuse_too_much(cost: Estimate, there: Room, at_once: int) -> None:
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:
         advice = f"let fewer than {at_once} runs work at once"
     _refuse_too_little(Room(at_once * cost.memory_bytes, at_once * cost.disk_bytes), there, advice)
-    return Examined(settings, shape, student_shape, cost, there)
 
 
 def _check_trainings(trainings: Sequence[Link], teacher: Source) -> None:
@@ -219,30 +235,6 @@ def _device(wanted: str) -> str:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {wanted!r} cannot be used here ({reason}); set device to cpu or auto") from None
     return wanted
-
-
-def _members(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source, ...]:
-    """The other teachers of an ensemble; none where a single one is asked."""
-    if not isinstance(recipe.knowledge, Ensemble):
-        return ()
-    return tuple(_another_teacher(member.teacher, recipe, base, teacher) for member in recipe.knowledge.members)
-
-
-def _teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[Source | None, ...]:
-    """The teacher of each round of a continual route; `None` where that is the recipe's."""
-    if not isinstance(recipe.route, Continual):
-        return ()
-    asked = [told.teacher for told in recipe.route.rounds]
-    return tuple(None if other is None else _another_teacher(other, recipe, base, teacher) for other in asked)
-
-
-def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, teacher: Source) -> Source:
-    """Find a teacher that is not the recipe's first, whose tokens must be the same."""
-    trusted = asked.trust_remote_code
-    source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
-    refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
-    check_reader(source, recipe.data.sequence_length, trust_remote_code=trusted)
-    return source
 
 
 def _check_context(recipe: Delivery, context_tokens: int) -> None:

@@ -1,7 +1,7 @@
 """What a student starts from, as far as preflight can tell: its size, its source, and what cannot work."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,14 @@ def examine_start(
             return Start(student, found, own)
 
 
-def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape, student: ModelShape) -> list[Link]:
+def examine_route(
+    recipe: Recipe,
+    base: Path,
+    teacher: Source,
+    shape: ModelShape,
+    student: ModelShape,
+    of_rounds: Sequence[ModelShape] = (),
+) -> list[Link]:
     """Find out how large the students are that teach the next one, and what their trainings are.
 
     Args:
@@ -103,6 +110,7 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
         teacher: Where the first teacher lies.
         shape: Its size.
         student: Size of the recipe's own student.
+        of_rounds: Sizes of the teachers of a continual route's rounds.
 
     Raises:
         InputError: If one is not smaller than its teacher, or no larger than the recipe's student.
@@ -114,7 +122,8 @@ def examine_route(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape
             # The first is taught by the teacher, the others by a model of the student's size.
             return [Link(recipe, shape, student)] + [Link(recipe, student, student)] * (generations - 2)
         case Continual():
-            return [Link(each, shape, student, is_cut=False) for each in _later_rounds(recipe)]
+            later = zip(_later_rounds(recipe), of_rounds[1:], strict=True)
+            return [Link(each, own, student, is_cut=False) for each, own in later]
         case Progressive():
             trusted = recipe.teacher.trust_remote_code
             found: list[Link] = []

@@ -91,11 +91,15 @@ def test_hidden_states_that_are_not_there(tiny_model, tmp_path, features, words)
     assert words in refused(recipe(tmp_path, **asked))
 
 
-def test_hidden_states_that_a_student_on_the_way_has_and_the_last_has_not(tiny_model, tmp_path):
+def test_hidden_states_that_would_do_for_the_last_student_and_not_for_one_on_the_way(tiny_model, tmp_path):
     teacher = model_of("llama", {**SMALL, "num_hidden_layers": 4}, tiny_model, tmp_path / "deep")
+    student = {"kind": "width", "hidden_size": 16}
+    features = {"rank": 8, "fit_tokens": 20}
+    asked = {"teacher": str(teacher), "student": student, "distillation": {"features": features}}
+    assert "can run" in preflight.check(recipe(tmp_path, **asked), tmp_path / "runs")
     route = {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 2}}]}
-    asked = {"teacher": str(teacher), "route": route, "distillation": {"features": {"rank": 33}}}
-    assert "rank is 33" in refused(recipe(tmp_path, **asked))
+    said = refused(recipe(tmp_path, **asked, route=route))
+    assert "fit_tokens is 20, which cannot tell how 32 features of the student relate" in said
 
 
 @pytest.mark.parametrize("student", [{"kind": "depth", "layers": 1}, {"kind": "fresh", "layers": 1}, None])

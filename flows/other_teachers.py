@@ -1,0 +1,59 @@
+"""Teachers beside the recipe's first: those of an ensemble, and those that have a round of their own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.starts import refuse_other_tokenizer
+from flows.trainable import check_reader
+from stillhouse.errors import InputError
+from stillhouse.models.shape import ModelShape
+from stillhouse.models.sources import describe, resolve_model
+from stillhouse.recipe import Recipe
+from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
+from stillhouse.recipe.source import Source
+from stillhouse.recipe.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class FoundTeacher:
+    """A teacher that exists."""
+
+    source: Source
+    shape: ModelShape
+
+
+def members_of_ensemble(recipe: Recipe, base: Path, first: FoundTeacher) -> tuple[FoundTeacher, ...]:
+    """The other teachers of an ensemble; none where a single one is asked."""
+    if not isinstance(recipe.knowledge, Ensemble):
+        return ()
+    return tuple(_another_teacher(member.teacher, recipe, base, first) for member in recipe.knowledge.members)
+
+
+def teachers_of_rounds(recipe: Recipe, base: Path, first: FoundTeacher) -> tuple[FoundTeacher | None, ...]:
+    """The teacher of each round of a continual route; `None` where that is the recipe's."""
+    if not isinstance(recipe.route, Continual):
+        return ()
+    asked = [told.teacher for told in recipe.route.rounds]
+    return tuple(None if other is None else _another_teacher(other, recipe, base, first) for other in asked)
+
+
+def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, first: FoundTeacher) -> FoundTeacher:
+    """Find a teacher that is not the recipe's first, whose tokens must be the same."""
+    trusted = asked.trust_remote_code
+    source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
+    refuse_other_tokenizer(first.source, source, instead=OTHER_WAYS)
+    check_reader(source, recipe.data.sequence_length, trust_remote_code=trusted)
+    shape = describe(source, trust_remote_code=trusted)
+    if shape.vocabulary_size != first.shape.vocabulary_size:
+        raise InputError(
+            f"{first.source.name} predicts {first.shape.vocabulary_size} tokens and {source.name} "
+            f"{shape.vocabulary_size}, padding included, and their distributions are compared place by place; resize "
+            "one embedding"
+        )
+    if recipe.data.sequence_length > shape.context_length:
+        raise InputError(
+            f"data.sequence_length is {recipe.data.sequence_length}, but the context of {source.name} holds "
+            f"{shape.context_length} tokens; make it shorter"
+        )
+    return FoundTeacher(source, shape)
