@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from evaluation.apart import run_apart, runs_apart, work_apart
+from evaluation.apart import score_model, work_apart
 from evaluation.benchmark_files import (
     POOLED,
     BenchmarkFile,
@@ -33,7 +33,6 @@ from evaluation.lm_eval_tasks import quiet, run_task
 from evaluation.statistics import standard_error
 from stillhouse import progress
 from stillhouse.errors import InputError
-from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.settings import Settings
@@ -89,16 +88,11 @@ def evaluate_capability(settings: CapabilitySettings, inputs: Inputs, folder: Pa
         ValueError: If a document's right answer is not one of its choices: data and task do not fit.
         ChildError: If the model is a graph or quantized, and the process that asks it failed.
     """
-    if runs_apart(inputs["model"]):
-        run_apart(f"{__name__}:score_apart", settings, settings.compute, inputs, folder)
-    else:
-        # A tenth of the time: batch after batch needs memory of the same sizes.
-        with freed_memory_kept():
-            _score_all(settings, inputs, folder)
+    score_model(f"{__name__}:score_apart", _score_all, settings, settings.compute, inputs, folder)
 
 
 def score_apart(payload: dict[str, Any]) -> dict[str, Any]:
-    """Score in a process of its own, for `run_apart`."""
+    """Score in a process of its own, for `score_model`."""
     return work_apart(_score_all, CapabilitySettings, payload)
 
 

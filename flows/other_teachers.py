@@ -23,34 +23,29 @@ class FoundTeacher:
     shape: ModelShape
 
 
-def members_of_ensemble(recipe: Recipe, base: Path, first: FoundTeacher) -> tuple[FoundTeacher, ...]:
+def members_of_ensemble(recipe: Recipe, base: Path, teacher: Source) -> tuple[FoundTeacher, ...]:
     """The other teachers of an ensemble; none where a single one is asked."""
     if not isinstance(recipe.knowledge, Ensemble):
         return ()
-    return tuple(_another_teacher(member.teacher, recipe, base, first) for member in recipe.knowledge.members)
+    return tuple(_another_teacher(member.teacher, recipe, base, teacher) for member in recipe.knowledge.members)
 
 
-def teachers_of_rounds(recipe: Recipe, base: Path, first: FoundTeacher) -> tuple[FoundTeacher | None, ...]:
+def teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[FoundTeacher | None, ...]:
     """The teacher of each round of a continual route; `None` where that is the recipe's."""
     if not isinstance(recipe.route, Continual):
         return ()
     asked = [told.teacher for told in recipe.route.rounds]
-    return tuple(None if other is None else _another_teacher(other, recipe, base, first) for other in asked)
+    return tuple(None if other is None else _another_teacher(other, recipe, base, teacher) for other in asked)
 
 
-def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, first: FoundTeacher) -> FoundTeacher:
+def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, teacher: Source) -> FoundTeacher:
     """Find a teacher that is not the recipe's first, whose tokens must be the same."""
     trusted = asked.trust_remote_code
     source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
-    refuse_other_tokenizer(first.source, source, instead=OTHER_WAYS)
+    refuse_other_tokenizer(teacher, source, instead=OTHER_WAYS)
     check_reader(source, recipe.data.sequence_length, trust_remote_code=trusted)
     shape = describe(source, trust_remote_code=trusted)
-    if shape.vocabulary_size != first.shape.vocabulary_size:
-        raise InputError(
-            f"{first.source.name} predicts {first.shape.vocabulary_size} tokens and {source.name} "
-            f"{shape.vocabulary_size}, padding included, and their distributions are compared place by place; resize "
-            "one embedding"
-        )
+    # How far its head is filled up is its own matter: every teacher is cut to the tokenizer's vocabulary.
     if recipe.data.sequence_length > shape.context_length:
         raise InputError(
             f"data.sequence_length is {recipe.data.sequence_length}, but the context of {source.name} holds "

@@ -16,7 +16,7 @@ from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
-from flows.other_teachers import FoundTeacher, members_of_ensemble, teachers_of_rounds
+from flows.other_teachers import members_of_ensemble, teachers_of_rounds
 from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.starts import examine_route, examine_start, refuse_other_template
 from flows.trainable import check_features, check_reader, check_student
@@ -151,9 +151,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
     start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
-    first = FoundTeacher(teacher, shape)
-    members = members_of_ensemble(recipe, base, first)
-    rounds = teachers_of_rounds(recipe, base, first)
+    members = members_of_ensemble(recipe, base, teacher)
+    rounds = teachers_of_rounds(recipe, base, teacher)
     of_rounds = [shape if each is None else each.shape for each in rounds]
     found = examine_route(recipe, base, teacher, shape, student_shape, of_rounds)
     links = [replace(each, source=start.source) for each in found]
@@ -183,11 +182,11 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     counted = recipe.rounds[0] if recipe.rounds else recipe
     cost = estimate(counted, shape, student_shape, speed, links, above=above, device=compute.device)
     there = room(compute.device, store.root)
-    _refuse_too_much(cost, there, at_once)
+    _check_room(cost, there, at_once)
     return Examined(settings, shape, student_shape, cost, there)
 
 
-def _refuse_too_much(cost: Estimate, there: Room, at_once: int) -> None:
+def _check_room(cost: Estimate, there: Room, at_once: int) -> None:
     advice = "lower distillation.batch_rows, or take a smaller student"
     if at_once > 1:
         advice = f"let fewer than {at_once} runs work at once"

@@ -100,7 +100,7 @@ def examine_route(
     teacher: Source,
     shape: ModelShape,
     student: ModelShape,
-    of_rounds: Sequence[ModelShape] = (),
+    of_rounds: Sequence[ModelShape],
 ) -> list[Link]:
     """Find out how large the students are that teach the next one, and what their trainings are.
 
@@ -110,7 +110,7 @@ def examine_route(
         teacher: Where the first teacher lies.
         shape: Its size.
         student: Size of the recipe's own student.
-        of_rounds: Sizes of the teachers of a continual route's rounds.
+        of_rounds: Sizes of the teachers of a continual route's rounds; empty on another route.
 
     Raises:
         InputError: If one is not smaller than its teacher, or no larger than the recipe's student.

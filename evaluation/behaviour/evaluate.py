@@ -8,10 +8,9 @@ from typing import Any, assert_never
 
 from pydantic import Field, PositiveInt
 
-from evaluation.apart import run_apart, runs_apart, work_apart
+from evaluation.apart import score_model, work_apart
 from evaluation.behaviour.measures import Measure, as_fact, as_record
 from stillhouse.errors import InputError
-from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.evaluation import Behaviour, BehaviourSuite, Evaluation
 from stillhouse.recipe.settings import Settings
@@ -62,15 +61,11 @@ def evaluate_behaviour(settings: BehaviourSettings, inputs: Inputs, folder: Path
         InputError: If an answer alone would fill the model's context, or recitation is asked for without generations.
         ChildError: If the model is a graph or quantized, and the process that asks it failed.
     """
-    if runs_apart(inputs["model"]):
-        run_apart(f"{__name__}:measure_apart", settings, settings.compute, inputs, folder)
-    else:
-        with freed_memory_kept():
-            _measure_all(settings, inputs, folder)
+    score_model(f"{__name__}:measure_apart", _measure_all, settings, settings.compute, inputs, folder)
 
 
 def measure_apart(payload: dict[str, Any]) -> dict[str, Any]:
-    """Measure in a process of its own, for `run_apart`."""
+    """Measure in a process of its own, for `score_model`."""
     return work_apart(_measure_all, BehaviourSettings, payload)
 
 

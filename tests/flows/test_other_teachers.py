@@ -1,9 +1,11 @@
 """Teachers beside the first are looked at as the first is, before anything is made."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from flows import preflight
 from stillhouse.recipe import load_recipe
@@ -31,6 +33,15 @@ def test_a_short_context_is_refused(tiny_model, tmp_path, asked):
     short = model_of("llama", {**SMALL, "max_position_embeddings": 16}, tiny_model, tmp_path / "short")
     said = refused(asked(tmp_path, tiny_model, short))
     assert "data.sequence_length is 32, but the context of" in said and "short holds 16 tokens" in said
+
+
+@pytest.mark.parametrize("asked", [in_rounds, in_an_ensemble])
+def test_a_head_that_is_filled_up_further_is_welcome(tiny_model, tmp_path, asked):
+    padded = shutil.copytree(tiny_model, tmp_path / "padded")
+    model = AutoModelForCausalLM.from_pretrained(padded)
+    model.resize_token_embeddings(model.config.vocab_size + 8)
+    model.save_pretrained(padded)
+    assert "can run" in preflight.check(asked(tmp_path, tiny_model, padded), tmp_path / "runs")
 
 
 def test_hidden_states_of_a_rounds_own_teacher_are_those_that_are_compared(tiny_model, tmp_path):
