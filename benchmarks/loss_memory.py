@@ -33,26 +33,27 @@ ROWS, STORED = 4, 12
 
 
 def main() -> None:
-    """Measure every form at every size, in turns, and write what was found."""
+    """Measure every form at every size, in turns, and write what was found after each."""
     options = _parser().parse_args()
     found: list[dict[str, Any]] = []
     with terminal.shown(), machine.measuring_alone():
         sizes = list(product(options.vocabularies, options.tokens))
-        turns = [(size, form) for size in sizes for _ in range(options.repeats) for form in options.forms]
+        turns = [(size, form) for _ in range(options.repeats) for size in sizes for form in options.forms]
         for number, ((vocabulary, tokens), form) in enumerate(turns):
             progress.step(f"{form}, {tokens} tokens of {vocabulary}", number, len(turns), {})
             case = {"form": form, "tokens": tokens, "vocabulary": vocabulary, "features": options.features}
             case |= {"precision": options.precision, "threads": options.threads, "device": options.device}
             found.append(case | child.run("benchmarks.loss_memory:measure", case, threads=options.threads))
+            _write(options.out, found)
+    print("\n".join(table(found)))
+
+
+def _write(out: Path, found: list[dict[str, Any]]) -> None:
     settings = {"alpha": 0.5, "temperature": 1.0, "rows": ROWS, "stored": STORED}
     origin = {"code": code_version(), "environment": environment()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(
-        json.dumps({"settings": settings, "runs": found} | origin, indent=1) + "\n", encoding="utf-8"
-    )
-    lines = "\n".join(table(found))
-    options.out.with_suffix(".md").write_text(page(found, origin["environment"]), encoding="utf-8")
-    print(lines)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"settings": settings, "runs": found} | origin, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(page(found, origin["environment"]), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

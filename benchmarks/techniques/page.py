@@ -61,7 +61,8 @@ stages, with loading and validation, on a machine that may have had other work; 
 _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row trains on as many tokens, whatever that takes.",
     "time": "Every row has the wall time that plain KL had above, at its own speed there; all stages count that the "
-    "row needs beyond teacher, data and start. A faster one gets more text.",
+    "row needs beyond teacher, data and start. A faster one gets more text; one within 5% of that time has the "
+    "training of equal tokens, since one training is timed no better.",
 }
 _PAIRED_NOTE = (
     "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "

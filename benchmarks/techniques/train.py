@@ -33,6 +33,8 @@ _SHARED = ("load_teacher", "gather_documents", "measure_contamination", "answer_
 """Stages that every row needs."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
+_AS_FAST = 0.05
+"""A row within this share of plain KL's time is as fast as it, since one training is timed no better than that."""
 
 
 def main() -> None:
@@ -67,7 +69,8 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
     """What a row lays over the base.
 
     In the view of equal time it has as much data and as many steps as plain KL's time allows, at the speed that the
-    row's own record in the view of equal tokens tells.
+    row's own record in the view of equal tokens tells. One that is as fast as plain KL, as far as one training can
+    tell, has what it had there, and is not trained again.
 
     Raises:
         ValueError: If a record that tells the speed is not there.
@@ -82,7 +85,8 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
         seconds.append(_seconds(out, name, seed))
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
     data = {"data": {"train_tokens": content["data"]["train_tokens"]}}
-    return scaled(merged(data, changes), seconds[0] / seconds[1])
+    factor = seconds[0] / seconds[1]
+    return changes if abs(factor - 1) <= _AS_FAST else scaled(merged(data, changes), factor)
 
 
 def _seconds(out: Path, row: str, seed: int | None) -> float:

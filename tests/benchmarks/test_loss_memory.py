@@ -1,5 +1,9 @@
 """The benchmark of the loss: every form runs, and those of one target are one loss."""
 
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 
 from benchmarks import loss_memory
@@ -22,3 +26,17 @@ def test_the_table_holds_median_and_range():
         for seconds in (0.3, 0.1, 0.2)
     ]
     assert loss_memory.table(runs)[2] == "| chunks, teacher's hidden states | 300 | 64 | 0.20 (0.10 to 0.30) | 3 |"
+
+
+def test_what_was_measured_before_a_failure_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    measured = iter([loss_memory.measure(SMALL | {"form": "chunked text", "precision": "fp32"})])
+    monkeypatch.setattr(loss_memory.child, "run", lambda *_, **__: next(measured))
+    # Other tests' stages hold the machine, and nothing is timed here.
+    monkeypatch.setattr(loss_memory.machine, "measuring_alone", nullcontext)
+    out = tmp_path / "loss.json"
+    sizes = ["--tokens", "64", "--vocabularies", "300", "--features", "8", "--forms", "chunked text"]
+    monkeypatch.setattr("sys.argv", ["loss_memory", "--out", str(out), *sizes])
+    with pytest.raises(StopIteration):
+        loss_memory.main()
+    assert len(json.loads(out.read_text(encoding="utf-8"))["runs"]) == 1
+    assert "chunks, no teacher" in out.with_suffix(".md").read_text(encoding="utf-8")
