@@ -6,11 +6,18 @@ of hidden states and head, both products with the heads included. Run it while n
 
     python -m benchmarks.loss_memory --out docs/benchmarks/loss_memory.json
     python -m benchmarks.loss_memory --tokens 1024 2048 4096 --vocabularies 49152 128256 --out ...
+
+DistillKit's losses stand beside ours where it is installed; it is on no package index, and its losses need none of what
+it asks for beside torch and transformers:
+
+    pip install --no-deps git+https://github.com/arcee-ai/DistillKit
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -29,6 +36,10 @@ FORMS = {
     "chunked sampled": "chunks, 12 tokens drawn",
     "chunked text": "chunks, no teacher",
 }
+PEERS = {
+    "DistillKit": "DistillKit, all logits",
+    "DistillKit top-k": "DistillKit, 12 tokens stored and their tail",
+}
 ROWS, STORED = 4, 12
 
 
@@ -38,7 +49,7 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     with terminal.shown(), machine.measuring_alone():
         sizes = list(product(options.vocabularies, options.tokens))
-        turns = [(size, form) for _ in range(options.repeats) for size in sizes for form in options.forms]
+        turns = [(size, form) for _ in range(options.repeats) for size in sizes for form in _forms(options)]
         for number, ((vocabulary, tokens), form) in enumerate(turns):
             progress.step(f"{form}, {tokens} tokens of {vocabulary}", number, len(turns), {})
             case = {"form": form, "tokens": tokens, "vocabulary": vocabulary, "features": options.features}
@@ -46,6 +57,15 @@ def main() -> None:
             found.append(case | child.run("benchmarks.loss_memory:measure", case, threads=options.threads))
             _write(options.out, found)
     print("\n".join(table(found)))
+
+
+def _forms(options: argparse.Namespace) -> list[str]:
+    """What was named, or all that can be run."""
+    peers = [form for form in PEERS if form in (options.forms or PEERS)]
+    if peers and find_spec("distillkit") is None:
+        print(f"DistillKit is not installed, so {', '.join(peers)} are left out; see --help", file=sys.stderr)
+        peers = []
+    return [form for form in FORMS if form in (options.forms or FORMS)] + peers
 
 
 def _write(out: Path, found: list[dict[str, Any]]) -> None:
@@ -63,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[49152])
     parser.add_argument("--features", type=int, default=576, help="of student and teacher (default: 576)")
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="bf16: autocast, fp32 weights")
-    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--forms", nargs="+", choices=(*FORMS, *PEERS), help="default: all that can be run")
     parser.add_argument("--repeats", type=int, default=5, help="processes for each form and size (default: 5)")
     parser.add_argument("--threads", type=int, default=machine.usable_cores())
     parser.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
@@ -107,8 +127,10 @@ def _step(case: dict[str, Any]) -> Callable[[], float]:
     if bf16:
         teacher = FactoredLogits(teacher.hidden.bfloat16(), teacher.head.bfloat16())
     labels = torch.randint(0, vocabulary, shape, generator=generator, device=device)
-    ids = torch.randint(0, vocabulary, (*shape, STORED), generator=generator, device=device)
-    loss = _losses(student, teacher, labels, ids, bf16)[case["form"]]
+    # Spread over the vocabulary, none twice.
+    places = torch.arange(STORED, device=device) * (vocabulary // STORED)
+    ids = (torch.randint(0, vocabulary, (*shape, 1), generator=generator, device=device) + places) % vocabulary
+    loss = _loss(case["form"], student, teacher, labels, ids, bf16)
 
     def step() -> float:
         for tensor in parameters:
@@ -120,7 +142,7 @@ def _step(case: dict[str, Any]) -> Callable[[], float]:
     return step
 
 
-def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> dict[str, Callable[[], Any]]:
+def _loss(form: str, student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> Callable[[], Any]:
     import torch.nn.functional as F
 
     from stillhouse.losses import cross_entropy, forward_kl
@@ -132,27 +154,70 @@ def _losses(student: Any, teacher: Any, labels: Any, ids: Any, bf16: bool) -> di
     def autocast() -> torch.autocast:
         return torch.autocast(labels.device.type, torch.bfloat16, enabled=bf16)
 
-    def logits() -> tuple[torch.Tensor, torch.Tensor]:
+    def of_student() -> torch.Tensor:
         with autocast():
-            with torch.no_grad():
-                of_teacher = F.linear(teacher.hidden, teacher.head)
-            return F.linear(student.hidden, student.head), of_teacher
+            return F.linear(student.hidden, student.head)
+
+    @torch.no_grad()
+    def of_teacher() -> torch.Tensor:
+        with autocast():
+            return F.linear(teacher.hidden, teacher.head)
 
     def autograd() -> torch.Tensor:
-        of_student, of_teacher = logits()
-        return 0.5 * cross_entropy(of_student, labels) + 0.5 * forward_kl(of_student, of_teacher, labels)
+        logits = of_student()
+        return 0.5 * cross_entropy(logits, labels) + 0.5 * forward_kl(logits, of_teacher(), labels)
 
     def chunked(target: Any) -> torch.Tensor:
         with autocast():
             return chunked_loss(student, labels, target, alpha=0.5).loss
 
-    return {
+    if form in PEERS:
+        return _distillkit(of_student, of_teacher, labels, ids, values)[form]
+    ours: dict[str, Callable[[], Any]] = {
         "autograd": autograd,
         "chunked": lambda: chunked(DenseTarget(teacher, divergences.forward_kl())),
         "chunked top-k": lambda: chunked(TopKTarget(ids, values)),
         "chunked sampled": lambda: chunked(SampledTarget(ids, values.exp())),
         "chunked text": lambda: chunked(None),
     }
+    return ours[form]
+
+
+def _distillkit(
+    of_student: Callable[[], torch.Tensor],
+    of_teacher: Callable[[], torch.Tensor],
+    labels: torch.Tensor,
+    ids: torch.Tensor,
+    values: torch.Tensor,
+) -> dict[str, Callable[[], torch.Tensor]]:
+    """DistillKit's own losses on whole logits, as its trainer calls them: those of the student in fp32."""
+    import torch.nn.functional as F
+    from distillkit.lossfuncs import KLDLoss, MissingProbabilityHandling
+    from distillkit.signals import DenseSignal, SparseSignal
+    from transformers.modeling_outputs import CausalLMOutput
+
+    told = {"generation_temperature": 1.0, "hidden_states": None}
+
+    def mixed(student: torch.Tensor, signal: Any, kind: MissingProbabilityHandling) -> torch.Tensor:
+        whole = student.float()
+        text = F.cross_entropy(whole.flatten(0, 1), labels.flatten())
+        divergence = KLDLoss(temperature=1.0, missing_probability_handling=kind)
+        mask = (labels >= 0).unsqueeze(-1)
+        return 0.5 * text + 0.5 * divergence(CausalLMOutput(logits=whole), signal, mask=mask)
+
+    def dense() -> torch.Tensor:
+        student, teacher = of_student(), of_teacher()
+        signal = DenseSignal(logits=teacher, vocab_size=teacher.shape[-1], **told)
+        return mixed(student, signal, MissingProbabilityHandling.ZERO)
+
+    def top_k() -> torch.Tensor:
+        student = of_student()
+        signal = SparseSignal(
+            sparse_ids=ids, sparse_values=values, log_values=True, vocab_size=student.shape[-1], **told
+        )
+        return mixed(student, signal, MissingProbabilityHandling.SYMMETRIC_UNIFORM)
+
+    return {"DistillKit": dense, "DistillKit top-k": top_k}
 
 
 def page(runs: list[dict[str, Any]], environment: dict[str, Any]) -> str:
@@ -183,7 +248,7 @@ def table(runs: list[dict[str, Any]]) -> list[str]:
         seconds = sorted(run["seconds"] for run in same)
         memory = median(run["peak_bytes_above_inputs"] for run in same) / 2**20
         spread = f"{median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})"
-        lines.append(f"| {FORMS[form]} | {vocabulary:,} | {tokens:,} | {spread} | {memory:,.0f} |")
+        lines.append(f"| {(FORMS | PEERS)[form]} | {vocabulary:,} | {tokens:,} | {spread} | {memory:,.0f} |")
     return lines
 
 

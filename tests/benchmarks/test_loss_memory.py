@@ -20,6 +20,22 @@ def test_every_form_runs_and_all_logits_and_chunks_give_one_loss(precision: str)
     assert found["chunked sampled"]["loss"] != pytest.approx(found["chunked text"]["loss"], rel=1e-3)
 
 
+def test_peers_are_left_out_aloud_where_they_are_not_installed(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(loss_memory, "find_spec", lambda _: None)
+    options = ["--out", "loss.json", "--forms", "chunked", "DistillKit"]
+    assert loss_memory._forms(loss_memory._parser().parse_args(options)) == ["chunked"]
+    assert "DistillKit is not installed" in capsys.readouterr().err
+    assert loss_memory._forms(loss_memory._parser().parse_args(options[:2])) == list(loss_memory.FORMS)
+
+
+def test_peers_have_the_same_loss_as_ours_where_they_are_installed():
+    pytest.importorskip("distillkit", reason="DistillKit is on no package index; benchmarks/loss_memory.py says how")
+    pairs = {"DistillKit": "chunked", "DistillKit top-k": "chunked top-k"}
+    for peer, ours in pairs.items():
+        losses = [loss_memory.measure(SMALL | {"form": form, "precision": "fp32"})["loss"] for form in (peer, ours)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_the_table_holds_median_and_range():
     runs = [
         {"form": "chunked", "vocabulary": 300, "tokens": 64, "seconds": seconds, "peak_bytes_above_inputs": 3 * 2**20}
