@@ -120,7 +120,7 @@ def estimate(
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
     flops = _flops(recipe, teacher, student)
     for link in links:
-        flops += _flops_of_start(link.recipe.student, link.teacher, link.student) if link.is_cut else 0
+        flops += _flops_of_start(link.recipe, link.teacher, link.student) if link.is_cut else 0
         flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
     flops += sum(_flops_of_training(each.recipe, each.teacher, each.student) for each in trainings) / cards
     return Estimate(
@@ -218,7 +218,7 @@ def _tokens_a_step(recipe: Recipe) -> int:
 def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     """Of all but the training: 2 FLOP a weight and token forward (Kaplan et al., 2020)."""
     data, asked = recipe.data, recipe.evaluation
-    start = _flops_of_start(recipe.student, teacher, student)
+    start = _flops_of_start(recipe, teacher, student)
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
@@ -285,8 +285,16 @@ def _parameters_held(knowledge: Knowledge, teacher: ModelShape, student: ModelSh
             return teacher.parameters
 
 
-def _flops_of_start(asked: Student, teacher: ModelShape, student: ModelShape) -> float:
-    """What is read to choose layers and channels."""
+def _flops_of_start(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
+    """What is read to choose layers and channels, and to fit what is left."""
+    # The start reads twice, and its sums of squares are about as much again.
+    refitted = 0 if recipe.refit is None else min(recipe.refit.tokens, recipe.data.train_tokens)
+    return _flops_of_cut(recipe.student, teacher, student) + refitted * 2 * (
+        teacher.parameters + 3 * student.parameters
+    )
+
+
+def _flops_of_cut(asked: Student, teacher: ModelShape, student: ModelShape) -> float:
     token = 2 * teacher.parameters
     match asked:
         case DepthPruned():

@@ -23,6 +23,7 @@ from tasks.make_fresh import make_fresh_student
 from tasks.prune import prune_layers
 from tasks.prune_both import prune_layers_and_widths
 from tasks.prune_widths import prune_widths
+from tasks.refit import refit_layers
 
 References = dict[str, Reference]
 
@@ -140,10 +141,12 @@ class _Training:
 
 
 def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:
-    """The student before it is trained: cut from the teacher, with random weights, or a model that exists."""
+    """The student before it is trained: cut from the teacher and perhaps refitted, random, or a model that exists."""
     match settings.start:
         case PruneSettings() as prune:
-            return work.make(prune_layers, prune, read)
+            pruned = work.make(prune_layers, prune, read)
+            refitted = {"start": pruned, "teacher": read["teacher"], "dataset": read["dataset"]}
+            return pruned if settings.refit is None else work.make(refit_layers, settings.refit, refitted)
         case PruneWidthsSettings() as widths:
             return work.make(prune_widths, widths, read)
         case PruneLayersAndWidthsSettings() as both:

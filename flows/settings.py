@@ -28,6 +28,7 @@ from stillhouse.models.low_rank import LowRankSettings
 from stillhouse.models.narrow_students import PruneLayersAndWidthsSettings, PruneWidthsSettings
 from stillhouse.models.own_tokenizer import TrainTokenizerSettings
 from stillhouse.models.pruning import PruneSettings
+from stillhouse.models.refit import RefitSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.continual import Continual, earlier_sets
@@ -281,6 +282,14 @@ class SettingsOfStages(SettingsOfDelivery):
             case ExistingModel(trust_remote_code=trusted):
                 assert self.student_source is not None
                 return LoadTeacherSettings(source=self.student_source, trust_remote_code=trusted)
+
+    @property
+    def refit(self) -> RefitSettings | None:
+        """Of `refit_layers`; `None` where the start stays as it was cut."""
+        if self.recipe.refit is None:
+            return None
+        length = self.recipe.data.sequence_length
+        return RefitSettings(refit=self.recipe.refit, sequence_length=length, compute=self.compute)
 
     @property
     def members(self) -> tuple[LoadTeacherSettings, ...]:

@@ -31,7 +31,7 @@ def methods(results: Results, told: Mapping[str, Mapping[str, Any]] | None = Non
     recipe = results.lineage.recipe
     found = (
         ("Data", _data(results, recipe.get("data", {}))),
-        ("Start", start_words.start(recipe.get("student", {}))),
+        ("Start", start_words.start(recipe.get("student", {}), recipe.get("refit"))),
         ("Distillation", _distillation(results, recipe.get("distillation", {}))),
         ("Held-out text", _held_out(results)),
         ("Capability", _capability(results, recipe.get("evaluation", {}))),

@@ -27,6 +27,7 @@ STAGES = {
     "capture_shard": "Store the teacher's answers",
     "assemble_cache": "Gather the teacher's answers",
     "prune_layers": "Cut the student from the teacher",
+    "refit_layers": "Fit the cut student to the teacher",
     "prune_widths": "Narrow the teacher to the student",
     "prune_layers_and_widths": "Cut and narrow the teacher",
     "make_fresh_student": "Make a student with random weights",
@@ -52,6 +53,7 @@ STAGES = {
 _MADE = {
     "load_teacher": "teacher",
     "prune_layers": "pruned",
+    "refit_layers": "pruned",
     "prune_widths": "pruned",
     "prune_layers_and_widths": "pruned",
     "make_fresh_student": "pruned",

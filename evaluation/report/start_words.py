@@ -14,12 +14,22 @@ _SIZES = {
 }
 
 
-def start(student: Mapping[str, Any]) -> Iterator[str]:
+def start(student: Mapping[str, Any], refit: Mapping[str, Any] | None = None) -> Iterator[str]:
     """How the start was made, one sentence at a time.
 
     Args:
         student: The recipe's section; nothing is said of one that is empty.
+        refit: The recipe's section, where there is one.
     """
+    yield from _cut(student)
+    if refit:
+        yield (
+            "Then the last linear layer of each block was fitted by least squares, without a gradient, to what the "
+            f"teacher says there, on {words.number(refit.get('tokens'))} training tokens."
+        )
+
+
+def _cut(student: Mapping[str, Any]) -> Iterator[str]:
     match student.get("kind"):
         case "depth":
             yield f"The student starts as the teacher with {student.get('layers')} of its layers: {_ranking(student)}."

@@ -24,6 +24,7 @@ from stillhouse.recipe.knowledge import (
     check_moving_average,
     check_on_policy,
 )
+from stillhouse.recipe.refit import Refit, check_refit
 from stillhouse.recipe.route import Direct, Progressive, Route, check_layers_of_route, check_route
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
@@ -40,6 +41,8 @@ class Recipe(Delivery):
     """The model whose knowledge is distilled."""
     student: Student
     """What the student starts from."""
+    refit: Refit | None = None
+    """Fit the last linear layer of each block to what the teacher says, before any training; not done when left out."""
     route: Route = Direct()
     """Whether the teacher itself teaches the student, or students in between."""
     knowledge: Knowledge = Online()
@@ -90,6 +93,12 @@ class Recipe(Delivery):
                     check_features(each.knowledge, self.distillation.features)
         if not isinstance(self.route, Direct) and self.distillation.features is not None:
             check_layers_of_route(self.route.kind, self.distillation.features.layers)
+        return self
+
+    @model_validator(mode="after")
+    def _students_can_be_refitted(self) -> Self:
+        if self.refit is not None:
+            check_refit(self.refit, [self.student, *(link.student for link in self.before)], self.data)
         return self
 
     @model_validator(mode="after")

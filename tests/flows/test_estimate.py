@@ -101,3 +101,8 @@ def test_every_sampled_response_is_written():
 def sampled(samples):
     data = load_recipe(RECIPE).data.model_dump(mode="json", exclude_none=True)
     return data | {"answers": data["answers"] | {"sampled": {"samples": samples}}}
+
+
+def test_refitting_reads_its_tokens_once_in_the_teacher_and_three_times_in_the_start():
+    work = 10_000 * 2 * (TEACHER.parameters + 3 * STUDENT.parameters)
+    assert cost(refit={"tokens": 10_000}).seconds - cost().seconds == pytest.approx(work / (100e9 * 0.4))

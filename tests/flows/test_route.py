@@ -257,3 +257,16 @@ def test_every_link_costs_its_training(tmp_path: Path):
     in_rounds = examine(recipe(route=ROUNDS), RECIPE.parent, Store(tmp_path)).cost
     assert in_rounds.training_tokens == costs["direct"].training_tokens + 3 * rows * length
     assert costs["direct"].disk_bytes < costs["progressive"].disk_bytes
+
+
+def test_every_student_that_is_cut_is_refitted_before_it_is_trained(tmp_path: Path):
+    asked, found = taught(tmp_path, route=THROUGH, refit={"tokens": 4096})
+    assert asked.names == ["prune_layers", "refit_layers", "distill"] * 2
+    (cut, fit, learn), (last_cut, last_fit, last_learn) = asked.stages[:3], asked.stages[3:]
+    for stages, teacher in (((cut, fit, learn), READ["teacher"]), ((last_cut, last_fit, last_learn), None)):
+        (_, _, read), (_, told, fitted), (_, _, learns) = stages
+        assert told.refit.tokens == 4096
+        assert fitted["teacher"] == read["teacher"] == learns["teacher"]
+        assert fitted["start"].kind == "prune_layers" and learns["start"].kind == "refit_layers"
+        assert teacher is None or read["teacher"] == teacher
+    assert found.start.kind == "refit_layers"

@@ -26,6 +26,11 @@ def test_every_start_is_told(student, said):
     assert text.startswith("The student starts") and said in text
 
 
+def test_a_start_that_was_refitted_is_told_as_such():
+    told = list(start(DepthPruned(layers=15).model_dump(mode="json"), {"tokens": 16_384}))
+    assert "by least squares" in told[-1] and told[-1].replace("\u00a0", " ").endswith("on 16,384 training tokens.")
+
+
 def test_nothing_is_told_of_no_student():
     assert list(start({})) == []
 

@@ -6,6 +6,8 @@ import pytest
 
 from stillhouse.errors import InputError
 from stillhouse.recipe import Recipe, load_export_recipe, load_recipe
+from stillhouse.recipe.recipe import validated
+from tests.conftest import RECIPE
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted(
@@ -78,3 +80,19 @@ def test_a_wrong_recipe_is_refused_by_the_name_of_what_is_wrong(tmp_path, text, 
 def test_a_missing_recipe_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no recipe at .*none\.yaml"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_only_students_that_lost_layers_are_refitted():
+    content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | {"refit": {}}
+    assert validated(Recipe, content, "the recipe").refit.tokens == 16_384
+    with pytest.raises(InputError, match="student.kind is width; leave refit out"):
+        validated(Recipe, content | {"student": {"kind": "width", "parameters_share": 0.5}}, "the recipe")
+    through = {"kind": "progressive", "through": [{"student": {"kind": "width", "feed_forward_size": 64}}]}
+    with pytest.raises(InputError, match="student.kind is width"):
+        validated(Recipe, content | {"route": through}, "the recipe")
+
+
+def test_refitting_to_a_few_rows_is_refused():
+    content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | {"refit": {"tokens": 1024}}
+    with pytest.raises(InputError, match=r"1,024 training tokens .* give it 2,048"):
+        validated(Recipe, content, "the recipe")
