@@ -7,6 +7,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from stillhouse.models.fresh import fresh_config
 from stillhouse.models.gguf import read_header
+from stillhouse.models.refit import check_blocks
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import config_of
 from stillhouse.recipe.recipe import Recipe
@@ -38,7 +39,7 @@ def check_reader(source: Source, sequence_length: int, *, trust_remote_code: boo
 
 
 def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
-    """Refuse a student that cannot read several texts in a row, or has no place for the adapters that are asked for.
+    """Refuse a student that cannot read several texts in a row, be refitted, or take the adapters that are asked for.
 
     Args:
         recipe: Of its training, with a config that it names read.
@@ -55,6 +56,10 @@ def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
         case ExistingModel(trust_remote_code=own_code):
             assert own is not None
             check_reader(own, recipe.data.sequence_length, trust_remote_code=own_code)
+    if recipe.refit is not None:
+        config = config_of(teacher, trust_remote_code=trusted)
+        if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+            check_blocks(config)
     if recipe.compute.lora is None:
         return
     match student:

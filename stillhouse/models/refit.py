@@ -12,18 +12,19 @@ B rows, T positions, D features of the residual stream, I inputs of the layer; N
 import json
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from stillhouse import progress
 from stillhouse.errors import InputError
 from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.models.block_passes import Pass, advance, order_of_use, passes_before_blocks
-from stillhouse.models.load import load_model, load_tokenizer, save_model
+from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.models.pruning import RANKING, training_batches, transformer_layers
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.refit import Refit
@@ -32,6 +33,8 @@ from stillhouse.store.artifact import FACTS, Inputs
 from stillhouse.training.batches import Batch
 
 REFIT = "refit.json"
+_FEW_WORDS = 64
+_MOST_PARAMETERS = 10**9
 
 
 class RefitSettings(Settings):
@@ -126,6 +129,31 @@ def refit(
         advance(given, block, index, compute)
         progress.step("fits blocks", index + 1, len(below), {"error": found[-1].error_after})
     return found
+
+
+def check_blocks(config: PretrainedConfig) -> None:
+    """Refuse blocks that cannot be fitted, by one of random weights. One of a billion and more is left to the stage.
+
+    Args:
+        config: Of the teacher, of an architecture that transformers knows.
+
+    Raises:
+        InputError: If the block does not end in a linear layer that is added to what it read.
+    """
+    small = deepcopy(config.get_text_config(decoder=True))
+    small.num_hidden_layers, small.vocab_size, small.pad_token_id = 1, _FEW_WORDS, None
+    if getattr(small, "layer_types", None):
+        small.layer_types = small.layer_types[:1]
+    with torch.device("meta"):
+        if count_parameters(AutoModelForCausalLM.from_config(small)) > _MOST_PARAMETERS:
+            return
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(small, attn_implementation="sdpa").eval()
+        ids = torch.arange(8)[None]
+        batch = Batch(ids, ids, ids, torch.ones(1, 1, 8, 8, dtype=torch.bool).tril(), (("a text",),))
+        compute, layers = Compute(device="cpu", precision="fp32", threads=1, seed=0), transformer_layers(model)
+        _last_linear(layers[0], 0, _text_of(model, layers, batch, compute), compute)
 
 
 def _text_of(model: PreTrainedModel, layers: nn.ModuleList, batch: Batch, compute: Compute) -> Pass:

@@ -110,3 +110,11 @@ def test_adapters_beside_layers_that_the_student_has_not(tiny_model, tmp_path, s
     assert "compute.lora.layers names c_attn" in said and "down_proj" in said
     asked["compute"] = {"lora": {"layers": ["q_proj"]}}
     assert "can run" in preflight.check(recipe(tmp_path, **asked), tmp_path / "runs")
+
+
+def test_a_teacher_whose_blocks_cannot_be_refitted(tiny_model, tmp_path):
+    """Gemma 2 has a norm behind the last linear layer of a block."""
+    gemma = model_of("gemma2", {**SMALL, "head_dim": 8}, tiny_model, tmp_path / "gemma")
+    asked = {"refit": {"tokens": 256}, "student": {"kind": "depth", "layers": 1}}
+    said = refused(recipe(tmp_path, teacher=str(gemma), **asked))
+    assert "Gemma2DecoderLayer" in said and "leave refit out" in said

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+from transformers import AutoConfig, Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from stillhouse.data.dataset import Split, write_split
 from stillhouse.errors import InputError
 from stillhouse.losses.forward_kl import forward_kl
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.models.pruning import PruneSettings, keep_layers, prune_layers, transformer_layers
-from stillhouse.models.refit import REFIT, RefitSettings, refit, refit_layers
+from stillhouse.models.refit import REFIT, RefitSettings, check_blocks, refit, refit_layers
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.refit import Refit
 from stillhouse.recipe.student import DepthPruned
 from stillhouse.training.batches import Batch, make_batch
+from tests.small_models import SIZES
 
 TEACHER = Path(__file__).parents[2] / "tiny_teacher"
 COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
@@ -183,3 +184,16 @@ def test_the_stage_writes_a_model_of_the_starts_shape_and_the_same_one_again(tex
     assert 0 < facts["refit_error_after"] < facts["refit_error_before"]
     assert [each["layer"] for each in json.loads((tmp_path / "one" / REFIT).read_text())] == before["kept_layers"]
     assert (tmp_path / "one" / "ranking.json").read_bytes() == (start / "ranking.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+def test_blocks_of_these_kinds_can_be_fitted(kind: str):
+    before = torch.random.get_rng_state()
+    check_blocks(AutoConfig.for_model(kind, **SIZES | {"vocab_size": 49_152, "pad_token_id": 300}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "olmo2"])
+def test_norms_behind_the_last_layer_are_found_on_one_random_block(kind: str):
+    with pytest.raises(InputError, match="does not end in a linear layer"):
+        check_blocks(AutoConfig.for_model(kind, **SIZES | {"vocab_size": 49_152}))
