@@ -257,8 +257,8 @@ class _Sums:
     @classmethod
     def empty(cls, linear: nn.Linear) -> "_Sums":
         """Of a layer, before anything is counted."""
-        size = linear.in_features
-        return cls(*(torch.zeros(size, columns, dtype=torch.float64) for columns in (size, linear.out_features)))
+        inputs, outputs = linear.in_features, linear.out_features
+        return cls(torch.zeros(inputs, inputs).double(), torch.zeros(inputs, outputs).double())
 
     def add(self, inputs: Tensor, error: Tensor, weight: Tensor) -> None:
         """Count N positions: inputs [N, I], errors [N, D], and weight [N, 1] of each."""
