@@ -50,6 +50,7 @@ token. Calibration error: of tokens, over 15 bins.""",
         if PLAIN_KL in found:
             parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found))]
             parts += ["### Beside plain KL, seed by seed", _PAIRED_NOTE, "\n".join(_paired_table(found))]
+    parts.append(_ELSEWHERE)
     parts.append(
         f"""{where["precision"]} on {where["processor"]}, threads: {where["threads"]}. Tokens a second are of whole
 stages, with loading and validation, on a machine that may have had other work; no claim of speed rests on them. Made by
@@ -64,6 +65,11 @@ _VIEW_NOTES: dict[View, str] = {
     "row needs beyond teacher, data and start. A faster one gets more text; one within 5% of that time has the "
     "training of equal tokens, since one training is timed no better.",
 }
+_ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
+wanted; [reasoning](../techniques/reasoning.md), which so small a model does not learn from so little text;
+[continual](../techniques/continual.md), whose measure is what is kept; [across
+tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this start. Their pages say what was
+measured."""
 _PAIRED_NOTE = (
     "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
     "leaves zero out; *italic*: worse."

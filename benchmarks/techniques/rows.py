@@ -30,6 +30,10 @@ def _order(kind: str) -> Row:
     return Row({"curriculum": {"order": {"kind": kind}}}, "curriculum")
 
 
+def _selection(technique: str, **settings: Any) -> Row:
+    return Row({"data": {"selection": settings}}, technique)
+
+
 ROWS: dict[str, Row] = {
     PLAIN_KL: Row({}),
     "cross-entropy": _distillation(alpha=0.0),
@@ -75,5 +79,8 @@ ROWS: dict[str, Row] = {
         "curriculum",
     ),
     "features": Row({"distillation": {"features": {}}}, "feature"),
+    "near-duplicates left out": _selection("selection", near_duplicates=0.7),
+    "questions three times as often": _selection("selection", weights={"nq-open": 3.0}),
+    "the half most like the questions": _selection("task", similar_to={"set": "nq-open", "share": 0.5}),
 }
 """By what a table calls them, in its order."""
