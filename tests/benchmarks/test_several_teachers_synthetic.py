@@ -1,0 +1,29 @@
+"""The synthetic task of two teachers: every student is taught as it is told, and asked what both know."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import several_teachers_synthetic as study
+
+
+def test_every_way_of_sharing_is_trained_and_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "found.json"
+    few = ["--seeds", "0", "--steps", "2", "--documents", "90", "--asked", "4", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["study", "--out", str(out), *few])
+    study.main()
+    runs = {run["model"]: run for run in json.loads(out.read_text())["runs"]}
+    assert list(runs) == [*(f"teacher of {domain}" for domain in study.DOMAINS), *study.ARMS]
+    assert all(0 <= run[domain] <= 1 for run in runs.values() for domain in study.DOMAINS)
+    assert runs["both, by domain"]["say"] == pytest.approx({"backwards": 1.0, "sorted": 1.0})
+    assert runs["both, fixed"]["say"] == pytest.approx({"backwards": 0.5, "sorted": 0.5})
+    # By the text a teacher is told from one that never saw such a text, even after two steps.
+    assert runs["both, by confidence: cross-entropy"]["say"] != runs["both, by confidence: entropy"]["say"]
+    assert "| both, by domain | " in out.with_suffix(".md").read_text()
+
+
+def test_what_is_taught_is_what_is_asked():
+    assert study._answer("backwards", "badcfe") == "efcdab"
+    assert study._answer("sorted", "badcfe") == "abcdef"
