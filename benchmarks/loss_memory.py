@@ -46,10 +46,13 @@ ROWS, STORED = 4, 12
 def main() -> None:
     """Measure every form at every size, in turns, and write what was found after each."""
     options = _parser().parse_args()
+    forms = _forms(options)
+    if not forms:
+        raise SystemExit(2)
     found: list[dict[str, Any]] = []
     with terminal.shown(), machine.measuring_alone():
         sizes = list(product(options.vocabularies, options.tokens))
-        turns = [(size, form) for _ in range(options.repeats) for size in sizes for form in _forms(options)]
+        turns = [(size, form) for _ in range(options.repeats) for size in sizes for form in forms]
         for number, ((vocabulary, tokens), form) in enumerate(turns):
             progress.step(f"{form}, {tokens} tokens of {vocabulary}", number, len(turns), {})
             case = {"form": form, "tokens": tokens, "vocabulary": vocabulary, "features": options.features}

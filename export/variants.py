@@ -7,7 +7,7 @@ from stillhouse.store.artifact import Inputs
 from stillhouse.store.links import content_files, link_file
 
 WEIGHTS = (".safetensors", ".safetensors.index.json", ".bin", ".onnx", ".onnx_data")
-RECORDS = ("history.json", "ranking.json", "widths.json")
+RECORDS = ("history.json", "ranking.json", "widths.json", "low_rank.json", "refit.json")
 """What a stage wrote for the report beside its model."""
 
 

@@ -127,16 +127,32 @@ def estimate(
         training_tokens=sum(_training_tokens(each.recipe) for each in trainings),
         seconds=_OTHER_SECONDS + flops / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
         memory_bytes=max(
-            _training_bytes(each.recipe, each.teacher, each.student) * each.recipe.compute.processes // cards
+            max(
+                _training_bytes(each.recipe, each.teacher, each.student) * each.recipe.compute.processes // cards,
+                _refit_bytes(each.recipe, each.teacher, each.student),
+            )
             for each in trainings
         ),
-        # Of a link its start and what becomes of it.
+        # Of a link its start and what becomes of it; a start that is refitted lies there as it was, too.
         disk_bytes=4 * teacher.parameters
         + 18 * student.parameters
         + scratch_bytes
         + sum(_cache_bytes(each.recipe, each.teacher) for each in trainings)
-        + sum(8 * link.student.parameters for link in links),
+        + sum(8 * link.student.parameters for link in links)
+        + sum(4 * each.student.parameters for each in trainings if recipe.refit is not None),
     )
+
+
+def _refit_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> int:
+    """Memory of refitting: both models in fp32, the states of the text in both, and squares of the inputs in fp64.
+
+    A feed-forward is taken to be four times as wide as its model.
+    """
+    if recipe.refit is None:
+        return 0
+    states = 2 * _refit_tokens(recipe) * student.hidden_size
+    squares = 3 * (4 * student.hidden_size) ** 2
+    return 4 * (teacher.parameters + student.parameters + states) + 8 * squares + _LIBRARIES_BYTES
 
 
 def _training_bytes(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> int:
@@ -287,11 +303,14 @@ def _parameters_held(knowledge: Knowledge, teacher: ModelShape, student: ModelSh
 
 def _flops_of_start(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     """What is read to choose layers and channels, and to fit what is left."""
-    # The start reads twice, and its sums of squares are about as much again.
-    refitted = 0 if recipe.refit is None else min(recipe.refit.tokens, recipe.data.train_tokens)
-    return _flops_of_cut(recipe.student, teacher, student) + refitted * 2 * (
-        teacher.parameters + 3 * student.parameters
-    )
+    # Both read once for their masks and once for their states, the start once more for what its layers are given; its
+    # sums of squares are about as much again.
+    read = 2 * (2 * teacher.parameters + 4 * student.parameters)
+    return _flops_of_cut(recipe.student, teacher, student) + _refit_tokens(recipe) * read
+
+
+def _refit_tokens(recipe: Recipe) -> int:
+    return 0 if recipe.refit is None else min(recipe.refit.tokens, recipe.data.train_tokens)
 
 
 def _flops_of_cut(asked: Student, teacher: ModelShape, student: ModelShape) -> float:

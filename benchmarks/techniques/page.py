@@ -43,7 +43,7 @@ def page(records: list[Record]) -> str:
 `benchmarks/techniques/rows.py`. Held-out: {held_out["tokens"]:,} tokens in {held_out["documents"]} documents. A cell is
 the mean over seeds, and each seed behind it in their order; a seed decides the order of the data. Loss above: nats per
 token above the teacher's. KL: to the teacher, nats per token. top-1: share of positions with the teacher's most likely
-token. Calibration error: of tokens, over 15 bins.""",
+token. Calibration error: of tokens, over 15 bins. Other layers: the row's data chose another start.""",
     ]
     for view, title in VIEWS.items():
         found = _by_row(records, view)
@@ -89,8 +89,9 @@ def _table(found: Found) -> Iterator[str]:
     yield f"| row | {' | '.join(FIGURES.values())} | tokens | tokens/s | peak memory |"
     yield "|---|" + "--:|" * (len(FIGURES) + 3)
     for row, records in found.items():
+        same = all(record.kept_layers == found[PLAIN_KL][0].kept_layers for record in records)
         cells = [_seeds([record.figures["held_out"][figure] for record in records], figure) for figure in FIGURES]
-        yield f"| {_named(row)} | {' | '.join(cells)} | {_cost(records)} |"
+        yield f"| {_named(row)}{'' if same else ', other layers'} | {' | '.join(cells)} | {_cost(records)} |"
 
 
 def _named(row: str) -> str:

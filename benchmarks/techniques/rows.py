@@ -18,6 +18,10 @@ class Row:
     """Its page in `docs/techniques/`."""
 
 
+_LARGER = {"kind": "depth", "layers": 22, "ranking": "greedy", "ranking_tokens": 256}
+"""The student on the way, cut as the base's."""
+
+
 def _loss(kind: str, **settings: Any) -> Row:
     return Row({"distillation": {"loss": {"kind": kind, **settings}}})
 
@@ -51,7 +55,7 @@ ROWS: dict[str, Row] = {
     "alpha, as agreement rises": _distillation("taid", alpha={"shape": "agreement", "enough": 0.5}),
     "progressive, 22 layers between": Row(
         {
-            "route": {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 22}, "steps": 39}]},
+            "route": {"kind": "progressive", "through": [{"student": _LARGER, "steps": 39}]},
             "distillation": {"steps": 40},
         },
         "progressive",

@@ -33,6 +33,8 @@ _SHARED = ("load_teacher", "gather_documents", "measure_contamination", "answer_
 """Stages that every row needs."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
+_CUTS = ("prune_layers", "refit_layers")
+"""Stages that make a start."""
 _AS_FAST = 0.05
 """A row within this share of plain KL's time is as fast as it, since one training is timed no better than that."""
 
@@ -49,8 +51,7 @@ def main() -> None:
         if key_of(options.out, options.row, options.view, seed) == order(settings, seed, planned)[1].key:
             return
         work = Work(store, directly)
-        read, student, own = order(settings, seed, work)
-        write(options.out, _record(options.row, options.view, seed, changes, settings, work, read, student, own))
+        write(options.out, _record(options.row, options.view, seed, changes, settings, work))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,15 +132,25 @@ def settings_of(changes: dict[str, Any], base: Path, threads: int, store: Store)
 def order(
     settings: SettingsOfStages, seed: int | None, work: Work
 ) -> tuple[dict[str, Reference], Reference, tuple[Reference, ...]]:
-    """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone."""
+    """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone.
+
+    Every row needs a start, so that the last one is no row's own.
+    """
     teacher = work.make(load_teacher, settings.teacher, {})
     data = prepare_data(settings, work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
         return read, make_start(settings, work, read), ()
     taught = teach(settings, work, read, seed=seed)
-    own = [each for each in work.artifacts if each.kind not in _SHARED and each != taught.start]
+    shared = _last_start(work)
+    own = [each for each in work.artifacts if each.kind not in _SHARED and each not in shared]
     return read, taught.student, tuple(own)
+
+
+def _last_start(work: Work) -> list[Reference]:
+    """Cut, and refitted where that is asked."""
+    last = {kind: [each for each in work.artifacts if each.kind == kind][-1:] for kind in _CUTS}
+    return [each for found in last.values() for each in found]
 
 
 def _record(
@@ -149,10 +160,9 @@ def _record(
     changes: dict[str, Any],
     settings: SettingsOfStages,
     work: Work,
-    read: dict[str, Reference],
-    student: Reference,
-    own: tuple[Reference, ...],
 ) -> Record:
+    read, student, own = order(settings, seed, work)
+    start = _last_start(work)[0]
     figures, documents = {}, []
     for split in SPLITS:
         asked = settings.held_out.model_copy(update={"split": split})
@@ -166,7 +176,18 @@ def _record(
         "precision": settings.compute.precision,
         **code_version(),
     }
-    return Record(row, view, seed, student.key, changes, figures, documents, _cost(made), environment)
+    return Record(
+        row,
+        view,
+        seed,
+        student.key,
+        changes,
+        figures,
+        documents,
+        _cost(made),
+        environment,
+        work.facts(start)["kept_layers"],
+    )
 
 
 def _cost(made: list[Manifest]) -> dict[str, float]:

@@ -24,8 +24,8 @@ def start(student: Mapping[str, Any], refit: Mapping[str, Any] | None = None) ->
     yield from _cut(student)
     if refit:
         yield (
-            "Then the last linear layer of each block was fitted by least squares, without a gradient, to what the "
-            f"teacher says there, on {words.number(refit.get('tokens'))} training tokens."
+            "Then the last linear layer of each block from the first gap on was fitted by least squares, without a "
+            f"gradient, to what the teacher says there, on {words.number(refit.get('tokens'))} training tokens."
         )
 
 

@@ -41,7 +41,7 @@ def prune_layers(settings: PruneSettings, inputs: Inputs, folder: Path) -> None:
     """Rank the teacher's layers by the loss of dropping each, and write the model without the last ones.
 
     Of SmolLM2-135M, every second layer starts a half-depth student at a perplexity near a million, the layers with
-    the most block influence at 25,000, this ranking near 250. Measured on training rows only.
+    the most block influence at 25,000, `drop_one` near 250. Measured on training rows only.
 
     Inputs are `teacher` and `dataset`. Writes a model folder and `ranking.json`.
     """

@@ -34,7 +34,7 @@ from stillhouse.training.batches import Batch
 
 REFIT = "refit.json"
 _FEW_WORDS = 64
-_MOST_PARAMETERS = 10**9
+_MOST_PARAMETERS = 3 * 10**8
 
 
 class RefitSettings(Settings):
@@ -66,7 +66,8 @@ class Refitted:
 def refit_layers(settings: RefitSettings, inputs: Inputs, folder: Path) -> None:
     """Write the start with its blocks fitted to the teacher's.
 
-    It needs the memory of teacher and start in fp32, and of the text's hidden states in both.
+    It needs the memory of teacher and start in fp32, of the text's hidden states in both, and of a square of the last
+    layer's inputs in fp64, three times.
 
     Inputs are `start`, as `prune_layers` wrote it, `teacher` and `dataset`. Writes a model folder, `ranking.json` and
     `refit.json`.
@@ -119,6 +120,7 @@ def refit(
     above, below = transformer_layers(teacher), transformer_layers(student)
     said = [_text_of(teacher, above, batch, compute) for batch in batches]
     given = [_text_of(student, below, batch, compute) for batch in batches]
+    _refuse_others(below, given[0], compute)
     found, reached = [], 0
     for index, block in enumerate(below):
         last = kept[index + 1] - 1 if index + 1 < len(kept) else len(above) - 1
@@ -132,7 +134,9 @@ def refit(
 
 
 def check_blocks(config: PretrainedConfig) -> None:
-    """Refuse blocks that cannot be fitted, by one of random weights. One of a billion and more is left to the stage.
+    """Refuse blocks that cannot be fitted, by the first one with random weights; the stage looks at every kind.
+
+    A block of hundreds of millions of weights, and an architecture that cannot be made so shallow, are left to it.
 
     Args:
         config: Of the teacher, of an architecture that transformers knows.
@@ -144,9 +148,15 @@ def check_blocks(config: PretrainedConfig) -> None:
     small.num_hidden_layers, small.vocab_size, small.pad_token_id = 1, _FEW_WORDS, None
     if getattr(small, "layer_types", None):
         small.layer_types = small.layer_types[:1]
-    with torch.device("meta"):
-        if count_parameters(AutoModelForCausalLM.from_config(small)) > _MOST_PARAMETERS:
-            return
+    small.dtype = torch.float32
+    try:
+        with torch.device("meta"):
+            size = count_parameters(AutoModelForCausalLM.from_config(small, attn_implementation="sdpa"))
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        # Not every architecture can be so small.
+        return
+    if size > _MOST_PARAMETERS:
+        return
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(small, attn_implementation="sdpa").eval()
@@ -159,8 +169,9 @@ def check_blocks(config: PretrainedConfig) -> None:
 def _text_of(model: PreTrainedModel, layers: nn.ModuleList, batch: Batch, compute: Compute) -> Pass:
     """A batch before the first block, in which all that is text counts, prompts too: later positions read them."""
     found = passes_before_blocks(model, layers, batch, compute)
-    sees_another = batch.attention_mask[:, 0].sum(-1) > 1
-    return Pass(found.states, found.counted | sees_another, found.calls)
+    # A padded position sees itself alone, and no other one sees it; the first of a text is seen.
+    sees = batch.attention_mask[:, 0]
+    return Pass(found.states, (sees.sum(-1) > 1) | (sees.sum(-2) > 1), found.calls)
 
 
 def _refit_block(
@@ -201,6 +212,15 @@ def _refit_block(
     change = sums.best_change(penalty)
     linear.weight.add_(change.T.to(linear.weight))
     return replace(found, error_before=before, error_after=sums.error_with(change))
+
+
+def _refuse_others(blocks: nn.ModuleList, read: Pass, compute: Compute) -> None:
+    """Look at one block of every kind before the first is fitted; a model may have dense blocks and experts."""
+    kinds: dict[tuple[str, ...], int] = {}
+    for index, block in enumerate(blocks):
+        kinds.setdefault(tuple(type(module).__name__ for module in block.modules()), index)
+    for index in kinds.values():
+        _last_linear(blocks[index], index, read, compute)
 
 
 def _last_linear(block: nn.Module, index: int, read: Pass, compute: Compute) -> nn.Linear:

@@ -42,7 +42,8 @@ class Recipe(Delivery):
     student: Student
     """What the student starts from."""
     refit: Refit | None = None
-    """Fit the last linear layer of each block to what the teacher says, before any training; not done when left out."""
+    """Fit the blocks that are left, from the first gap on, to what the teacher says, before any training; not done when
+    left out."""
     route: Route = Direct()
     """Whether the teacher itself teaches the student, or students in between."""
     knowledge: Knowledge = Online()

@@ -1,4 +1,4 @@
-"""The `refit` section: the last linear layer of every block, fitted to what the teacher says, before any training."""
+"""The `refit` section: blocks that are left of a teacher, fitted to what it says before any training."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,8 @@ _FEWEST_ROWS = 8
 class Refit(Settings):
     """Fit what is left of a teacher that lost layers, by least squares and without a gradient.
 
-    See `stillhouse.models.refit`.
+    Of every block from the first gap on it is the last linear layer, fitted to what the teacher's block says for which
+    it stands.
     """
 
     tokens: PositiveInt = 16_384

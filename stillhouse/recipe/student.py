@@ -34,9 +34,10 @@ class DepthPruned(Settings):
     kind: Literal["depth"] = "depth"
     layers: PositiveInt
     """How many of the teacher's layers stay."""
-    ranking: Ranking = "drop_one"
+    ranking: Ranking = "greedy"
     """`drop_one`: each layer is left out of the whole teacher in turn. `greedy`: the layer that hurts least goes, what
-    is left is measured again, and so on; as many measurements as there are layers in all the rounds."""
+    is left is measured again, and so on; as many measurements as there are layers in all the rounds. It takes minutes
+    where the other takes seconds, and SmolLM2-135M at half of its size ended 0.3 nats lower."""
     ranking_tokens: PositiveInt = 2048
     """Training tokens that each layer's removal is measured on."""
 
@@ -104,7 +105,7 @@ class DepthAndWidthPruned(Widths):
     kind: Literal["depth_and_width"] = "depth_and_width"
     layers: PositiveInt | None = None
     """How many of the teacher's layers stay; left out, it is found for the number of parameters."""
-    ranking: Ranking = "drop_one"
+    ranking: Ranking = "greedy"
     """How layers are ranked, as for `kind: depth`."""
     ranking_tokens: PositiveInt = 2048
     """Training tokens that each layer's removal is measured on."""

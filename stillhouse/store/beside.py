@@ -13,7 +13,7 @@ from stillhouse.store.artifact import FACTS, Manifest, digest_of
 
 REQUESTS = "requests"
 """The folder of what models answered, `<root>/requests/<digest of the model>/`."""
-_FOR_THE_REPORT = (FACTS, "history.json", "ranking.json", "widths.json")
+_FOR_THE_REPORT = (FACTS, "history.json", "ranking.json", "widths.json", "low_rank.json", "refit.json")
 """Files that stages write beside a model; they decide nothing that it answers."""
 
 _root: ContextVar[Path | None] = ContextVar("root", default=None)

@@ -25,6 +25,10 @@ def test_peers_are_left_out_aloud_where_they_are_not_installed(monkeypatch: pyte
     options = ["--out", "loss.json", "--forms", "chunked", "DistillKit"]
     assert loss_memory._forms(loss_memory._parser().parse_args(options)) == ["chunked"]
     assert "DistillKit is not installed" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["loss_memory", "--out", "loss.json", "--forms", "DistillKit"])
+    with pytest.raises(SystemExit, match="2"):
+        loss_memory.main()
+    capsys.readouterr()
     assert loss_memory._forms(loss_memory._parser().parse_args(options[:2])) == list(loss_memory.FORMS)
 
 

@@ -19,11 +19,17 @@ def test_every_way_of_sharing_is_trained_and_asked(tmp_path: Path, monkeypatch: 
     assert all(0 <= run[domain] <= 1 for run in runs.values() for domain in study.DOMAINS)
     assert runs["both, by domain"]["say"] == pytest.approx({"backwards": 1.0, "sorted": 1.0})
     assert runs["both, fixed"]["say"] == pytest.approx({"backwards": 0.5, "sorted": 0.5})
-    # By the text a teacher is told from one that never saw such a text, even after two steps.
-    assert runs["both, by confidence: cross-entropy"]["say"] != runs["both, by confidence: entropy"]["say"]
     assert "| both, by domain | " in out.with_suffix(".md").read_text()
 
 
 def test_what_is_taught_is_what_is_asked():
     assert study._answer("backwards", "badcfe") == "efcdab"
     assert study._answer("sorted", "badcfe") == "abcdef"
+
+
+def test_by_what_the_text_costs_them_the_teacher_that_knows_it_is_heard(tmp_path: Path):
+    """After forty steps neither answers rightly, but each expects letters of its own task more."""
+    name = "both, by confidence: cross-entropy"
+    rows = study.measure(0, study.Effort(steps=40, documents=700, asked=4, threads=1), tmp_path)
+    say = next(row["say"] for row in rows if row["model"] == name)
+    assert set(say) == set(study.DOMAINS) and min(say.values()) > 0.6

@@ -81,7 +81,7 @@ def record_of():
 
     def make(row: str, seed: int, *, seconds: float = 1.0, validation: float = 1.0) -> Record:
         figures = {"validation": {finalists.JUDGED_BY: validation}}
-        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], {"seconds": seconds}, {})
+        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], {"seconds": seconds}, {}, [0, 1])
 
     return make
 
@@ -128,6 +128,7 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path
         assert changes == ROWS["cross-entropy"].changes
     else:
         assert changes["data"]["train_tokens"] == round(4000 * expected)
+    assert records[UNTRAINED, "tokens"].kept_layers == kl.kept_layers and len(kl.kept_layers) == 4
     shown = page(list(records.values()))
     assert "| cross-entropy | 0 |" in shown and "| no training | " in shown
     # A record with today's key is not made again: what it says stays.

@@ -103,6 +103,15 @@ def sampled(samples):
     return data | {"answers": data["answers"] | {"sampled": {"samples": samples}}}
 
 
-def test_refitting_reads_its_tokens_once_in_the_teacher_and_three_times_in_the_start():
-    work = 10_000 * 2 * (TEACHER.parameters + 3 * STUDENT.parameters)
-    assert cost(refit={"tokens": 10_000}).seconds - cost().seconds == pytest.approx(work / (100e9 * 0.4))
+def test_refitting_reads_its_tokens_in_both_models_and_holds_their_states():
+    few, more = (cost(refit={"tokens": tokens}) for tokens in (10_000, 20_000))
+    # Both models once at the least, and no more than ten times.
+    once = 10_000 * 2 * (TEACHER.parameters + STUDENT.parameters) / (100e9 * 0.4)
+    assert once < more.seconds - few.seconds < 10 * once
+    assert few.seconds - cost().seconds == pytest.approx(more.seconds - few.seconds)
+    assert few.disk_bytes - cost().disk_bytes == 4 * STUDENT.parameters
+    # A training needs more memory than the fit to few tokens; the states of very many do not fit beside the models.
+    assert few.memory_bytes == cost().memory_bytes
+    data = load_recipe(RECIPE).data.model_dump(mode="json", exclude_none=True) | {"train_tokens": 2_000_000}
+    many = cost(refit={"tokens": 2_000_000}, data=data)
+    assert many.memory_bytes - cost(data=data).memory_bytes > 4 * 10**9

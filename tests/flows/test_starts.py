@@ -45,7 +45,7 @@ def examined(tiny_model: Path, tmp_path: Path) -> Callable[..., SettingsOfStages
 @pytest.mark.parametrize(
     ("student", "stage"),
     [
-        ({"kind": "depth", "layers": 1, "ranking": "greedy"}, "prune_layers"),
+        ({"kind": "depth", "layers": 1, "ranking": "drop_one"}, "prune_layers"),
         ({"kind": "width", "feed_forward_size": 40}, "prune_widths"),
         ({"kind": "depth_and_width", "parameters_share": 0.6}, "prune_layers_and_widths"),
         ({"kind": "low_rank", "ranks": {"kind": "energy"}}, "low_rank"),

@@ -9,7 +9,10 @@ from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Existing
 @pytest.mark.parametrize(
     ("student", "said"),
     [
-        (DepthPruned(layers=15), "the teacher with 15 of its layers: each layer was left out in turn on 2,048"),
+        (
+            DepthPruned(layers=15, ranking="drop_one"),
+            "the teacher with 15 of its layers: each layer was left out in turn on 2,048",
+        ),
         (DepthPruned(layers=15, ranking="greedy"), "and what was left was measured again."),
         (WidthPruned(parameters="67M"), "made narrower (at most 67,000,000 parameters)."),
         (WidthPruned(hidden_size=384), "made narrower (384 hidden channels)."),

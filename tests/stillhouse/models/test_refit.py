@@ -2,21 +2,21 @@
 
 import json
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 from stillhouse.data.dataset import Split, write_split
 from stillhouse.errors import InputError
 from stillhouse.losses.forward_kl import forward_kl
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.models.pruning import PruneSettings, keep_layers, prune_layers, transformer_layers
-from stillhouse.models.refit import REFIT, RefitSettings, check_blocks, refit, refit_layers
+from stillhouse.models.refit import REFIT, RefitSettings, _text_of, check_blocks, refit, refit_layers
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.refit import Refit
 from stillhouse.recipe.student import DepthPruned
@@ -133,6 +133,36 @@ def test_padding_counts_for_nothing(texts: Texts):
         torch.testing.assert_close(one[name], other[name])
 
 
+def test_the_first_word_of_a_prompt_is_fitted_and_padding_is_not(texts: Texts):
+    """Nothing of a prompt is a target, and all that comes after reads it."""
+    counted = texts.train.counted.copy().reshape(-1, 50)
+    counted[:, :10] = False
+    prompts = replace(texts.train, counted=counted.reshape(-1))
+    model = teacher()
+    passed = _text_of(model, transformer_layers(model), batches(prompts)[0], COMPUTE)
+    assert passed.counted[:, :50].all() and not passed.counted[:, 50:].any()
+
+
+def test_layers_that_are_gone_before_the_first_block_are_made_up_for_by_it(texts: Texts):
+    kept = [2, 3, 5]
+    fitted = cut(kept)
+    found = refit(teacher(), fitted, kept, batches(texts.train), PENALTY, COMPUTE)
+    assert [(each.layer, each.stands_for) for each in found] == [(2, 2), (3, 4), (5, 5)]
+    assert apart(fitted, texts.other) < apart(cut(kept), texts.other)
+
+
+def test_a_layer_with_a_bias_is_fitted_beside_it(texts: Texts):
+    """Of the bias the block's output already knows."""
+    config = AutoConfig.for_model("llama", **SIZES | {"vocab_size": 1100, "num_hidden_layers": 3, "mlp_bias": True})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        for layer in transformer_layers(whole):
+            layer.mlp.down_proj.bias.normal_()
+    found = refit(whole, keep_layers(deepcopy(whole), [0, 2]), [0, 2], batches(texts.train), 0.01, COMPUTE)
+    assert found[0].error_after < 0.9 * found[0].error_before
+
+
 def test_the_teacher_is_left_as_it_was(texts: Texts):
     whole = teacher()
     before = deepcopy(whole.state_dict())
@@ -189,7 +219,8 @@ def test_the_stage_writes_a_model_of_the_starts_shape_and_the_same_one_again(tex
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
 def test_blocks_of_these_kinds_can_be_fitted(kind: str):
     before = torch.random.get_rng_state()
-    check_blocks(AutoConfig.for_model(kind, **SIZES | {"vocab_size": 49_152, "pad_token_id": 300}))
+    # What a hub's model says of itself: weights in bf16, and a padding token among the last of many.
+    check_blocks(AutoConfig.for_model(kind, **SIZES | {"vocab_size": 49_152, "pad_token_id": 300, "dtype": "bfloat16"}))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
