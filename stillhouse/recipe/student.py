@@ -37,7 +37,7 @@ class DepthPruned(Settings):
     ranking: Ranking = "greedy"
     """`drop_one`: each layer is left out of the whole teacher in turn. `greedy`: the layer that hurts least goes, what
     is left is measured again, and so on; as many measurements as there are layers in all the rounds. It takes minutes
-    where the other takes seconds, and SmolLM2-135M at half of its size ended 0.3 nats lower."""
+    where the other takes seconds, and SmolLM2-135M at half of its size ended 0.13 to 0.30 nats lower over 3 seeds."""
     ranking_tokens: PositiveInt = 2048
     """Training tokens that each layer's removal is measured on."""
 
