@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.figures import write_study
 from benchmarks.techniques.record import Record, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
-from benchmarks.techniques.train import BASE, OUT, changes_of, order, settings_of
+from benchmarks.techniques.train import BASE, OUT, order, settings_of
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared, compare_behaviour, compare_capability
 from evaluation.score_files import DocumentScores, read_behaviour, read_capability, together
@@ -46,8 +46,7 @@ def main() -> None:
     found: dict[str, Any] = {"finalists": rows, "models": []}
     with terminal.shown():
         for seed, row in product(options.seeds, dict.fromkeys((*BESIDE, *rows))):
-            changes = changes_of(row, "tokens", seed, options.base, options.records)
-            settings = settings_of(changes, options.base, options.threads, store)
+            settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
             work = Work(store, directly)
             read, student, _ = order(settings, seed, work)
             teacher = _scored(settings, work, read["teacher"])

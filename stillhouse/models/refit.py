@@ -120,14 +120,16 @@ def refit(
     above, below = transformer_layers(teacher), transformer_layers(student)
     said = [_text_of(teacher, above, batch, compute) for batch in batches]
     given = [_text_of(student, below, batch, compute) for batch in batches]
-    _refuse_others(below, given[0], compute)
+    # All of them before the first is fitted: a model may have dense blocks and experts.
+    linears = [_last_linear(block, index, given[0], compute) for index, block in enumerate(below)]
     found, reached = [], 0
-    for index, block in enumerate(below):
+    for index, (block, linear) in enumerate(zip(below, linears, strict=True)):
         last = kept[index + 1] - 1 if index + 1 < len(kept) else len(above) - 1
         for number in range(reached, last + 1):
             advance(said, above[number], number, compute)
         reached = last + 1
-        found.append(_refit_block(block, index, given, said, penalty, compute, Refitted(kept[index], last, 0.0, 0.0)))
+        sums = _sums_of(block, index, linear, given, said, compute)
+        found.append(_fit(linear, sums, penalty, Refitted(kept[index], last, sums.error / sums.positions, 0.0)))
         advance(given, block, index, compute)
         progress.step("fits blocks", index + 1, len(below), {"error": found[-1].error_after})
     return found
@@ -174,27 +176,19 @@ def _text_of(model: PreTrainedModel, layers: nn.ModuleList, batch: Batch, comput
     return Pass(found.states, (sees.sum(-1) > 1) | (sees.sum(-2) > 1), found.calls)
 
 
-def _refit_block(
-    block: nn.Module,
-    index: int,
-    given: Sequence[Pass],
-    said: Sequence[Pass],
-    penalty: float,
-    compute: Compute,
-    found: Refitted,
-) -> Refitted:
-    """Fit the last linear layer of a block.
+def _sums_of(
+    block: nn.Module, index: int, linear: nn.Linear, given: Sequence[Pass], said: Sequence[Pass], compute: Compute
+) -> "_Sums":
+    """How far a block is from what is wanted of it.
 
     Args:
         block: The student's.
         index: Its number in the student.
+        linear: Its last layer.
         given: What it reads.
         said: What the teacher's block said for which it stands.
-        penalty: Of a change.
         compute: Device and precision.
-        found: What is known of it so far.
     """
-    linear = _last_linear(block, index, given[0], compute)
     sums = _Sums.empty(linear)
     for read, target in zip(given, said, strict=True):
         inputs, output = _through(read, block, index, linear, compute)
@@ -202,25 +196,21 @@ def _refit_block(
         # Tokens whose states are many times as large, as the first of a text, would else be all that is fitted.
         weight = 1 / wanted.square().sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         sums.add(inputs, wanted - output, weight)
+    return sums
+
+
+def _fit(linear: nn.Linear, sums: "_Sums", penalty: float, found: Refitted) -> Refitted:
+    """Change the layer, unless nothing is missing."""
     if not math.isfinite(sums.error):
         raise ArithmeticError(
-            f"block {index} of the start, or block {found.stands_for} of the teacher, says numbers that are not finite"
+            f"the start's copy of the teacher's layer {found.layer}, or the teacher's layer {found.stands_for}, says "
+            "numbers that are not finite"
         )
-    before = sums.error / sums.positions
     if not sums.error:
-        return replace(found, error_before=before, error_after=before)
+        return found
     change = sums.best_change(penalty)
     linear.weight.add_(change.T.to(linear.weight))
-    return replace(found, error_before=before, error_after=sums.error_with(change))
-
-
-def _refuse_others(blocks: nn.ModuleList, read: Pass, compute: Compute) -> None:
-    """Look at one block of every kind before the first is fitted; a model may have dense blocks and experts."""
-    kinds: dict[tuple[str, ...], int] = {}
-    for index, block in enumerate(blocks):
-        kinds.setdefault(tuple(type(module).__name__ for module in block.modules()), index)
-    for index in kinds.values():
-        _last_linear(blocks[index], index, read, compute)
+    return replace(found, error_after=sums.error_with(change))
 
 
 def _last_linear(block: nn.Module, index: int, read: Pass, compute: Compute) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Starts of half the parameters: four ways to cut, one seed, on the tiny teacher."""
+"""Starts of half the parameters: five ways to make one, one seed, on the tiny teacher."""
 
 import json
 import sys

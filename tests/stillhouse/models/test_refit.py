@@ -190,7 +190,7 @@ def test_numbers_that_are_none_are_told_with_the_block(texts: Texts):
     broken = cut()
     with torch.no_grad():
         transformer_layers(broken)[2].mlp.up_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ArithmeticError, match="block 2 of the start, or block 4 of the teacher"):
+    with pytest.raises(ArithmeticError, match="copy of the teacher's layer 3, or the teacher's layer 4, says"):
         refit(teacher(), broken, KEPT, batches(texts.train), PENALTY, COMPUTE)
 
 
