@@ -2,7 +2,8 @@
 
 The teacher is cut in several ways to one number of parameters, and each start is trained on the same tokens with the
 same settings, but for a rate that its name tells, once a seed (which decides the order of the data). What is chosen, is
-chosen by validation text; held-out text is only reported. Everything runs through the store, so a killed study goes on and a repeated one is free.
+chosen by validation text; held-out text is only reported. Everything runs through the store, so a killed study goes on
+and a repeated one is free.
 
     python -m benchmarks.student_starts recipes/demo.yaml --out docs/benchmarks/student_starts.json
 """
