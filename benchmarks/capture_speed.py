@@ -52,7 +52,7 @@ def main() -> None:
         teacher = work.make(load_teacher, settings.teacher, {})
         dataset = prepare_data(settings, work, teacher)["dataset"]
     case = {"teacher": str(store.folder(teacher)), "dataset": str(store.folder(dataset)), "threads": options.threads}
-    case |= {"length": recipe.data.sequence_length}
+    case |= {"length": recipe.data.sequence_length, "device": options.device}
     turns = [(arm, precision) for _ in range(options.repeats) for precision in MARKS for arm in ARMS]
     found: list[dict[str, Any]] = []
     with terminal.shown(), machine.measuring_alone():
@@ -76,24 +76,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=12_000, help="of text that is read (default: 12,000)")
     parser.add_argument("--repeats", type=int, default=5, help="processes for each arm (default: 5)")
     parser.add_argument("--threads", type=int, default=machine.usable_cores())
+    parser.add_argument("--device", default="cpu", help="a torch device (default: cpu)")
     return parser
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """Seconds and tokens of one pass over the text, with a teacher that is loaded and has read one row already."""
     torch.set_num_threads(case["threads"])
-    compute = Compute(device="cpu", precision=case["precision"], threads=case["threads"], seed=0)
+    compute = Compute(device=case["device"], precision=case["precision"], threads=case["threads"], seed=0)
     tokens = read_split(Path(case["dataset"]), "train").num_tokens
     seconds = _bare(case, compute) if case["arm"] == "bare" else _captured(case, compute, tokens)
     return {"seconds": seconds, "tokens": tokens}
 
 
 def _bare(case: dict[str, Any], compute: Compute) -> float:
-    model = load_model(Path(case["teacher"]), device="cpu", dtype=compute.precision).eval()
+    device = case["device"]
+    model = load_model(Path(case["teacher"]), device=device, dtype=compute.precision).eval()
     text, length = read_split(Path(case["dataset"]), "train"), case["length"]
-    rows, size, gauge = pack(text.starts, length), Cached().batch_rows, Gauge("cpu")
+    rows, size, gauge = pack(text.starts, length), Cached().batch_rows, Gauge(device)
     batches = [
-        make_batch(text, rows[start : start + size], sequence_length=length, pad_id=0)
+        make_batch(text, rows[start : start + size], sequence_length=length, pad_id=0, device=device)
         for start in range(0, len(rows), size)
     ]
     with torch.no_grad():
@@ -105,7 +107,7 @@ def _bare(case: dict[str, Any], compute: Compute) -> float:
 
 
 def _captured(case: dict[str, Any], compute: Compute, tokens: int) -> float:
-    length, gauge = case["length"], Gauge("cpu")
+    length, gauge = case["length"], Gauge(case["device"])
     plan = plan_capture(Cached(), compute=compute, temperature=1.0, sequence_length=length, train_tokens=tokens)
     with tempfile.TemporaryDirectory() as scratch:
         listing = Path(scratch) / "listing"
@@ -115,7 +117,7 @@ def _captured(case: dict[str, Any], compute: Compute, tokens: int) -> float:
         # As the stage has it: the teacher stays loaded from one shard to the next.
         teacher = loaded_teacher(read["teacher"], plan.shards[0].compute, ())
         with torch.no_grad():
-            teacher.model(torch.zeros(1, length, dtype=torch.long))
+            teacher.model(torch.zeros(1, length, dtype=torch.long, device=case["device"]))
         total = 0.0
         for each in plan.shards:
             folder = Path(scratch) / f"shard-{each.shard}"

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="a JSON file; a page is written beside it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--train-tokens", type=int, default=40_000)
-    parser.add_argument("--angle-rows", type=int, default=4, help="of 256 tokens (default: 4)")
+    parser.add_argument("--angle-rows", type=int, default=5, help="of 256 tokens (default: 4)")
     parser.add_argument("--threads", type=int, default=2)
     return parser
 

@@ -1,4 +1,4 @@
-"""All that is measured on a GPU, in 20 minutes: the loss alone, a distillation step, and how much of the chip they use.
+"""All that is measured on a GPU, in 20 minutes: the loss alone, a step, a capture, and how much of the chip is used.
 
 Liger's fused losses are the mark for the first (H100, 4,096 features, 128,256 words, 8,192 tokens of bf16: 68.9 GB of
 all logits to 11.1 GB, 213 ms to 60.7 ms); TRL's trainer and a plain loop stand beside the second, in the same run.
@@ -62,6 +62,8 @@ def _orders(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
         out = str(options.out / f"distillation_step_{rows}.json")
         sized = ["--rows", str(rows), "--length", "512", "--repeats", str(repeats)]
         yield f"a step of {rows} rows", [*step, *sized, "--out", out]
+    capture = ["benchmarks.capture_speed", *device, "--tokens", "200000", "--repeats", "3"]
+    yield "a capture", [*capture, "--out", str(options.out / "capture_speed.json")]
 
 
 if __name__ == "__main__":

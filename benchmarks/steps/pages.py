@@ -97,6 +97,10 @@ def _marks(
         cost = median(speeds["text"]) / median(speeds["cached"])
         lines.append(f"- A cached step against cross-entropy with the same head: {cost:.2f} times, asked 1.10: "
                      f"{_met(cost <= 1.10)}.")  # fmt: skip
+    for arm in ("online", "cached") if roofs else ():
+        if arm in speeds:
+            share = _share(arm, speeds[arm], roofs, tokens)
+            lines.append(f"- Share of the roof of {arm}: {share:.0%}, the goal is 60%: {_met(share >= 0.6)}.")
     if roofs:
         online, cached = (median(roof[name] for roof in roofs) for name in ("online_seconds", "cached_seconds"))
         lines.append(

@@ -124,9 +124,9 @@ def loss_curves(history: Mapping[str, Any], theme: Theme) -> Figure:
 
 
 def _moving(training: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """What the loss moves by, where it was not the same at every step, with what it is called."""
+    """What a training moves by, where it was not the same at every step, with what it is called."""
     names = {"alpha": "teacher's\nshare", "temperature": "temperature", "taid_t": "TAID's t"}
-    names |= {"agreement": "top-1 agree-\nment"}
+    names |= {"agreement": "top-1 agree-\nment", "learning_rate": "learning\nrate"}
     return {name: label for name, label in names.items() if len({row[name] for row in training if name in row}) > 1}
 
 

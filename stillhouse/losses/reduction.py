@@ -16,6 +16,11 @@ def at_least_fp32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Of what a device can add up: fp64, and fp32 on Apple's, which has no fp64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def mean_over_counted(values: Tensor) -> Tensor:
     """Mean of the values of the counted tokens, [n]; 0 and differentiable where there is none."""
     return values.sum() / max(values.numel(), 1)

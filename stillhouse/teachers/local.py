@@ -78,10 +78,11 @@ def plain_head(model: PreTrainedModel) -> Tensor | None:
     """The weight of the last linear layer, if logits are the last hidden states times it and nothing else.
 
     Some architectures add a bias, scale or cap their logits. Whether this one does is seen on three tokens, not read
-    off its name; the comparison is exact, because the same product is made.
+    off its name; the comparison is exact, because the same product is made. A bias is more than that even where it
+    is zero, as it is before a training.
     """
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or model.base_model is model:
+    if type(head) is not nn.Linear or head.bias is not None or model.base_model is model:
         return None
     tokens = torch.arange(3, device=head.weight.device)[None] % head.weight.shape[0]
     hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state

@@ -1,8 +1,10 @@
 """Activations that are computed again instead of kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -12,8 +14,8 @@ from stillhouse.errors import InputError
 def checkpoint_activations(student: PreTrainedModel) -> None:
     """Keep a layer's input alone, and run the layer again on the way back (Chen et al., 2016).
 
-    Transformers does so in layers that are in training mode. Only that mark is set, and on nothing inside them: the
-    student stays without dropout.
+    Transformers does so in layers that are in training mode. Only that mark is set, on nothing inside them, and it is
+    gone while the layer runs, for some drop by it (OPT, Falcon): the student stays without dropout.
 
     Raises:
         InputError: If the architecture cannot.
@@ -25,6 +27,23 @@ def checkpoint_activations(student: PreTrainedModel) -> None:
     for module in student.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+            module._gradient_checkpointing_func = _unmarked(module)  # type: ignore[assignment]  # no tensor
+
+
+def _unmarked(layer: GradientCheckpointingLayer) -> Callable[..., Any]:
+    """What transformers calls with a layer's forward: runs it, now and again on the way back, without the mark."""
+
+    def keep_inputs_alone(forward: Callable[..., Any], *inputs: Any) -> Any:
+        def run(*inputs: Any) -> Any:
+            layer.training = False
+            try:
+                return forward(*inputs)
+            finally:
+                layer.training = True
+
+        return checkpoint(run, *inputs, use_reentrant=False)
+
+    return keep_inputs_alone
 
 
 @contextmanager

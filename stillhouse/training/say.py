@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.data.dataset import set_of
-from stillhouse.losses.reduction import IGNORED
+from stillhouse.losses.reduction import IGNORED, widest
 from stillhouse.teachers.samples import samples_of
 from stillhouse.training.batches import Batch
 
@@ -20,7 +20,7 @@ class SaySums:
     sets: tuple[str, ...]
     """Names of the training text's data sets, in the same order in every process."""
     sums: Tensor
-    """[sets, 1 + M] fp64: counted tokens, and of each of M teachers the sum of its shares over them."""
+    """[sets, 1 + M] counted tokens, and of each of M teachers the sum of its shares; fp64 where the device has it."""
 
     def add(self, batch: Batch, shares: Tensor) -> None:
         """Count a batch that was taught with these shares, [M, B, T]."""
@@ -29,12 +29,13 @@ class SaySums:
             counts = batch.labels[sample.row, place] != IGNORED
             row = self.sums[self.sets.index(set_of(sample.name))]
             row[0] += counts.sum()
-            row[1:] += shares[:, sample.row, place][:, counts].double().sum(dim=-1)
+            row[1:] += shares[:, sample.row, place][:, counts].to(self.sums).sum(dim=-1)
 
 
 def no_say(sets: Sequence[str], num_teachers: int, device: str) -> SaySums:
     """Nothing counted yet."""
-    return SaySums(tuple(sets), torch.zeros(len(sets), 1 + num_teachers, dtype=torch.float64, device=device))
+    wide = widest(torch.device(device))
+    return SaySums(tuple(sets), torch.zeros(len(sets), 1 + num_teachers, dtype=wide, device=device))
 
 
 def added(before: dict[str, Any] | None, step: SaySums) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from stillhouse.losses.reduction import widest
 from stillhouse.models.load import load_model
 from stillhouse.store.artifact import Inputs
 from stillhouse.teachers.ensemble import EnsembleTeacher
@@ -41,8 +42,8 @@ def train_step(trainer: Trainer, step: int) -> Entry:
     batches, coefficients = read.batches, read.coefficients
     counts = torch.tensor([float(sum(batch.num_counted for batch in batches))], device=trainer.text.device)
     num_counted = int(trainer.ranks.sum(counts).item())
-    sums = torch.zeros(len(_PARTS), dtype=torch.float64, device=trainer.text.device)
-    agreement = torch.zeros((), dtype=torch.float64, device=trainer.text.device)
+    wide = widest(counts.device)
+    sums, agreement = counts.new_zeros(len(_PARTS), dtype=wide), counts.new_zeros((), dtype=wide)
     trainer.optimizer.zero_grad(set_to_none=True)
     say = _no_say(trainer)
     for batch in batches:
@@ -51,12 +52,12 @@ def train_step(trainer: Trainer, step: int) -> Entry:
             found = _loss(trainer, batch, coefficients, say)
             # Gradients are averaged over processes, and this is a share of their sum.
             (found.loss * share * trainer.ranks.count).backward()
-        parts = torch.stack([getattr(found, name).detach().double() for name in _PARTS])
+        parts = torch.stack([getattr(found, name).detach().to(wide) for name in _PARTS])
         if not torch.isfinite(parts).all():
             raise TrainingDiverged(_diverged("loss", step, batch))
         sums += parts * share
         if found.agreement is not None:
-            agreement += found.agreement.double() * share
+            agreement += found.agreement.to(wide) * share
     norm = _clipped(trainer.objective, settings.max_gradient_norm)
     if not torch.isfinite(norm):
         raise TrainingDiverged(_diverged("gradient norm", step, batches[-1]))
@@ -99,7 +100,8 @@ def _text_of_step(trainer: Trainer, step: int) -> _StepText:
     if not is_on_policy(writer.asked, step, settings.compute.seed):
         return _StepText(batches_of_step(trainer, step), coefficients, False, {"on_policy": 0.0})
     own = write_own_text(writer, trainer.text, documents_of_step(trainer, step), step)
-    sums = torch.tensor([own.texts, own.tokens, own.ended], dtype=torch.float64, device=trainer.text.device)
+    device = torch.device(trainer.text.device)
+    sums = torch.tensor([own.texts, own.tokens, own.ended], dtype=widest(device), device=device)
     texts, tokens, ended = trainer.ranks.sum(sums).tolist()
     logged = {"on_policy": 1.0, "own_text_tokens": tokens / texts, "own_text_ended": ended / texts}
     return _StepText(own.batches, replace(coefficients, alpha=1.0), True, logged)

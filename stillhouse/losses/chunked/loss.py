@@ -27,7 +27,7 @@ from stillhouse.losses.chunked.targets import (
     TopKTarget,
     rows_of,
 )
-from stillhouse.losses.reduction import counted
+from stillhouse.losses.reduction import counted, widest
 from stillhouse.losses.shapes import check_labels, check_share, check_temperature
 
 _TILE_NUMBERS = 2**18
@@ -176,7 +176,7 @@ class _Chunked(torch.autograd.Function):
             torch.zeros_like(tensor, dtype=wide) if needed and work.learns else None
             for tensor, needed in zip((hidden_ND, head_VD), context.needs_input_grad, strict=False)
         ]
-        sums = torch.zeros(3, dtype=torch.float64, device=hidden_ND.device)
+        sums = torch.zeros(3, dtype=widest(hidden_ND.device), device=hidden_ND.device)
         with torch.autocast(hidden_ND.device.type, enabled=False):
             hidden, head = hidden_ND.to(work.dtype), head_VD.to(work.dtype)
             number, size = len(hidden), work.chunking.rows
@@ -210,7 +210,7 @@ class _Chunked(torch.autograd.Function):
 
 def _to_slopes(scores: Tensor, rows: slice, work: _Work) -> Tensor:
     """Overwrite logits [C, V] with their slope; gives the sums of cross-entropy, teacher's loss and agreement."""
-    sums = torch.zeros(3, dtype=torch.float64, device=scores.device)
+    sums = torch.zeros(3, dtype=widest(scores.device), device=scores.device)
     labels, target = work.labels[rows], work.rows(rows)
     on_processor = scores.device.type == "cpu"
     size = max(torch.get_num_threads(), _TILE_NUMBERS // scores.shape[1]) if on_processor else len(scores)

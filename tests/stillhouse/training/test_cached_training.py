@@ -36,6 +36,20 @@ def test_cached_equals_online(apart, tmp_path, targets, temperature):
     np.testing.assert_allclose(cached.losses, online.losses, rtol=2e-3)
 
 
+def test_features_of_a_cache_are_those_of_the_teacher(apart, tmp_path):
+    """Layers that the cache keeps, in 16 bits, for a student that is not yet like its teacher."""
+    features = {"rank": 8, "layers": {1: 1, 2: 2}}
+    cached = Cached(targets={"kind": "full"}, batch_rows=2, shard_tokens=200)
+    capture = capture_into(Store(tmp_path / "store"), apart["teacher"], apart["dataset"], cached, 1.0, (1, 2))
+    told = {"features": features, "temperature": 1.0}
+    stored = left(run({**apart, "cache": capture.folder}, tmp_path / "stored", knowledge=cached, **told)).history
+    online = left(run(apart, tmp_path / "online", **told)).history
+    for name in ("feature_loss", "loss"):
+        one, another = ([entry[name] for entry in each["training"]] for each in (stored, online))
+        np.testing.assert_allclose(one, another, rtol=5e-3)
+    assert online["training"][0]["feature_loss"] > 0.01
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> dict[str, Path]:
     """A teacher that has learned English, text that it wrote, and a student without two of its six layers."""

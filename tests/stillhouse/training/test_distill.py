@@ -1,5 +1,6 @@
 """The training loop on a random model of two layers: what it changes, what it must not, and how it resumes."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -19,13 +20,35 @@ from stillhouse.training.step import TrainingDiverged
 from tests.stillhouse.training.trainings import FOLLOWING, SHORT, assert_alike, left, run
 
 
-def test_training_lowers_the_loss_and_leaves_the_teacher_alone(inputs, tmp_path):
-    before = hash_file(inputs["teacher"] / "model.safetensors")
+def test_training_lowers_the_loss(inputs, tmp_path):
     history = json.loads((run(inputs, tmp_path / "a", alpha=0.0, steps=12) / "history.json").read_text())
     validation = [entry["loss"] for entry in history["validation"]]
     assert history["training"][-1]["loss"] < history["training"][0]["loss"]
     assert len(validation) == 5
-    assert hash_file(inputs["teacher"] / "model.safetensors") == before
+
+
+@pytest.mark.parametrize("features", [None, {"rank": 8, "fit_tokens": 64}], ids=["logits", "features too"])
+def test_the_teachers_parameters_hash_the_same_before_and_after(apart, tmp_path, monkeypatch, features):
+    """Those in memory, which the steps could write to, and those on disk."""
+    hashes, step = [], loop.train_step
+
+    def hashed(trainer, number):
+        hashes.append(hash_of(trainer.teacher.model))
+        entry = step(trainer, number)
+        hashes.append(hash_of(trainer.teacher.model))
+        return entry
+
+    monkeypatch.setattr(loop, "train_step", hashed)
+    on_disk = hash_file(apart["teacher"] / "model.safetensors")
+    trained = run(apart, tmp_path / "a", alpha=0.5, features=features)
+    assert len(hashes) == 12 and len(set(hashes)) == 1
+    assert hash_file(apart["teacher"] / "model.safetensors") == on_disk
+    assert hash_file(trained / "model.safetensors") != hash_file(apart["start"] / "model.safetensors")
+
+
+def hash_of(model: torch.nn.Module) -> str:
+    tensors = sorted(model.state_dict().items())
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for _, tensor in tensors)).hexdigest()
 
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it(inputs, tmp_path):
@@ -138,6 +161,18 @@ def test_gradient_checkpointing_changes_no_bit(apart, tmp_path):
     assert hash_file(saving / "model.safetensors") == hash_file(plain / "model.safetensors")
 
 
+def test_validation_does_not_touch_taid(apart, tmp_path):
+    """Neither its t nor anything else, however often it comes."""
+    told = {"loss": {"kind": "taid", "start": 0.3}, "alpha": 1.0}
+    often = left(run(apart, tmp_path / "often", validate_every=1, **told))
+    rarely = left(run(apart, tmp_path / "rarely", validate_every=100, **told))
+    assert len(often.history["validation"]) > len(rarely.history["validation"])
+    assert len({entry["taid_t"] for entry in often.history["training"]}) > 1
+    for name in ("taid_t", "loss", "gradient_norm"):
+        one, another = ([entry[name] for entry in each.history["training"]] for each in (often, rarely))
+        assert one == another
+
+
 def test_every_scheduled_value_is_logged_each_step(apart, tmp_path):
     moving = {"alpha": {"start": 1.0, "end": 0.0}, "temperature": {"shape": "cosine", "start": 4.0, "end": 1.0}}
     training = left(run(apart, tmp_path / "a", loss={"kind": "taid", "start": 0.3}, **moving)).history["training"]
@@ -184,9 +219,12 @@ def test_adapters_for_layers_that_do_not_exist_are_refused(inputs, tmp_path):
         run(inputs, tmp_path / "a", training={"lora": {"layers": ["query"]}})
 
 
-def test_no_memory_left_says_what_to_lower(inputs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ["accelerator", "processor"])
+def test_no_memory_left_says_what_to_lower(inputs, tmp_path, monkeypatch, device):
     def full(trainer, step):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        if device == "accelerator":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        torch.empty(2**60, dtype=torch.uint8)
 
     monkeypatch.setattr(loop, "train_step", full)
     with pytest.raises(MemoryError, match=r"lower distillation.batch_rows from 2 to 1 .*gradient_checkpointing"):

@@ -63,15 +63,21 @@ def test_more_processes_than_accelerators_are_refused_and_the_order_is_left_for_
     assert json.loads((tmp_path / "work" / "order.json").read_text())["settings"]["training"]["processes"] == 2
 
 
-def test_what_torchrun_trained_is_taken_up_by_the_stage(apart, tmp_path, monkeypatch):
-    """The stage is run once to leave its order, torchrun trains by it, and the stage is run again."""
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# Its own way to several processes on processors is MPI; this one is torchrun's, and the device is the order's to say.
+LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, LAUNCH], ids=["torchrun", "accelerate launch"])
+def test_what_a_launcher_trained_is_taken_up_by_the_stage(apart, tmp_path, monkeypatch, launcher):
+    """The stage is run once to leave its order, the launcher trains by it, and the stage is run again."""
     expected = run(apart, tmp_path / "expected", training={"processes": 2})
     store = tmp_path / "partial"
     shutil.copytree(expected / "work", store / "work", ignore=shutil.ignore_patterns("step-*"))
     order = json.loads((store / "work" / "order.json").read_text()) | {"folder": str(store)}
     (store / "work" / "order.json").write_text(json.dumps(order))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "stillhouse.training.rank", str(store / "work" / "order.json")]
+    command = [sys.executable, "-m", *launcher, "-m", "stillhouse.training.rank", str(store / "work" / "order.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
     # What the store keeps of an unfinished stage.

@@ -5,9 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
 
-from stillhouse.losses.taid import taid
 from stillhouse.training.schedules import AgreementState, TaidSchedule, TaidState, advance, follow, scheduled
 
 
@@ -114,16 +112,6 @@ def test_two_ranks_that_are_given_the_reduced_loss_hold_one_t():
         apart = [advance(schedule, state, loss) for state, loss in zip(apart, losses, strict=True)]
     assert together[0] == together[1]
     assert apart[0].t != apart[1].t
-
-
-def test_a_validation_between_two_steps_moves_nothing():
-    """The loss is given t and keeps nothing, so only `advance` can move it."""
-    schedule = TaidSchedule(300)
-    logits, teacher, labels = torch.randn(1, 3, 5), torch.randn(1, 3, 5), torch.zeros(1, 3, dtype=torch.long)
-    state = advance(schedule, schedule.first(), 1.0)
-    before = state.to_dict()
-    values = [taid(logits, teacher, labels, t=state.t).item() for _ in range(3)]
-    assert values[0] == values[1] == values[2] and state.to_dict() == before
 
 
 def followed(agreements: list[float], *, enough: float = 0.5, smoothing_steps: int = 2) -> list[AgreementState]:
