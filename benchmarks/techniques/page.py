@@ -27,9 +27,10 @@ Found = Mapping[str, list[Record]]
 
 
 def main() -> None:
-    """Write the page beside the folder of records."""
+    """Write the page beside the folder of records, once there is plain KL to lay the others beside."""
     records = list(read_all(OUT))
-    OUT.with_suffix(".md").write_text(page(records), encoding="utf-8")
+    if any(record.row == PLAIN_KL for record in records):
+        OUT.with_suffix(".md").write_text(page(records), encoding="utf-8")
 
 
 def page(records: list[Record]) -> str:

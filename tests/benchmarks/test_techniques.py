@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from benchmarks.techniques import finalists, train
+from benchmarks.techniques import page as writing
 from benchmarks.techniques.page import page
 from benchmarks.techniques.paired import CALIBRATION, differences
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
@@ -104,10 +105,14 @@ def trained(base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path):
+def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out = tmp_path / "out"
+    monkeypatch.setattr(writing, "OUT", out)
     for row in (UNTRAINED, PLAIN_KL, "cross-entropy"):
         trained(row)
+        writing.main()
+        # A table that begins has nothing to lay its first row beside.
+        assert out.with_suffix(".md").exists() == (row != UNTRAINED)
     trained("cross-entropy", "--view", "time")
     records = {(record.row, record.view): record for record in read_all(out)}
     assert set(records) == {
