@@ -42,7 +42,14 @@ class Taught:
     """What the trainings read besides: caches, the other teachers of an ensemble, and how hard the texts are."""
 
 
-def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int | None = None) -> Taught:
+def teach(
+    settings: SettingsOfStages,
+    work: Work,
+    read: References,
+    *,
+    seed: int | None = None,
+    cut_by: Reference | None = None,
+) -> Taught:
     """Make the student that the recipe asks for.
 
     Args:
@@ -50,22 +57,25 @@ def teach(settings: SettingsOfStages, work: Work, read: References, *, seed: int
         work: Runs them.
         read: `teacher` and `dataset`; `tokenizer` and `dataset_teacher` where the student has a tokenizer of its own.
         seed: Of the trainings alone, for studies that repeat them from one start; the recipe's when left out.
+        cut_by: The data set that students are cut by, for studies of other data from one start; `read`'s when left
+            out, and each round's own on the way through rounds.
     """
+    cut = read | ({} if cut_by is None else {"dataset": cut_by})
     training = _Training(work, {name: each for name, each in read.items() if name != "teacher"}, seed)
     match settings.recipe.route:
         case Direct():
-            start = make_start(settings, work, read)
+            start = make_start(settings, work, cut)
             return training.ended(start, training.train(settings, read["teacher"], start))
         case Progressive():
             teacher = read["teacher"]
             for number, recipe in enumerate(settings.recipe.before, start=1):
                 link = replace(settings, recipe=recipe)
-                start = make_start(link, work, read | {"teacher": teacher})
+                start = make_start(link, work, cut | {"teacher": teacher})
                 teacher = training.train(link, teacher, start, f"intermediate-{number}")
-            start = make_start(settings, work, read | {"teacher": teacher})
+            start = make_start(settings, work, cut | {"teacher": teacher})
             return training.ended(start, training.train(settings, teacher, start))
         case BornAgain(generations=generations):
-            start, teacher = make_start(settings, work, read), read["teacher"]
+            start, teacher = make_start(settings, work, cut), read["teacher"]
             for generation in range(1, generations):
                 teacher = training.train(settings, teacher, start, f"generation-{generation}")
             return training.ended(start, training.train(settings, teacher, start))

@@ -15,14 +15,14 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.figures import write_study
-from benchmarks.techniques.record import Record, read_all
+from benchmarks.techniques.record import Record, key_of, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, order, settings_of
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared, compare_behaviour, compare_capability
 from evaluation.score_files import DocumentScores, read_behaviour, read_capability, together
 from flows.settings import SettingsOfStages
-from flows.work import Work, directly
+from flows.work import Planner, Work, directly
 from stillhouse import terminal
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
@@ -46,9 +46,14 @@ def main() -> None:
     found: dict[str, Any] = {"finalists": rows, "models": []}
     with terminal.shown():
         for seed, row in product(options.seeds, dict.fromkeys((*BESIDE, *rows))):
-            settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
+            settings, base = (
+                settings_of(each, options.base, options.threads, store) for each in (ROWS[row].changes, {})
+            )
+            recorded = key_of(options.records, row, "tokens", seed)
+            if recorded and recorded != order(settings, base, seed, Work(Planner(store.root), directly))[1].key:
+                raise ValueError(f"{row}, seed {seed}: its record is of other code or data; do `make techniques` first")
             work = Work(store, directly)
-            read, student, _ = order(settings, seed, work)
+            read, student, _ = order(settings, base, seed, work)
             teacher = _scored(settings, work, read["teacher"])
             if not found["models"]:
                 found["models"].append(

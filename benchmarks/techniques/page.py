@@ -44,37 +44,64 @@ def page(records: list[Record]) -> str:
 `benchmarks/techniques/rows.py`. Held-out: {held_out["tokens"]:,} tokens in {held_out["documents"]} documents. A cell is
 the mean over seeds, and each seed behind it in their order; a seed decides the order of the data. Loss above: nats per
 token above the teacher's. KL: to the teacher, nats per token. top-1: share of positions with the teacher's most likely
-token. Calibration error: of tokens, over 15 bins. Other layers: the row's data chose another start.""",
+token. Calibration error: of tokens, over 15 bins. Every row starts from the same student, whatever its own data;
+that of the progressive row is cut from the student between.""",
     ]
     for view, title in VIEWS.items():
         found = _by_row(records, view)
         if PLAIN_KL in found:
             parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found))]
-            parts += ["### Beside plain KL, seed by seed", _PAIRED_NOTE, "\n".join(_paired_table(found))]
+            parts += [
+                "### Beside plain KL, seed by seed",
+                _paired_note(found),
+                "\n".join(_paired_table(found, PLAIN_KL)),
+            ]
+            parts += _beside_others(found)
     parts.append(_ELSEWHERE)
+    processors = ", ".join(sorted({record.environment["processor"] for record in records}))
     parts.append(
-        f"""{where["precision"]} on {where["processor"]}, threads: {where["threads"]}. Tokens a second are of whole
-stages, with loading and validation, on a machine that may have had other work; no claim of speed rests on them. Made by
+        f"""{where["precision"]} on {processors}, threads: {where["threads"]}. Seconds are of whole
+stages, with loading and validation, on a machine that may have had other work; they decide how much text a row gets in
+the view of equal time, and no other claim of speed rests on them. Made by
 `make techniques`; every figure is in [techniques/](techniques), a file a training."""
     )
     return "\n\n".join(parts) + "\n"
 
 
 _VIEW_NOTES: dict[View, str] = {
-    "tokens": "Every row trains on as many tokens, whatever that takes.",
+    "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
+    "those that were counted: of a row that writes its own text, what the student wrote alone.",
     "time": "Every row has the wall time that plain KL had above, at its own speed there; all stages count that the "
     "row needs beyond teacher, data and start. A faster one gets more text; one within 5% of that time has the "
-    "training of equal tokens, since one training is timed no better.",
+    "training of equal tokens, since one training is timed no better. Seconds are what it took.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), which so small a model does not learn from so little text;
 [continual](../techniques/continual.md), whose measure is what is kept; [across
 tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this start. Their pages say what was
-measured."""
-_PAIRED_NOTE = (
-    "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
-    "leaves zero out; *italic*: worse."
-)
+measured, or that nothing was yet."""
+_OTHERS = {
+    "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
+    "own moving average": ("cross-entropy",),
+}
+"""What a row is read against besides: TAID's paper puts it above these, and a row without a teacher has the text."""
+
+
+def _paired_note(found: Found) -> str:
+    number = len(FIGURES) * sum(len(records) for row, records in found.items() if row != PLAIN_KL)
+    return (
+        "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
+        f"leaves zero out; *italic*: worse. Of {number} intervals some {0.05 * number:.0f} would do so by chance if no "
+        "row differed; a row helps where all of its seeds agree."
+    )
+
+
+def _beside_others(found: Found) -> Iterator[str]:
+    for row, others in _OTHERS.items():
+        for other in others:
+            if row in found and other in found:
+                yield f"### {row} beside {other}"
+                yield "\n".join(_paired_table({row: found[row], other: found[other]}, other))
 
 
 def _by_row(records: list[Record], view: View) -> dict[str, list[Record]]:
@@ -87,12 +114,11 @@ def _by_row(records: list[Record], view: View) -> dict[str, list[Record]]:
 
 
 def _table(found: Found) -> Iterator[str]:
-    yield f"| row | {' | '.join(FIGURES.values())} | tokens | tokens/s | peak memory |"
-    yield "|---|" + "--:|" * (len(FIGURES) + 3)
+    yield f"| row | {' | '.join(FIGURES.values())} | tokens | seconds | tokens/s | peak memory |"
+    yield "|---|" + "--:|" * (len(FIGURES) + 4)
     for row, records in found.items():
-        same = all(record.kept_layers == found[PLAIN_KL][0].kept_layers for record in records)
         cells = [_seeds([record.figures["held_out"][figure] for record in records], figure) for figure in FIGURES]
-        yield f"| {_named(row)}{'' if same else ', other layers'} | {' | '.join(cells)} | {_cost(records)} |"
+        yield f"| {_named(row)} | {' | '.join(cells)} | {_cost(records)} |"
 
 
 def _named(row: str) -> str:
@@ -112,20 +138,21 @@ def _shown(value: float, figure: str) -> str:
 def _cost(records: list[Record]) -> str:
     costs = [record.cost for record in records]
     if not all(cost["seconds"] for cost in costs):
-        return "0 | |"
+        return "0 | | |"
     speed = mean(cost["tokens"] / cost["seconds"] for cost in costs)
     peak = max(cost["peak_memory_bytes"] for cost in costs)
-    return f"{mean(cost['tokens'] for cost in costs):,.0f} | {speed:,.0f} | {peak / 1e9:.1f} GB"
+    seconds = mean(cost["seconds"] for cost in costs)
+    return f"{mean(cost['tokens'] for cost in costs):,.0f} | {seconds:,.0f} | {speed:,.0f} | {peak / 1e9:.1f} GB"
 
 
-def _paired_table(found: Found) -> Iterator[str]:
+def _paired_table(found: Found, beside_row: str) -> Iterator[str]:
     yield f"| row | seed | {' | '.join(FIGURES.values())} |"
     yield "|---|--:|" + "--:|" * len(FIGURES)
-    reference = {record.seed: record for record in found[PLAIN_KL]}
+    reference = {record.seed: record for record in found[beside_row]}
     for row, records in found.items():
         for record in records:
             beside = reference.get(record.seed)
-            if beside is not None and row != PLAIN_KL:
+            if beside is not None and row != beside_row:
                 apart = differences(record.documents, beside.documents)
                 yield f"| {row} | {record.seed} | {' | '.join(_apart(apart[name], name) for name in FIGURES)} |"
 

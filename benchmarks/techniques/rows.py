@@ -52,7 +52,7 @@ ROWS: dict[str, Row] = {
     "alpha, soft to hard": _distillation("taid", alpha={"shape": "linear", "start": 1.0, "end": 0.0}),
     "alpha, hard to soft": _distillation("taid", alpha={"shape": "linear", "start": 0.0, "end": 1.0}),
     "T from 4 to 1": _distillation("taid", temperature={"shape": "linear", "start": 4.0, "end": 1.0}),
-    "alpha, as agreement rises": _distillation("taid", alpha={"shape": "agreement", "enough": 0.5}),
+    "alpha, as agreement rises": _distillation("taid", alpha={"shape": "agreement", "enough": 0.4}),
     "progressive, 22 layers between": Row(
         {
             "route": {"kind": "progressive", "through": [{"student": _LARGER, "steps": 39}]},
@@ -61,7 +61,7 @@ ROWS: dict[str, Row] = {
         "progressive",
     ),
     "born again, 2 generations": Row(
-        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"steps": 40}}, "self"
+        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"alpha": 0.5, "steps": 40}}, "self"
     ),
     "own moving average": Row(
         {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}}, "self"
@@ -77,7 +77,7 @@ ROWS: dict[str, Row] = {
     "filter by teacher confidence": Row(
         {
             "data": {"train_tokens": 50000},
-            "curriculum": {"order": {"kind": "shuffled"}, "leave_out": {"worst_share": 0.2}},
+            "curriculum": {"order": {"kind": "shuffled"}, "leave_out": {"measure": "entropy", "worst_share": 0.2}},
             "distillation": {"steps": 78},
         },
         "curriculum",

@@ -35,6 +35,10 @@ _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
 _CUTS = ("prune_layers", "refit_layers")
 """Stages that make a start."""
+Ordered = tuple[dict[str, Reference], Reference, tuple[Reference, ...]]
+"""Teacher and data, the student, and the artifacts that are a row's own."""
+_LEAST = 0.1
+"""Of a row's training, where all that comes before it takes plain KL's time already."""
 _AS_FAST = 0.05
 """A row within this share of plain KL's time is as fast as it, since one training is timed no better than that."""
 
@@ -46,12 +50,13 @@ def main() -> None:
     seed = None if options.row == UNTRAINED else options.seed
     with terminal.shown():
         changes = changes_of(options.row, options.view, seed, options.base, options.out)
-        settings = settings_of(changes, options.base, options.threads, store)
-        planned = Work(Planner(store.root), directly)
-        if key_of(options.out, options.row, options.view, seed) == order(settings, seed, planned)[1].key:
+        settings, base = (settings_of(each, options.base, options.threads, store) for each in (changes, {}))
+        planned = order(settings, base, seed, Work(Planner(store.root), directly))[1]
+        if key_of(options.out, options.row, options.view, seed) == planned.key:
             return
         work = Work(store, directly)
-        write(options.out, _record(options.row, options.view, seed, changes, settings, work))
+        made = order(settings, base, seed, work)
+        write(options.out, _record((options.row, options.view, seed), changes, settings, work, made))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,19 +84,21 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
     changes = ROWS[row].changes if row in ROWS else {}
     if view == "tokens":
         return changes
-    seconds = []
-    for name in (PLAIN_KL, row):
-        if not key_of(out, name, "tokens", seed):
-            raise ValueError(f"{name}, seed {seed}, has no record of equal tokens, which tells its speed; do it first")
-        seconds.append(_seconds(out, name, seed))
+    plain, own = (_cost_of(out, name, seed) for name in (PLAIN_KL, row))
+    if abs(plain["seconds"] / own["seconds"] - 1) <= _AS_FAST:
+        return changes
+    # What comes before the training, as sampling or a cut between, takes what it takes.
+    left = plain["seconds"] - (own["seconds"] - own["training_seconds"])
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
     data = {"data": {"train_tokens": content["data"]["train_tokens"]}}
-    factor = seconds[0] / seconds[1]
-    return changes if abs(factor - 1) <= _AS_FAST else scaled(merged(data, changes), factor)
+    return scaled(merged(data, changes), max(left / own["training_seconds"], _LEAST))
 
 
-def _seconds(out: Path, row: str, seed: int | None) -> float:
-    return float(json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))["cost"]["seconds"])
+def _cost_of(out: Path, row: str, seed: int | None) -> dict[str, float]:
+    if not key_of(out, row, "tokens", seed):
+        raise ValueError(f"{row}, seed {seed}, has no record of equal tokens, which tells its speed; do it first")
+    cost: dict[str, float] = json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))["cost"]
+    return cost
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -129,19 +136,19 @@ def settings_of(changes: dict[str, Any], base: Path, threads: int, store: Store)
     return prepare(validated(Recipe, content, str(base)), base.parent, store)
 
 
-def order(
-    settings: SettingsOfStages, seed: int | None, work: Work
-) -> tuple[dict[str, Reference], Reference, tuple[Reference, ...]]:
+def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, work: Work) -> Ordered:
     """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone.
 
-    Every row needs a start, so that the last one is no row's own.
+    Whatever a row's own data are, its students are cut by the base's. Every row needs a start, so that the last one is
+    no row's own.
     """
     teacher = work.make(load_teacher, settings.teacher, {})
+    cut_by = prepare_data(base, work, teacher)["dataset"]
     data = prepare_data(settings, work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
         return read, make_start(settings, work, read), ()
-    taught = teach(settings, work, read, seed=seed)
+    taught = teach(settings, work, read, seed=seed, cut_by=cut_by)
     shared = _last_start(work)
     own = [each for each in work.artifacts if each.kind not in _SHARED and each not in shared]
     return read, taught.student, tuple(own)
@@ -154,14 +161,14 @@ def _last_start(work: Work) -> list[Reference]:
 
 
 def _record(
-    row: str,
-    view: View,
-    seed: int | None,
+    named: tuple[str, View, int | None],
     changes: dict[str, Any],
     settings: SettingsOfStages,
     work: Work,
+    ordered: Ordered,
 ) -> Record:
-    read, student, own = order(settings, seed, work)
+    """Measure what `order` made for a row, view and seed."""
+    read, student, own = ordered
     start = _last_start(work)[0]
     figures, documents = {}, []
     for split in SPLITS:
@@ -177,9 +184,7 @@ def _record(
         **code_version(),
     }
     return Record(
-        row,
-        view,
-        seed,
+        *named,
         student.key,
         changes,
         figures,

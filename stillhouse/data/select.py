@@ -10,7 +10,6 @@ import numpy as np
 
 from stillhouse import progress
 from stillhouse.data.document import Document, read_documents, words, write_documents
-from stillhouse.data.documents import mix
 from stillhouse.data.similar import likeness, near_copies
 from stillhouse.errors import InputError
 from stillhouse.recipe.selection import Selection, SimilarTo
@@ -34,7 +33,9 @@ class SelectSettings(Settings):
 def select_documents(settings: SelectSettings, inputs: Inputs, folder: Path) -> None:
     """Write `train.jsonl` anew, and the other splits as they are; `facts.json` says what was left out and why.
 
-    A document that is seen twice stands there twice, under one id. The sets are mixed evenly, as before.
+    What is left keeps its order, so that a training on a part of the text differs from one without a selection by what
+    was selected alone. A document that is seen twice stands there twice, under one id, once more at a place drawn for
+    it: sets stay mixed evenly.
 
     Args:
         settings: What is chosen.
@@ -63,10 +64,16 @@ def select_documents(settings: SelectSettings, inputs: Inputs, folder: Path) -> 
     facts = _facts(gathered, documents, left_out)
     if not documents:
         raise InputError(f"data.selection leaves no training document: {json.dumps(facts['left_out'])}; ask for less")
-    if documents != gathered:
-        documents = mix(documents, np.random.default_rng([settings.seed, 0]))
-    write_documents(folder / "train.jsonl", documents)
+    write_documents(folder / "train.jsonl", _in_order(documents, gathered, settings.seed))
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _in_order(documents: Sequence[Document], gathered: Sequence[Document], seed: int) -> list[Document]:
+    """As they were gathered; a document that stands there once more does so anywhere."""
+    generator, places = np.random.default_rng([seed, 0]), {each.id: place for place, each in enumerate(gathered)}
+    keys = [float(places.pop(each.id, -1)) for each in documents]
+    keys = [generator.uniform(0, len(gathered)) if key < 0 else key for key in keys]
+    return [documents[number] for number in np.argsort(keys, kind="stable")]
 
 
 def _refuse_unknown(asked: Selection, documents: Sequence[Document]) -> None:

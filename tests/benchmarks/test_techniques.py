@@ -13,7 +13,9 @@ from benchmarks.techniques.paired import CALIBRATION, differences
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
 from benchmarks.techniques.train import BASE, changes_of, merged, scaled
+from flows.work import Planner, Work, directly
 from stillhouse.recipe.recipe import Recipe, validated
+from stillhouse.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,9 +82,10 @@ def test_rows_that_read_different_documents_are_not_compared():
 def record_of():
     """A record in the view of equal tokens."""
 
-    def make(row: str, seed: int, *, seconds: float = 1.0, validation: float = 1.0) -> Record:
+    def make(row: str, seed: int, *, seconds: float = 1.0, before: float = 0.0, validation: float = 1.0) -> Record:
         figures = {"validation": {finalists.JUDGED_BY: validation}}
-        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], {"seconds": seconds}, {}, [0, 1])
+        cost = {"seconds": seconds, "training_seconds": seconds - before}
+        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], cost, {}, [0, 1])
 
     return make
 
@@ -105,7 +108,9 @@ def trained(base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rows_are_trained_kept_and_shown_beside_plain_kl(
+    trained, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     out = tmp_path / "out"
     monkeypatch.setattr(writing, "OUT", out)
     for row in (UNTRAINED, PLAIN_KL, "cross-entropy"):
@@ -134,6 +139,17 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path
     else:
         assert changes["data"]["train_tokens"] == round(4000 * expected)
     assert records[UNTRAINED, "tokens"].kept_layers == kl.kept_layers and len(kl.kept_layers) == 4
+    # Twice the text, and the same start.
+    longer = train.settings_of({"data": {"train_tokens": 8000}}, base, 1, Store(tmp_path / "runs" / "store"))
+    shorter = train.settings_of({}, base, 1, Store(tmp_path / "runs" / "store"))
+    works = [Work(Planner(tmp_path / "runs" / "store"), directly) for _ in range(2)]
+    for asked, work in zip((longer, shorter), works, strict=True):
+        train.order(asked, shorter, 0, work)
+    cuts, datasets = (
+        [[each.key for each in work.artifacts if each.kind == kind] for work in works]
+        for kind in ("prune_layers", "encode_documents")
+    )
+    assert cuts[0] == cuts[1] and set(datasets[0]) > set(datasets[1])
     shown = page(list(records.values()))
     assert "| cross-entropy | 0 |" in shown and "| no training | " in shown
     # A record with today's key is not made again: what it says stays.
@@ -149,8 +165,10 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, tmp_path: Path
 def test_equal_time_is_equal_tokens_for_a_row_that_is_as_fast(tmp_path: Path, record_of):
     out = tmp_path / "out"
     write(out, record_of(PLAIN_KL, 0, seconds=100.0))
-    for seconds, expected in ((104.0, None), (50.0, 80_000), (200.0, 20_000)):
-        write(out, record_of("reverse KL", 0, seconds=seconds))
+    # What comes before the training takes as long with less text, and a tenth of the text is the least.
+    cases = ((104.0, 0, None), (50.0, 0, 80_000), (200.0, 0, 20_000), (140.0, 60.0, 20_000), (240.0, 120.0, 4_000))
+    for seconds, before, expected in cases:
+        write(out, record_of("reverse KL", 0, seconds=seconds, before=before))
         changes = changes_of("reverse KL", "time", 0, BASE, out)
         assert changes.get("data", {}).get("train_tokens") == expected
         assert changes["distillation"] == ROWS["reverse KL"].changes["distillation"]

@@ -76,6 +76,9 @@ def test_near_copies_are_those_that_comparing_all_pairs_finds():
         assert expected and near_copies(some, similarity, 0) == expected
 
 
+THRICE = Selection(weights={"a": 3.0})
+
+
 @pytest.mark.parametrize(("weight", "count"), [(2.0, 20), (0.5, 5), (1.5, 15), (0.01, 1)])
 def test_a_weight_changes_how_often_a_set_is_seen(tmp_path, weight, count):
     train = texts("a", [f"a {n}" for n in range(10)]) + texts("b", [f"b {n}" for n in range(10)])
@@ -90,10 +93,25 @@ def test_a_weight_changes_how_often_a_set_is_seen(tmp_path, weight, count):
 
 
 def test_weighted_sets_stay_mixed_evenly(tmp_path):
-    train = texts("a", [f"a {n}" for n in range(10)]) + texts("b", [f"b {n}" for n in range(10)])
-    left, _ = select(tmp_path, train, Selection(weights={"a": 3.0}))
-    beginning = [document.set_name for document in left["train"]][:12]
-    assert beginning.count("a") == 9
+    each = texts("a", [f"a {n}" for n in range(100)]), texts("b", [f"b {n}" for n in range(100)])
+    left, _ = select(tmp_path, [document for pair in zip(*each, strict=True) for document in pair], THRICE)
+    sets = [document.set_name for document in left["train"]]
+    for start in range(0, 400, 100):
+        assert 60 <= sets[start : start + 100].count("a") <= 90
+
+
+def test_what_is_left_keeps_its_order(tmp_path):
+    """Or a training on a part of the text would read other documents, whatever was selected."""
+    each = texts("a", [f"a {n}" for n in range(20)]), texts("b", [f"b {n}" for n in range(20)])
+    train = [document for pair in zip(*each, strict=True) for document in pair]
+    doubled = [*train[:20], *texts("c", ["a 3 "]), *train[20:]]
+    without, _ = select(tmp_path, doubled, Selection(near_duplicates=0.9))
+    assert without["train"] == [document for document in doubled if document.set_name != "c"]
+    more, _ = select(tmp_path, train, THRICE)
+    firsts = list(dict.fromkeys(document.id for document in more["train"]))
+    assert [name for name in firsts if name.startswith("b")] == [document.id for document in each[1]]
+    fewer, _ = select(tmp_path, train, Selection(weights={"a": 0.5}))
+    assert [document for document in train if document in fewer["train"]] == fewer["train"]
 
 
 def test_similar_to_keeps_what_is_like_the_target_and_all_of_the_target(tmp_path):
