@@ -20,6 +20,7 @@ from flows.route import Taught, make_start, teach
 from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
+from stillhouse.errors import InputError
 from stillhouse.recipe import load_recipe
 from stillhouse.recipe.continual import Continual, Round
 from stillhouse.recipe.recipe import Recipe
@@ -45,6 +46,9 @@ def main() -> None:
     options = _parser().parse_args()
     recipe = load_recipe(options.recipe).model_copy(update={"threads": options.threads})
     assert isinstance(recipe.route, Continual), "the recipe's route must be continual"
+    own = [told.teacher for told in recipe.route.rounds if told.teacher is not None]
+    if AT_ONCE in options.ways and (recipe.curriculum is not None or own):
+        raise InputError(f"{AT_ONCE!r} is one training by one teacher in no order; name other --ways for this recipe")
     store = Store(options.runs.resolve() / "store")
     found: dict[str, Any] = {"runs": []}
     with terminal.shown():

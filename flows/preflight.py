@@ -29,8 +29,10 @@ from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Delivery, ExportRecipe, Recipe, load_recipe
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
+from stillhouse.recipe.data import Data
 from stillhouse.recipe.evaluation import Evaluation
 from stillhouse.recipe.knowledge import Endpoint
+from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
 from stillhouse.recipe.teacher import Teacher
@@ -161,6 +163,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     trainings = [*links, Link(recipe, above, student_shape, start.source)]
     _check_trainings(trainings, teacher)
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
+    _check_writing(recipe.data, shape.context_length)
     data = check_data(recipe.data, base)
     _check_chat(recipe, teacher, data)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
@@ -249,6 +252,20 @@ def _check_context(recipe: Delivery, context_tokens: int) -> None:
                 f"{name} is {tokens}, but the models' context holds {context_tokens} tokens; make it shorter"
             )
     check_answers(recipe.evaluation, context_tokens)
+
+
+def _check_writing(data: Data, context_tokens: int) -> None:
+    """Refuse what the teacher is to write where nothing that it could read would fit before it."""
+    asked = {"data.answers.max_new_tokens": data.answers.max_new_tokens}
+    for number, each in enumerate(data.sets):
+        if isinstance(each, Reasoning) and isinstance(each.rationales, TeacherTraces):
+            asked[f"data.sets.{number}.rationales.max_new_tokens"] = each.rationales.max_new_tokens
+    for name, tokens in asked.items():
+        if tokens >= context_tokens:
+            raise InputError(
+                f"{name} is {tokens}, but the teacher's context holds {context_tokens} tokens, prompt and answer "
+                "together; make it shorter"
+            )
 
 
 def check_answers(asked: Evaluation, context_tokens: int) -> None:

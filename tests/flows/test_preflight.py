@@ -131,6 +131,21 @@ def test_rows_longer_than_the_context(write, tmp_path):
     assert "context holds 128" in refused(write(data__sequence_length=512), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"data__answers": {"max_new_tokens": 128}}, "data.answers.max_new_tokens is 128"),
+        (
+            {"data__sets": [{"kind": "reasoning", "rationales": {"kind": "teacher", "max_new_tokens": 192}}]},
+            "data.sets.0.rationales.max_new_tokens is 192",
+        ),
+    ],
+)
+def test_answers_that_leave_no_room_for_a_prompt(write, tmp_path, asked, name):
+    said = refused(write(**asked), tmp_path)
+    assert name in said and "teacher's context holds 128 tokens, prompt and answer together" in said
+
+
 def test_continuations_longer_than_the_context(write, tmp_path):
     assert "16 + evaluation.greedy_tokens is 136" in refused(write(evaluation={"greedy_tokens": 120}), tmp_path)
 
