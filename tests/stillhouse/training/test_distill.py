@@ -161,6 +161,25 @@ def test_gradient_checkpointing_changes_no_bit(apart, tmp_path):
     assert hash_file(saving / "model.safetensors") == hash_file(plain / "model.safetensors")
 
 
+def test_what_moves_is_what_the_loss_is_made_with(apart, tmp_path):
+    """A student that stands still has, at each step, the loss of a training with that step's value throughout."""
+    still = {"alpha": 1.0, "learning_rate": 1e-12}
+
+    def losses(name, **told):
+        return left(run(apart, tmp_path / name, **still, **told)).history["training"]
+
+    cooling = losses("cooling", temperature={"shape": "linear", "start": 4.0, "end": 1.0})
+    taid = losses("taid", loss={"kind": "taid", "start": 0.3})
+    assert taid[0]["taid_t"] < taid[-1]["taid_t"]
+    for place in (0, -1):
+        temperature, share = cooling[place]["temperature"], taid[place]["taid_t"]
+        constant = losses(f"at {temperature}", temperature=temperature)
+        fixed = losses(f"share {share}", loss={"kind": "taid", "start": share, "end": share})
+        for one, another in ((cooling, constant), (taid, fixed)):
+            assert one[place]["teacher_loss"] == pytest.approx(another[place]["teacher_loss"], rel=1e-5)
+            assert one[-1 - place]["teacher_loss"] != pytest.approx(another[-1 - place]["teacher_loss"], rel=1e-2)
+
+
 def test_validation_does_not_touch_taid(apart, tmp_path):
     """Neither its t nor anything else, however often it comes."""
     told = {"loss": {"kind": "taid", "start": 0.3}, "alpha": 1.0}
