@@ -33,8 +33,6 @@ _SHARED = ("load_teacher", "gather_documents", "measure_contamination", "answer_
 """Stages that every row needs."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
-_CUTS = ("prune_layers", "refit_layers")
-"""Stages that make a start."""
 Ordered = tuple[dict[str, Reference], Reference, tuple[Reference, ...]]
 """Teacher and data, the student, and the artifacts that are a row's own."""
 _LEAST = 0.1
@@ -139,25 +137,20 @@ def settings_of(changes: dict[str, Any], base: Path, threads: int, store: Store)
 def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, work: Work) -> Ordered:
     """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone.
 
-    Whatever a row's own data are, its students are cut by the base's. Every row needs a start, so that the last one is
-    no row's own.
+    Whatever a row's own data are, its students are cut by the base's. What the base needs before it is trained is no
+    row's own.
     """
     teacher = work.make(load_teacher, settings.teacher, {})
     cut_by = prepare_data(base, work, teacher)["dataset"]
+    start = make_start(base, work, {"teacher": teacher, "dataset": cut_by})
+    shared = set(work.artifacts)
     data = prepare_data(settings, work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
-        return read, make_start(settings, work, read), ()
+        return read, start, ()
     taught = teach(settings, work, read, seed=seed, cut_by=cut_by)
-    shared = _last_start(work)
     own = [each for each in work.artifacts if each.kind not in _SHARED and each not in shared]
     return read, taught.student, tuple(own)
-
-
-def _last_start(work: Work) -> list[Reference]:
-    """Cut, and refitted where that is asked."""
-    last = {kind: [each for each in work.artifacts if each.kind == kind][-1:] for kind in _CUTS}
-    return [each for found in last.values() for each in found]
 
 
 def _record(
@@ -169,7 +162,7 @@ def _record(
 ) -> Record:
     """Measure what `order` made for a row, view and seed."""
     read, student, own = ordered
-    start = _last_start(work)[0]
+    start = [each for each in work.artifacts if each.kind == "prune_layers"][-1]
     figures, documents = {}, []
     for split in SPLITS:
         asked = settings.held_out.model_copy(update={"split": split})
