@@ -45,7 +45,7 @@ bench: setup  ## our speed and memory beside our peers', some hours with nothing
 techniques: setup  ## every technique beside plain KL, three seeds: some hours; what has its record is not done again
 	$(BIN)/python -m benchmarks.techniques --seeds 0 1 2
 	$(BIN)/python -m benchmarks.techniques.finalists --seeds 0 1 2
-	$(BIN)/python -m benchmarks.several_teachers_synthetic --steps 400 --out docs/benchmarks/several_teachers_synthetic.json
+	$(BIN)/python -m benchmarks.several_teachers_synthetic --out docs/benchmarks/several_teachers_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --seeds 3 --to docs/benchmarks/reasoning_synthetic.json
 	$(BIN)/python -m benchmarks.continual recipes/techniques/continual.yaml --out docs/benchmarks/continual.json
 

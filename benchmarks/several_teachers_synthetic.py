@@ -41,7 +41,7 @@ _LENGTH, _ROW_TOKENS = 6, 64
 class Effort:
     """How much is trained and asked."""
 
-    steps: int = 800
+    steps: int = 400
     documents: int = 12_000
     """Of each domain."""
     asked: int = 200

@@ -45,10 +45,9 @@ def main() -> None:
     store = Store(options.runs.resolve() / "store")
     found: dict[str, Any] = {"finalists": rows, "models": []}
     with terminal.shown():
+        base = settings_of({}, options.base, options.threads, store)
         for seed, row in product(options.seeds, dict.fromkeys((*BESIDE, *rows))):
-            settings, base = (
-                settings_of(each, options.base, options.threads, store) for each in (ROWS[row].changes, {})
-            )
+            settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
             recorded = key_of(options.records, row, "tokens", seed)
             if recorded and recorded != order(settings, base, seed, Work(Planner(store.root), directly))[1].key:
                 raise ValueError(f"{row}, seed {seed}: its record is of other code or data; do `make techniques` first")

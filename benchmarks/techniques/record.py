@@ -31,8 +31,6 @@ class Record:
     `training_seconds` of the trainings among them, `peak_memory_bytes`, `load` of the machine."""
     environment: dict[str, Any]
     """Processor, threads, precision, and the code's commit."""
-    kept_layers: list[int]
-    """Of its teacher, in the start of the last training: data that are chosen otherwise may choose others."""
 
 
 def path_of(folder: Path, row: str, view: View, seed: int | None) -> Path:

@@ -91,7 +91,11 @@ ROWS: dict[str, Row] = {
     "questions three times as often": _selection("selection", weights={"nq-open": 3.0}),
     "the half most like the questions": _selection("task", similar_to={"set": "nq-open", "share": 0.5}),
     "start refitted, rate 4e-4": Row(_REFIT | {"distillation": {"learning_rate": 4.0e-4}}),
-    # Of what helped with seed 0. Not by agreement: on the text that it was fitted to a start agrees at once.
+    # On the text that it was fitted to a start agrees at once.
+    "refitted, rate 4e-4, alpha as agreement rises to 0.5": Row(
+        _REFIT | {"distillation": {"learning_rate": 4.0e-4, "alpha": _AGREEING}}
+    ),
+    # Of what helped with seed 0.
     "combined: refitted, rate 4e-4, alpha soft to hard": Row(
         _REFIT | {"distillation": {"learning_rate": 4.0e-4, "alpha": _SOFT_TO_HARD}}
     ),

@@ -162,7 +162,6 @@ def _record(
 ) -> Record:
     """Measure what `order` made for a row, view and seed."""
     read, student, own = ordered
-    start = [each for each in work.artifacts if each.kind == "prune_layers"][-1]
     figures, documents = {}, []
     for split in SPLITS:
         asked = settings.held_out.model_copy(update={"split": split})
@@ -176,16 +175,7 @@ def _record(
         "precision": settings.compute.precision,
         **code_version(),
     }
-    return Record(
-        *named,
-        student.key,
-        changes,
-        figures,
-        documents,
-        _cost(made),
-        environment,
-        work.facts(start)["kept_layers"],
-    )
+    return Record(*named, student.key, changes, figures, documents, _cost(made), environment)
 
 
 def _cost(made: list[Manifest]) -> dict[str, float]:
