@@ -1,6 +1,10 @@
 """The study of what is forgotten: each way beside the others, and its page."""
 
-from benchmarks.continual import AT_ONCE, WAYS, _asked, page
+import pytest
+import yaml
+
+from benchmarks.continual import AT_ONCE, WAYS, _asked, main, page
+from stillhouse.errors import InputError
 from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.recipe import load_recipe
 from tests.conftest import ROOT
@@ -15,6 +19,15 @@ def test_the_ways_differ_in_what_keeps_the_earlier_rounds():
     kept = {(one.replay, one.previous_student) for one in asked.values()}
     assert kept == {(0.0, "none"), (0.25, "none"), (0.25, "replayed"), (0.0, "everywhere")}
     assert all(one.rounds == route.rounds for one in asked.values())
+
+
+def test_a_curriculum_has_no_way_at_once(tmp_path, monkeypatch):
+    """Refused before four other ways are trained."""
+    content = yaml.safe_load((ROOT / "recipes" / "techniques" / "continual.yaml").read_text()) | {"curriculum": {}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr("sys.argv", ["continual", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out.json")])
+    with pytest.raises(InputError, match="'all at once' is one training by one teacher in no order"):
+        main()
 
 
 def domain(number: int, ratio: float | None) -> dict:

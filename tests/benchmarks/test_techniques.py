@@ -207,3 +207,8 @@ def test_finalists_are_scored_beside_the_teacher(trained, base, tmp_path: Path, 
     shown = out.with_suffix(".md").read_text(encoding="utf-8")
     assert "| | teacher | plain KL | reverse KL |" in shown
     assert "| pooled, less the teacher's | |" in shown
+    # What was ranked is what is scored.
+    path = path_of(tmp_path / "out", "reverse KL", "tokens", 0)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "of other code"}))
+    with pytest.raises(ValueError, match="reverse KL, seed 0: its record is of other code or data"):
+        finalists.main()
