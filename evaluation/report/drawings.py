@@ -18,7 +18,7 @@ _BARS = (
 CAPTIONS = {
     "loss": (
         "Above: loss on training text, and on validation text, which no step learned from. Below: the loss that "
-        "training minimises, and the teacher's part of it as the recipe's temperature scales it; and what moved by step."
+        "training minimises, and the teacher's part of it as the recipe's temperature scales it; and what moved."
     ),
     "layers": "How much worse the whole teacher predicts training text without each of its layers.",
     "waterfall_quality": f"Predictions: what each step cost (red) or gained (green). {_BARS}",
