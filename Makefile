@@ -46,7 +46,8 @@ techniques: setup  ## every technique beside plain KL, three seeds: some hours; 
 	$(BIN)/python -m benchmarks.techniques --seeds 0 1 2
 	$(BIN)/python -m benchmarks.techniques.finalists --seeds 0 1 2
 	$(BIN)/python -m benchmarks.several_teachers_synthetic --out docs/benchmarks/several_teachers_synthetic.json
-	$(BIN)/python -m benchmarks.reasoning_synthetic --seeds 3 --to docs/benchmarks/reasoning_synthetic.json
+	$(BIN)/python -m benchmarks.capacity_gap_synthetic --out docs/benchmarks/capacity_gap_synthetic.json
+	$(BIN)/python -m benchmarks.reasoning_synthetic --out docs/benchmarks/reasoning_synthetic.json
 	$(BIN)/python -m benchmarks.continual recipes/techniques/continual.yaml --out docs/benchmarks/continual.json
 
 check: setup  ## style and types

@@ -5,7 +5,7 @@ of the same length, in tokens with prompts and padding, differ in nothing but th
 rationale and then the answer (`one_sequence`), and both questions (`two_tasks`, each with half of the loss). Asked are
 sums that no training has, and rationales are read by the checker of `stillhouse.reasoning`.
 
-    python -m benchmarks.reasoning_synthetic --seeds 1 --to reasoning_synthetic.json
+    python -m benchmarks.reasoning_synthetic --seeds 0 1 2 --out docs/benchmarks/reasoning_synthetic.json
 """
 
 import argparse
@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ import torch
 from torch.optim import AdamW
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from flows.environment import code_version, environment
 from stillhouse.data.dataset import Split
 from stillhouse.data.packing import pack
 from stillhouse.losses.chunked import FactoredLogits, chunked_loss
@@ -38,6 +39,12 @@ _ROW_TOKENS = 64
 _ROWS = 16
 _SUMS = 20_000
 _ASKED = 200
+_FIGURES = {
+    "answers_at_once": "answers at once",
+    "answers_after_steps": "answers after steps",
+    "right_steps": "steps",
+    "sound": "answers with sound steps",
+}
 
 
 @dataclass(frozen=True)
@@ -178,36 +185,56 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure every form with every seed, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
+def main() -> None:
+    """Measure every form with every seed, and write what was found after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=Effort.steps, help="optimizer steps of each training")
     parser.add_argument("--terms", type=int, default=Effort.terms, help="numbers in a sum")
     parser.add_argument("--digits", type=int, default=Effort.digits, help="of each number")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--to", type=Path, help="a JSON file")
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     effort = Effort(terms=asked.terms, digits=asked.digits, steps=asked.steps)
-    runs = []
-    for seed in range(asked.seeds):
+    tokens = effort.steps * _ROWS * _ROW_TOKENS
+    found: dict[str, Any] = {"effort": asdict(effort), "tokens_of_each_training": tokens, "asked": _ASKED, "runs": []}
+    found |= {"code": code_version(), "environment": environment()}
+    for seed in asked.seeds:
         for form in get_args(Form):
-            runs.append({"form": form, "seed": seed, **measure(form, seed, effort)})
-            sys.stdout.write(f"{json.dumps(runs[-1])}\n")
+            found["runs"].append({"form": form, "seed": seed, **measure(form, seed, effort)})
+            sys.stdout.write(f"{json.dumps(found['runs'][-1])}\n")
             sys.stdout.flush()
-    if asked.to is not None:
-        tokens = asked.steps * _ROWS * _ROW_TOKENS
-        facts = {
-            "terms": asked.terms,
-            "digits": asked.digits,
-            "tokens_of_each_training": tokens,
-            "asked": _ASKED,
-            "runs": runs,
-        }
-        asked.to.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return 0
+            asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            asked.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+
+
+def page(found: dict[str, Any]) -> str:
+    """The content of the JSON file as a page to read."""
+    effort, runs = found["effort"], found["runs"]
+    lines = [f"| text | {' | '.join(_FIGURES.values())} |", "|---|" + "--:|" * len(_FIGURES)]
+    for form in dict.fromkeys(run["form"] for run in runs):
+        rows = [run for run in runs if run["form"] == form]
+        cells = [_shown([row[figure] for row in rows if figure in row]) for figure in _FIGURES]
+        lines.append(f"| {form} | {' | '.join(cells)} |")
+    return f"""# Rationales: a synthetic task
+
+Sums of {effort["terms"]} numbers of {effort["digits"]} digit(s), learned by a fresh model of {runs[0]["weights"]:,}
+weights from {found["tokens_of_each_training"]:,} tokens, prompts and padding included. Right answers, right steps, and
+answers whose every step is right, of {found["asked"]} sums that no training has; mean, and each seed. This is a task
+with known answers and no language: it shows what rationales do for a model that can learn the task, not what a language
+model gains. On {found["environment"]["processor"]}.
+
+{chr(10).join(lines)}
+
+Made by `python -m benchmarks.reasoning_synthetic`.
+"""
+
+
+def _shown(values: list[float]) -> str:
+    each = " ".join(f"{100 * value:.0f}" for value in values)
+    return (f"{100 * _mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")) if values else ""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,23 +18,20 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.letters import (
+    DOMAINS,
+    LENGTH,
+    Lesson,
+    Size,
+    draw_questions,
+    share_right,
+    start_model,
+    teach,
+    write_dataset,
+)
 from flows.environment import code_version, environment
 from stillhouse import terminal
-from stillhouse.data.dataset import Split, write_split
-from stillhouse.models.load import load_model, save_model
-from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.distillation import Distillation
-from stillhouse.training.distill import DistillSettings, distill
-
-DOMAINS = ("backwards", "sorted")
-_LETTERS = "abcdefghijkl"
-_WORDS = [*_LETTERS, *(domain[0].upper() for domain in DOMAINS), "=", "<end>", "<pad>"]
-_END, _PAD = _WORDS.index("<end>"), _WORDS.index("<pad>")
-_LENGTH, _ROW_TOKENS = 6, 64
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,6 @@ class Effort:
     documents: int = 12_000
     """Of each domain."""
     asked: int = 200
-    width: int = 64
-    layers: int = 2
     threads: int = 2
 
 
@@ -101,116 +96,34 @@ def main() -> None:
 def measure(seed: int, effort: Effort, folder: Path) -> Iterator[dict[str, Any]]:
     """Teachers first, then the students: of each, what share of questions it answers rightly."""
     generator = np.random.default_rng(seed)
-    asked = {domain: sorted(_questions(generator, effort.asked)) for domain in DOMAINS}
+    asked = {domain: sorted(draw_questions(generator, effort.asked)) for domain in DOMAINS}
     known = {question for questions in asked.values() for question in questions}
     texts = {
-        domain: [each for each in _questions(generator, effort.documents) if each not in known] for domain in DOMAINS
+        domain: [each for each in draw_questions(generator, effort.documents) if each not in known]
+        for domain in DOMAINS
     }
     for name, domains in (*((domain, (domain,)) for domain in DOMAINS), ("both", DOMAINS)):
-        _write(folder / f"data-{name}", {domain: texts[domain] for domain in domains})
+        write_dataset(folder / f"data-{name}", {domain: texts[domain] for domain in domains})
     for number, domain in enumerate(DOMAINS):
-        start = _start(folder / f"start-{domain}", effort, seed=1_000 + 10 * seed + number)
+        start = start_model(folder / f"start-{domain}", Size(), seed=1_000 + 10 * seed + number)
         read = {"start": start, "teacher": start, "dataset": folder / f"data-{domain}"}
-        _train(folder / domain, read, Arm(domain, alpha=0.0), effort, seed)
-        yield {"model": f"teacher of {domain}"} | _accuracies(folder / domain, asked)
-    start = _start(folder / "start", effort, seed=seed)
+        _teach(folder / domain, read, Arm(domain, alpha=0.0), effort, seed)
+        yield {"model": f"teacher of {domain}"} | share_right(folder / domain, asked)
+    start = start_model(folder / "start", Size(), seed=seed)
     for name, arm in ARMS.items():
         other = next(domain for domain in DOMAINS if domain != arm.teacher)
         read = {"start": start, "teacher": folder / arm.teacher, "dataset": folder / "data-both"}
         read |= {} if arm.weighting is None else {"teacher_1": folder / other}
         student = folder / name.replace(" ", "-")
-        _train(student, read, arm, effort, seed)
-        yield {"model": name} | _accuracies(student, asked) | {"say": _say(student, arm)}
+        _teach(student, read, arm, effort, seed)
+        yield {"model": name} | share_right(student, asked) | {"say": _say(student, arm)}
 
 
-def _questions(generator: np.random.Generator, number: int) -> list[str]:
-    letters = generator.integers(len(_LETTERS), size=(number, _LENGTH))
-    return ["".join(_LETTERS[each] for each in row) for row in letters.tolist()]
-
-
-def _answer(domain: str, letters: str) -> str:
-    return letters[::-1] if domain == "backwards" else "".join(sorted(letters))
-
-
-def _ids(domain: str, letters: str) -> list[int]:
-    return [_WORDS.index(each) for each in (domain[0].upper(), *letters, "=")]
-
-
-def _write(folder: Path, texts: dict[str, list[str]]) -> None:
-    """Training documents in turns, a tenth of them as validation; the answer counts and the question does not."""
-    documents = [
-        (domain, each) for row in zip(*texts.values(), strict=False) for domain, each in zip(texts, row, strict=True)
-    ]
-    tenth = len(documents) // 10
-    for name, part in (("validation", documents[:tenth]), ("train", documents[tenth:])):
-        asked = [_ids(*each) for each in part]
-        said = [[*map(_WORDS.index, _answer(*each)), _END] for each in part]
-        ids = np.concatenate([[*question, *answer] for question, answer in zip(asked, said, strict=True)])
-        counted = np.concatenate(
-            [[False] * len(question) + [True] * len(answer) for question, answer in zip(asked, said, strict=True)]
-        )
-        lengths = np.array([len(question) + len(answer) for question, answer in zip(asked, said, strict=True)])
-        names = tuple(f"{domain}/{number}" for number, (domain, _) in enumerate(part))
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        write_split(folder, name, Split(ids.astype(np.int32), counted, starts, lengths, names))
-
-
-def _start(folder: Path, effort: Effort, *, seed: int) -> Path:
-    """A model of random weights that reads letters."""
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(_WORDS)}, "<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<pad>")
-    config = LlamaConfig(
-        vocab_size=len(_WORDS),
-        hidden_size=effort.width,
-        intermediate_size=3 * effort.width,
-        num_hidden_layers=effort.layers,
-        num_attention_heads=4,
-        max_position_embeddings=_ROW_TOKENS,
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        save_model(LlamaForCausalLM(config), fast, folder)
-    return folder
-
-
-def _train(folder: Path, read: dict[str, Path], arm: Arm, effort: Effort, seed: int) -> None:
+def _teach(folder: Path, read: dict[str, Path], arm: Arm, effort: Effort, seed: int) -> None:
     member = {"teacher": "the/other", **arm.serves}
     ensemble = {"kind": "ensemble", "weighting": arm.weighting, "members": [member]}
-    settings = DistillSettings.model_validate(
-        {
-            "distillation": Distillation(
-                alpha=arm.alpha,
-                temperature=1.0,
-                steps=effort.steps,
-                batch_rows=16,
-                learning_rate=3e-3,
-                warmup_steps=min(50, effort.steps - 1),
-                validate_every=effort.steps,
-                checkpoint_every=effort.steps,
-            ),
-            "sequence_length": _ROW_TOKENS,
-            "compute": Compute(device="cpu", precision="fp32", threads=effort.threads, seed=seed),
-            **({} if arm.weighting is None else {"knowledge": ensemble}),
-        }
-    )
-    folder.mkdir()
-    distill(settings, read, folder)
-
-
-@torch.inference_mode()
-def _accuracies(model_folder: Path, asked: dict[str, list[str]]) -> dict[str, float]:
-    model: Any = load_model(model_folder, device="cpu", dtype="fp32")
-    generation = GenerationConfig(max_new_tokens=_LENGTH + 1, do_sample=False, eos_token_id=_END, pad_token_id=_PAD)
-    found = {}
-    for domain, questions in asked.items():
-        ids = torch.tensor([_ids(domain, each) for each in questions])
-        written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=generation)
-        wanted = torch.tensor([[*map(_WORDS.index, _answer(domain, each)), _END] for each in questions])
-        said = torch.nn.functional.pad(written[:, ids.shape[1] :], (0, _LENGTH + 1), value=_PAD)[:, : _LENGTH + 1]
-        found[domain] = (said == wanted).all(-1).double().mean().item()
-    return found
+    lesson = Lesson(effort.steps, arm.alpha, seed, effort.threads)
+    teach(folder, read, lesson, None if arm.weighting is None else ensemble)
 
 
 def _say(student: Path, arm: Arm) -> dict[str, float]:
@@ -236,7 +149,7 @@ def page(found: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {_shown(said) if said else ''} |")
     return f"""# Several teachers: a synthetic task
 
-Two teachers of {effort["layers"]} layers, one of which writes {_LENGTH} letters backwards and the other in the order of
+Two teachers of {Size().layers} layers, one of which writes {LENGTH} letters backwards and the other in the order of
 the alphabet; neither has seen the other's questions. Students of their size, {effort["steps"]} steps each on texts of
 both, learn from the teachers' distributions alone. Right: share of {effort["asked"]} new questions that are answered
 without a mistake; mean, and each seed. This is a task with known answers and no language: it shows what a way of

@@ -58,14 +58,24 @@ that of the progressive row is cut from the student between.""",
             ]
             parts += _beside_others(found)
     parts.append(_ELSEWHERE)
-    processors = ", ".join(sorted({record.environment["processor"] for record in records}))
     parts.append(
-        f"""{where["precision"]} on {processors}, threads: {where["threads"]}. Seconds are of whole
-stages, with loading and validation, on a machine that may have had other work; they decide how much text a row gets in
-the view of equal time, and no other claim of speed rests on them. Made by
+        f"""{where["precision"]}, threads: {where["threads"]}; {_processors(records)}. Seconds are of whole
+stages, with loading and validation, one for each seed, on a machine that may have had other work; they decide how much
+text a row gets in the view of equal time, and no other claim of speed rests on them. Made by
 `make techniques`; every figure is in [techniques/](techniques), a file a training."""
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _processors(records: list[Record]) -> str:
+    """Which seeds were trained where, as the seconds of different processors do not compare."""
+    trained = [record for record in records if record.seed is not None]
+    names = sorted({record.environment["processor"] for record in trained})
+    told = []
+    for name in names:
+        seeds = sorted({str(record.seed) for record in trained if record.environment["processor"] == name})
+        told.append(f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(seeds)} on {name}")
+    return "; ".join(told)
 
 
 _VIEW_NOTES: dict[View, str] = {
@@ -139,10 +149,11 @@ def _cost(records: list[Record]) -> str:
     costs = [record.cost for record in records]
     if not all(cost["seconds"] for cost in costs):
         return "0 | | |"
-    speed = mean(cost["tokens"] / cost["seconds"] for cost in costs)
+    # Seeds may have been trained on different processors, whose mean is nobody's speed.
+    seconds = " ".join(f"{cost['seconds']:,.0f}" for cost in costs)
+    speeds = " ".join(f"{cost['tokens'] / cost['seconds']:,.0f}" for cost in costs)
     peak = max(cost["peak_memory_bytes"] for cost in costs)
-    seconds = mean(cost["seconds"] for cost in costs)
-    return f"{mean(cost['tokens'] for cost in costs):,.0f} | {seconds:,.0f} | {speed:,.0f} | {peak / 1e9:.1f} GB"
+    return f"{mean(cost['tokens'] for cost in costs):,.0f} | {seconds} | {speeds} | {peak / 1e9:.1f} GB"
 
 
 def _paired_table(found: Found, beside_row: str) -> Iterator[str]:

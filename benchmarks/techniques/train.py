@@ -77,12 +77,17 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
     tell, has what it had there, and is not trained again.
 
     Raises:
-        ValueError: If a record that tells the speed is not there.
+        ValueError: If a record that tells the speed is not there, or tells that of another processor than plain KL's.
     """
     changes = ROWS[row].changes if row in ROWS else {}
     if view == "tokens":
         return changes
-    plain, own = (_cost_of(out, name, seed) for name in (PLAIN_KL, row))
+    (plain, plain_on), (own, own_on) = (_cost_of(out, name, seed) for name in (PLAIN_KL, row))
+    if plain_on != own_on:
+        raise ValueError(
+            f"{row}, seed {seed}, was timed on {own_on} and {PLAIN_KL} on {plain_on}, so their seconds are no ratio; "
+            "delete the record that is not of this machine and do it again"
+        )
     if abs(plain["seconds"] / own["seconds"] - 1) <= _AS_FAST:
         return changes
     # What comes before the training, as sampling or a cut between, takes what it takes.
@@ -92,11 +97,12 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
     return scaled(merged(data, changes), max(left / own["training_seconds"], _LEAST))
 
 
-def _cost_of(out: Path, row: str, seed: int | None) -> dict[str, float]:
+def _cost_of(out: Path, row: str, seed: int | None) -> tuple[dict[str, float], str]:
+    """What a row's training of equal tokens took, and on which processor."""
     if not key_of(out, row, "tokens", seed):
         raise ValueError(f"{row}, seed {seed}, has no record of equal tokens, which tells its speed; do it first")
-    cost: dict[str, float] = json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))["cost"]
-    return cost
+    record = json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))
+    return record["cost"], record["environment"]["processor"]
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

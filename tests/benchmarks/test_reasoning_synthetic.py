@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 
@@ -11,7 +12,9 @@ def test_the_three_trainings_are_of_one_length_and_each_is_asked_what_it_learned
     monkeypatch.setattr(reasoning_synthetic, "_ASKED", 4)
     monkeypatch.setattr(reasoning_synthetic, "_SUMS", 300)
     place = tmp_path / "found.json"
-    reasoning_synthetic.main(["--steps", "2", "--threads", "1", "--to", str(place)])
+    few = ["--seeds", "0", "--steps", "2", "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["study", *few, "--out", str(place)])
+    reasoning_synthetic.main()
     found = json.loads(place.read_text())
     forms = {run["form"]: set(run) - {"form", "seed", "seconds", "weights"} for run in found["runs"]}
     after_steps = {"answers_after_steps", "right_steps", "sound"}
@@ -21,6 +24,8 @@ def test_the_three_trainings_are_of_one_length_and_each_is_asked_what_it_learned
         "two_tasks": {"answers_at_once"} | after_steps,
     }
     assert found["tokens_of_each_training"] == 2 * 16 * 64
+    page = place.with_suffix(".md").read_text()
+    assert all(f"| {form} | " in page for form in forms)
 
 
 def test_what_is_learned_passes_the_checker_and_two_tasks_share_the_loss():

@@ -22,11 +22,6 @@ def test_every_way_of_sharing_is_trained_and_asked(tmp_path: Path, monkeypatch: 
     assert "| both, by domain | " in out.with_suffix(".md").read_text()
 
 
-def test_what_is_taught_is_what_is_asked():
-    assert study._answer("backwards", "badcfe") == "efcdab"
-    assert study._answer("sorted", "badcfe") == "abcdef"
-
-
 def test_by_what_the_text_costs_them_the_teacher_that_knows_it_is_heard(tmp_path: Path):
     """After forty steps neither answers rightly, but each expects letters of its own task more."""
     name = "both, by confidence: cross-entropy"

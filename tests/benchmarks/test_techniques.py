@@ -82,10 +82,12 @@ def test_rows_that_read_different_documents_are_not_compared():
 def record_of():
     """A record in the view of equal tokens."""
 
-    def make(row: str, seed: int, *, seconds: float = 1.0, before: float = 0.0, validation: float = 1.0) -> Record:
+    def make(
+        row: str, seed: int, *, seconds: float = 1.0, before: float = 0.0, validation: float = 1.0, on: str = "A"
+    ) -> Record:
         figures = {"validation": {finalists.JUDGED_BY: validation}}
         cost = {"seconds": seconds, "training_seconds": seconds - before}
-        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], cost, {})
+        return Record(row, "tokens", seed, "key", ROWS[row].changes, figures, [], cost, {"processor": on})
 
     return make
 
@@ -151,6 +153,7 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(
     assert cuts[0] == cuts[1] and set(datasets[0]) > set(datasets[1])
     shown = page(list(records.values()))
     assert "| cross-entropy | 0 |" in shown and "| no training | " in shown
+    assert f"seed 0 on {kl.environment['processor']}" in shown
     # A record with today's key is not made again: what it says stays.
     path = path_of(out, PLAIN_KL, "tokens", 0)
     before = path.stat().st_mtime_ns
@@ -171,6 +174,14 @@ def test_equal_time_is_equal_tokens_for_a_row_that_is_as_fast(tmp_path: Path, re
         changes = changes_of("reverse KL", "time", 0, BASE, out)
         assert changes.get("data", {}).get("train_tokens") == expected
         assert changes["distillation"] == ROWS["reverse KL"].changes["distillation"]
+
+
+def test_seconds_of_two_processors_are_no_ratio(tmp_path: Path, record_of):
+    out = tmp_path / "out"
+    write(out, record_of(PLAIN_KL, 0, on="one processor"))
+    write(out, record_of("reverse KL", 0, on="another"))
+    with pytest.raises(ValueError, match="was timed on another and plain KL on one processor"):
+        changes_of("reverse KL", "time", 0, BASE, out)
 
 
 def test_finalists_are_chosen_on_validation_text_over_all_seeds(record_of):
