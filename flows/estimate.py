@@ -24,16 +24,9 @@ from stillhouse.recipe.knowledge import (
 )
 from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, Ranking, WidthPruned
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import (
-    DepthAndWidthPruned,
-    DepthPruned,
-    ExistingModel,
-    Fresh,
-    Ranking,
-    Student,
-    WidthPruned,
-)
+from stillhouse.recipe.student import ExistingModel, Fresh, Student
 
 _TRAINING_SHARE = 0.4
 """Of the probe's speed on one big matrix, what a whole training step reaches: attention, norms, softmax over the
@@ -324,10 +317,11 @@ def _flops_of_cut(asked: Student, teacher: ModelShape, student: ModelShape) -> f
         case DepthAndWidthPruned():
             ranked = asked.ranking_tokens * _models_ranked(asked.ranking, teacher.layers, student.layers) * token
             return ranked + 2 * asked.statistics_tokens * token * student.layers / teacher.layers
-        case LowRank():
+        case LowRank(cut=cut):
             # What each layer is shown, twice, and the steps, which are those of one layer at a time.
             shown = asked.train_tokens + asked.validation_tokens
-            return (4 * shown + 3 * asked.steps * asked.batch_tokens) * token
+            learned = 4 * shown * token + 3 * asked.steps * asked.batch_tokens * 2 * student.parameters
+            return learned + (0 if cut is None else _flops_of_cut(cut, teacher, student))
         case Fresh() | ExistingModel():
             return 0
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from flows.knowledge import gather_knowledge
-from flows.settings import SettingsOfStages
+from flows.settings import SettingsOfStages, SettingsOfStart
 from flows.work import Work
 from stillhouse.models.fresh import FreshStudentSettings
 from stillhouse.models.low_rank import LowRankSettings
@@ -150,19 +150,25 @@ class _Training:
         return Taught(start, student, self.before, self.knowledge)
 
 
-def make_start(settings: SettingsOfStages, work: Work, read: dict[str, Reference]) -> Reference:
+def make_start(settings: SettingsOfStages, work: Work, read: References) -> Reference:
     """The student before it is trained: cut from the teacher and perhaps refitted, random, or a model that exists."""
-    match settings.start:
+    start = _make(settings.start, settings.cut, work, read)
+    if settings.refit is None:
+        return start
+    refitted = {"start": start, "teacher": read["teacher"], "dataset": read["dataset"]}
+    return work.make(refit_layers, settings.refit, refitted)
+
+
+def _make(asked: SettingsOfStart, cut: SettingsOfStart | None, work: Work, read: References) -> Reference:
+    match asked:
         case PruneSettings() as prune:
-            pruned = work.make(prune_layers, prune, read)
-            refitted = {"start": pruned, "teacher": read["teacher"], "dataset": read["dataset"]}
-            return pruned if settings.refit is None else work.make(refit_layers, settings.refit, refitted)
+            return work.make(prune_layers, prune, read)
         case PruneWidthsSettings() as widths:
             return work.make(prune_widths, widths, read)
         case PruneLayersAndWidthsSettings() as both:
             return work.make(prune_layers_and_widths, both, read)
         case LowRankSettings() as bounded:
-            return work.make(low_rank, bounded, read)
+            return work.make(low_rank, bounded, read if cut is None else read | {"start": _make(cut, None, work, read)})
         case FreshStudentSettings() as fresh:
             own: References = {name: read[name] for name in ("teacher", "tokenizer") if name in read}
             return work.make(make_fresh_student, fresh, own)

@@ -34,16 +34,10 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.continual import Continual, earlier_sets
 from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, WidthPruned
 from stillhouse.recipe.recipe import ExportRecipe, Recipe
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import (
-    DepthAndWidthPruned,
-    DepthPruned,
-    ExistingModel,
-    Fresh,
-    TrainedTokenizer,
-    WidthPruned,
-)
+from stillhouse.recipe.student import ExistingModel, Fresh, Student, TrainedTokenizer
 from stillhouse.store.artifact import Reference
 from stillhouse.teachers.answers import AnswerSettings
 from stillhouse.teachers.difficulty import DifficultySettings
@@ -267,17 +261,29 @@ class SettingsOfStages(SettingsOfDelivery):
     @property
     def start(self) -> SettingsOfStart:
         """Of the stage that makes what the student starts from."""
-        length = self.recipe.data.sequence_length
+        return self._start_of(self.recipe.student)
+
+    @property
+    def cut(self) -> SettingsOfStart | None:
+        """Of the stage that cuts the teacher before its layers are made low rank; `None` where it is not cut."""
         match self.recipe.student:
-            case DepthPruned() as student:
+            case LowRank(cut=cut) if cut is not None:
+                return self._start_of(cut)
+            case _:
+                return None
+
+    def _start_of(self, student: Student) -> SettingsOfStart:
+        length = self.recipe.data.sequence_length
+        match student:
+            case DepthPruned():
                 return PruneSettings(student=student, sequence_length=length, compute=self.compute)
-            case WidthPruned() as student:
+            case WidthPruned():
                 return PruneWidthsSettings(student=student, sequence_length=length, compute=self.compute)
-            case DepthAndWidthPruned() as student:
+            case DepthAndWidthPruned():
                 return PruneLayersAndWidthsSettings(student=student, sequence_length=length, compute=self.compute)
-            case LowRank() as student:
+            case LowRank():
                 return LowRankSettings(student=student, sequence_length=length, compute=self.compute)
-            case Fresh() as student:
+            case Fresh():
                 return FreshStudentSettings(student=student, seed=self.compute.seed)
             case ExistingModel(trust_remote_code=trusted):
                 assert self.student_source is not None

@@ -18,20 +18,11 @@ from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.across import WAYS
 from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, WidthPruned, Widths
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.recipe.source import Source
-from stillhouse.recipe.student import (
-    DepthAndWidthPruned,
-    DepthPruned,
-    ExistingModel,
-    Fresh,
-    Student,
-    TrainedTokenizer,
-    WidthPruned,
-    Widths,
-    has_own_tokenizer,
-)
+from stillhouse.recipe.student import ExistingModel, Fresh, Student, TrainedTokenizer, has_own_tokenizer
 
 
 @dataclass(frozen=True)
@@ -73,9 +64,15 @@ def examine_start(
             layers_asked = student.layers if isinstance(student, DepthAndWidthPruned) else shape.layers
             config = config_of(teacher, trust_remote_code=trust_remote_code)
             return Start(student, None, _narrowed(student, layers_asked, teacher, config, shape))
-        case LowRank():
-            # What is saved is the product, in the teacher's own shape.
-            return Start(student, None, shape)
+        case LowRank(cut=cut):
+            # What is saved is the product, as large as what it stands for.
+            left = (
+                shape
+                if cut is None
+                else examine_start(cut, base, teacher, shape, trust_remote_code=trust_remote_code).shape
+            )
+            _refuse_blocks(student, left)
+            return Start(student, None, left)
         case Fresh():
             config = config_of(teacher, trust_remote_code=trust_remote_code)
             read = student.model_copy(update={"config": _read_config(student.config, base)})
@@ -154,6 +151,14 @@ def _refuse_size(what: str, own: ModelShape, above: ModelShape, whom: str) -> No
         raise InputError(
             f"{what} has {own.parameters / 1e6:,.1f}M parameters, and {whom}, which teaches it, "
             f"{above.parameters / 1e6:,.1f}M; each student on a progressive route is smaller than its teacher"
+        )
+
+
+def _refuse_blocks(student: LowRank, left: ModelShape) -> None:
+    if student.blocks != "all" and max(student.blocks) >= left.layers:
+        raise InputError(
+            f"student.blocks names block {max(student.blocks)}, and the student has blocks 0 to {left.layers - 1}: "
+            "leave it out"
         )
 
 

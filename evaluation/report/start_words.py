@@ -41,11 +41,20 @@ def _cut(student: Mapping[str, Any]) -> Iterator[str]:
         case "low_rank":
             ranks = student.get("ranks") or {"kind": "parameters", "share": 0.8}
             what = "parameters" if ranks["kind"] == "parameters" else "output"
-            yield (
-                f"The student starts as the teacher with linear layers of low rank, {100 * ranks['share']:g}% of their "
-                f"{what}, each trained by itself to what the teacher's layer says. What is saved is the product of its "
-                "factors, so the student is as large as its teacher; and distillation after it trains whole layers."
-            )
+            share = f"{100 * ranks['share']:g}% of their {what}"
+            if cut := student.get("cut"):
+                yield from _cut(cut)
+                yield (
+                    f"Then its linear layers were cut to a low rank, {share}, each trained by itself to what the "
+                    "teacher's layer at its place says. What is saved is the product of its factors, so the student is "
+                    "no smaller for it; and distillation after it trains whole layers."
+                )
+            else:
+                yield (
+                    f"The student starts as the teacher with linear layers of low rank, {share}, each trained by "
+                    "itself to what the teacher's layer says. What is saved is the product of its factors, so the "
+                    "student is as large as its teacher; and distillation after it trains whole layers."
+                )
         case "fresh":
             own = student.get("tokenizer", "teacher")
             tokenizer = "the teacher's tokenizer"

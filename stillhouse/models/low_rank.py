@@ -6,11 +6,16 @@ attention has them, with a norm in between), so a folder of factors would need m
 instead, in the teacher's architecture: ONNX export, bitsandbytes and lm-eval open it as any model. So
 
 * the student is a model of bounded rank that computes what its factors compute, and
-* it is **not smaller and not faster**: it has every parameter of its teacher. `parameters_if_factorised` in its facts
-  is what a runtime would hold that multiplies by one factor after the other. None here does yet;
+* it is **not smaller and not faster** than its teacher, or than what that was cut to: it has every parameter.
+  `parameters_if_factorised` in its facts is what a runtime would hold that multiplies by one factor after the other.
+  None here does yet;
 * the factors are not lost: the SVD of a product has R values above rounding, and `low_rank.json` names each R, so that
   an export which can hold two products in place of one (an ONNX graph can) could make them again;
 * a distillation after it trains whole matrices, and the rank is then no longer bounded.
+
+Between widths and depths. A teacher that was cut first has blocks and channels left, each of which stood somewhere in
+it. A layer of such a student learns what the teacher's layer at its place says, of the channels that are left; shown
+what its own lower layers give it, it learns to say so in spite of what is missing below it.
 """
 
 import json
@@ -25,15 +30,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from stillhouse import progress
 from stillhouse.data.dataset import read_split
 from stillhouse.data.packing import pack
 from stillhouse.data.splits import SplitName
 from stillhouse.errors import InputError
-from stillhouse.models.block_passes import Pass, advance, inputs_of, order_of_use, passes_before_blocks
-from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
+from stillhouse.models.block_passes import advance, inputs_of, order_of_use
+from stillhouse.models.load import count_parameters, save_model
 from stillhouse.models.low_rank_layer import (
     Shown,
     Spectrum,
@@ -44,15 +48,19 @@ from stillhouse.models.low_rank_layer import (
     spectrum_of,
     train_layer,
 )
-from stillhouse.models.pruning import transformer_layers
+from stillhouse.models.narrow_students import WIDTHS
+from stillhouse.models.pruning import RANKING
+from stillhouse.models.side_by_side import Models, Texts, Ways, before_blocks, open_models
+from stillhouse.models.standing import Standing
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
-from stillhouse.training.batches import make_batch, rows_for_step
+from stillhouse.training.batches import Batch, make_batch, rows_for_step
 from stillhouse.training.checkpoint import seed_everything
 
 LOW_RANK = "low_rank.json"
+_SPLITS: tuple[SplitName, ...] = ("train", "validation")
 _BATCH_ROWS = 4
 """Packed rows in a forward pass."""
 
@@ -88,36 +96,44 @@ def low_rank(settings: LowRankSettings, inputs: Inputs, folder: Path) -> None:
     """Write the teacher with its chosen linear layers cut to a low rank, each trained to say what the teacher's says.
 
     Bottom first, in the order in which the model runs them, so that a layer can be shown what the finished layers
-    below it give. It needs the memory of the model, of one block more, and of the training text's hidden states.
+    below it give. It needs the memory of the model, of one block more, and of the training text's hidden states; of a
+    cut student, that of two models.
 
-    Inputs are `teacher` and `dataset`. Writes a model folder of the teacher's architecture and number of parameters, in
-    fp32, and `low_rank.json`. A killed run goes on after the last finished block, to the same bytes.
+    Inputs are `teacher` and `dataset`, and `start`, what the teacher was cut to, where the settings say so. Writes a
+    model folder of the teacher's architecture, in fp32, and `low_rank.json`. A killed run goes on after the last
+    finished block, to the same bytes.
 
     Raises:
-        InputError: If the recipe names blocks or layers that the teacher does not have, or its budget is too small.
+        InputError: If the recipe names blocks or layers that the student does not have, or its budget is too small.
         Unavailable: If a chosen layer sees only some positions, as experts do.
     """
     compute = settings.compute
     seed_everything(compute.seed, compute.threads)
-    model = load_model(inputs["teacher"], device=compute.device, dtype="fp32")
-    model.requires_grad_(False)
-    tokenizer = load_tokenizer(inputs["teacher"])
-    blocks = transformer_layers(model)
-    chosen = chosen_linears(blocks, settings.student)
-    texts = _Texts(
-        _passes(settings, model, inputs["dataset"], "train", tokenizer.pad_token_id),
-        _passes(settings, model, inputs["dataset"], "validation", tokenizer.pad_token_id),
-    )
-    ranks = _ranks(settings, blocks, chosen, texts.train, folder / WORK)
+    models = open_models(inputs, compute.device)
+    chosen = chosen_linears(models.student_blocks, settings.student)
+    rows = (_rows(settings, inputs["dataset"], split, models.tokenizer.pad_token_id) for split in _SPLITS)
+    texts = Texts(*(before_blocks(models, each, compute) for each in rows))
+    ranks = _ranks(settings, models, chosen, texts.train, folder / WORK)
     trained = []
     last = max(chosen)
     for index in range(last + 1):
-        trained += _make_block(settings, blocks, index, ranks, texts, folder / WORK)
+        trained += _make_block(settings, models, index, ranks, texts, folder / WORK)
         progress.step("makes blocks low rank", index + 1, last + 1, _mean_losses(trained))
-    facts = {"parameters": count_parameters(model), "layers": len(blocks)}
-    _write(blocks, chosen, trained, facts, folder)
-    model.to("cpu")  # type: ignore[arg-type]  # transformers' wrapper hides the signature
-    save_model(model, tokenizer, folder)
+    student, facts = models.student, _facts_of_start(inputs)
+    facts |= {"parameters": count_parameters(student), "layers": len(models.student_blocks)}
+    _write(models.student_blocks, chosen, trained, facts, folder)
+    for name in (RANKING, WIDTHS):
+        if "start" in inputs and (inputs["start"] / name).is_file():
+            (folder / name).write_bytes((inputs["start"] / name).read_bytes())
+    student.to("cpu")  # type: ignore[arg-type]  # transformers' wrapper hides the signature
+    save_model(student, models.tokenizer, folder)
+
+
+def _facts_of_start(inputs: Inputs) -> dict[str, Any]:
+    if "start" not in inputs:
+        return {}
+    facts: dict[str, Any] = json.loads((inputs["start"] / FACTS).read_text(encoding="utf-8"))
+    return facts
 
 
 def chosen_linears(blocks: nn.ModuleList, settings: LowRank) -> dict[int, list[str]]:
@@ -130,7 +146,7 @@ def chosen_linears(blocks: nn.ModuleList, settings: LowRank) -> dict[int, list[s
     unknown = [number for number in numbers if number >= len(blocks)]
     if unknown:
         raise InputError(
-            f"student.blocks names block {unknown[0]}, and the teacher has blocks 0 to {len(blocks) - 1}: leave it out"
+            f"student.blocks names block {unknown[0]}, and the student has blocks 0 to {len(blocks) - 1}: leave it out"
         )
     found = {
         number: [name for name, module in blocks[number].named_modules() if isinstance(module, nn.Linear)]
@@ -149,64 +165,45 @@ def chosen_linears(blocks: nn.ModuleList, settings: LowRank) -> dict[int, list[s
     return {number: [name for name in names if _last(name) in settings.linears] for number, names in found.items()}
 
 
-class _Texts:
-    """Text on its way through the teacher's blocks, and through the student's."""
-
-    def __init__(self, train: list[Pass], validation: list[Pass]):
-        self.train, self.validation = train, validation
-        self.student_train = [each.copy() for each in train]
-        self.student_validation = [each.copy() for each in validation]
-        self._parted = False
-
-    def advance(self, teacher: nn.Module, student: nn.Module, index: int, compute: Compute) -> None:
-        """Send all of it through a block; both ways are one until the first block that differs."""
-        self._parted = self._parted or student is not teacher
-        for passes, others in ((self.train, self.student_train), (self.validation, self.student_validation)):
-            advance(passes, teacher, index, compute)
-            if self._parted:
-                advance(others, student, index, compute)
-            else:
-                others[:] = [each.copy() for each in passes]
-
-
-def _passes(
-    settings: LowRankSettings, model: PreTrainedModel, dataset: Path, split_name: SplitName, pad_id: int
-) -> list[Pass]:
-    """Rows of a split before the first block: those that seed and step 0 would give, up to the recipe's tokens."""
+def _rows(settings: LowRankSettings, dataset: Path, split_name: SplitName, pad_id: int) -> list[Batch]:
+    """Rows of a split: those that seed and step 0 would give, up to the recipe's tokens."""
     wanted = settings.student.train_tokens if split_name == "train" else settings.student.validation_tokens
     split = read_split(dataset, split_name)
     rows = pack(split.starts, settings.sequence_length)
     num_rows = min(len(rows), max(1, wanted // settings.sequence_length))
     chosen = rows_for_step(len(rows), 0, num_rows, settings.compute.seed)
-    passes = []
-    for start in range(0, num_rows, _BATCH_ROWS):
-        batch = make_batch(
+    layout: dict[str, Any] = {"sequence_length": settings.sequence_length, "pad_id": pad_id}
+    return [
+        make_batch(
             split,
             [rows[index] for index in chosen[start : start + _BATCH_ROWS]],
-            sequence_length=settings.sequence_length,
-            pad_id=pad_id,
+            **layout,
             device=settings.compute.device,
         )
-        passes.append(passes_before_blocks(model, transformer_layers(model), batch, settings.compute))
-    return passes
+        for start in range(0, num_rows, _BATCH_ROWS)
+    ]
 
 
 def _ranks(
-    settings: LowRankSettings, blocks: nn.ModuleList, chosen: dict[int, list[str]], train: list[Pass], work: Path
+    settings: LowRankSettings, models: Models, chosen: dict[int, list[str]], train: Ways, work: Path
 ) -> dict[str, int]:
     """The rank of each layer, by number of block and name; remembered for an attempt that goes on."""
     path = work / "ranks.json"
     if path.is_file():
         return {name: int(rank) for name, rank in json.loads(path.read_text(encoding="utf-8")).items()}
-    passes = [each.copy() for each in train]
+    passes, standing = [each.copy() for each in train.teacher], models.standing
     spectra: dict[str, Spectrum] = {}
-    for index, block in enumerate(blocks[: max(chosen) + 1]):
-        for name in order_of_use(passes[0], block, index, chosen.get(index, []), settings.compute):
-            linear = _linear(block, name)
-            inputs = inputs_of(passes, block, index, name, settings.compute)
-            spectra[f"{index}.{name}"] = spectrum_of(linear, decompose(linear, inputs))
-        advance(passes, block, index, settings.compute)
-        progress.step("reads spectra", index + 1, len(blocks))
+    last = standing.blocks[max(chosen)]
+    for place, block in enumerate(models.teacher_blocks[: last + 1]):
+        if place in standing.blocks:
+            index = standing.blocks.index(place)
+            for name in order_of_use(passes[0], block, place, chosen.get(index, []), settings.compute):
+                given = inputs_of(passes, block, place, name, settings.compute)
+                linear = _linear(models.student_blocks[index], name)
+                left = [standing.inputs(index, name, each) for each in given]
+                spectra[f"{index}.{name}"] = spectrum_of(linear, decompose(linear, left))
+        advance(passes, block, place, settings.compute)
+        progress.step("reads spectra", place + 1, last + 1)
     ranks = choose_ranks(settings.student.ranks, spectra)
     work.mkdir(parents=True, exist_ok=True)
     _write_whole(path, json.dumps(ranks))
@@ -214,41 +211,62 @@ def _ranks(
 
 
 def _make_block(
-    settings: LowRankSettings, blocks: nn.ModuleList, index: int, ranks: dict[str, int], texts: _Texts, work: Path
+    settings: LowRankSettings, models: Models, index: int, ranks: dict[str, int], texts: Texts, work: Path
 ) -> list[Trained]:
     """Replace a block by its low-rank one, and send both kinds of text through to the next."""
     here = [name.partition(".")[2] for name in ranks if name.partition(".")[0] == str(index)]
-    teacher, trained = blocks[index], []
-    student = deepcopy(teacher) if here else teacher
+    place = models.standing.blocks[index]
+    teacher, trained = models.teacher_blocks[place], []
+    student = deepcopy(models.student_blocks[index]) if here else models.student_blocks[index]
+    texts.reach(models.teacher_blocks, place, settings.compute)
     path = work / f"block-{index:04d}.safetensors"
     if path.is_file():
         trained = _reopen(path, student)
     elif here:
-        order = order_of_use(texts.train[0], teacher, index, here, settings.compute)
-        trained = [
-            _make_layer(settings, index, name, ranks[f"{index}.{name}"], (teacher, student), texts) for name in order
-        ]
+        pair = _Pair(teacher, student, models.standing)
+        order = order_of_use(texts.train.teacher[0], teacher, place, here, settings.compute)
+        trained = [_make_layer(settings, index, name, ranks[f"{index}.{name}"], pair, texts) for name in order]
         _remember(path, student, trained)
-    texts.advance(teacher, student, index, settings.compute)
-    blocks[index] = student
+    texts.advance(teacher, place, student, index, settings.compute)
+    models.student_blocks[index] = student
     return trained
 
 
-def _make_layer(
-    settings: LowRankSettings, index: int, name: str, rank: int, pair: tuple[nn.Module, nn.Module], texts: _Texts
-) -> Trained:
+@dataclass(frozen=True)
+class _Pair:
+    """A block of the teacher, and the student's at its place."""
+
+    teacher: nn.Module
+    student: nn.Module
+    standing: Standing
+
+    def shown(self, ways: Ways, index: int, name: str, which: str, compute: Compute) -> tuple[list[Tensor], Shown]:
+        """What the teacher's layer reads, as far as the student's has it, [N, I] by batch; and what is learned from.
+
+        That has inputs of one kind or both, each with what the teacher's layer says at the same positions.
+        """
+        place = self.standing.blocks[index]
+        read = inputs_of(ways.teacher, self.teacher, place, name, compute)
+        with torch.no_grad():
+            said = _linear(self.teacher, name)(torch.cat(read))
+        answers = self.standing.outputs(index, name, said)
+        of_teacher = [self.standing.inputs(index, name, each) for each in read]
+        of_student = inputs_of(ways.student, self.student, index, name, compute)
+        match which:
+            case "teacher":
+                return of_teacher, Shown(torch.cat(of_teacher), answers)
+            case "student":
+                return of_teacher, Shown(torch.cat(of_student), answers)
+            case _:
+                return of_teacher, Shown(torch.cat(of_teacher + of_student), torch.cat([answers, answers]))
+
+
+def _make_layer(settings: LowRankSettings, index: int, name: str, rank: int, pair: _Pair, texts: Texts) -> Trained:
     """Cut a layer of the student's block to its rank, train it, and put the product in its place."""
-    teacher, student = pair
-    linear, replaced = _linear(teacher, name), _linear(student, name)
-
-    def given(passes: list[Pass], block: nn.Module) -> list[Tensor]:
-        return inputs_of(passes, block, index, name, settings.compute)
-
-    of_teacher = given(texts.train, teacher)
-    layer = low_rank_layer(linear, decompose(linear, of_teacher), rank)
-    which = settings.student.inputs
-    train = _shown(linear, of_teacher, given(texts.student_train, student), which)
-    validation = _shown(linear, given(texts.validation, teacher), given(texts.student_validation, student), which)
+    replaced, which = _linear(pair.student, name), settings.student.inputs
+    of_teacher, train = pair.shown(texts.train, index, name, which, settings.compute)
+    _, validation = pair.shown(texts.validation, index, name, which, settings.compute)
+    layer = low_rank_layer(replaced, decompose(replaced, of_teacher), rank)
     started, before = layer.product(), measure_layer(layer, validation)
     train_layer(layer, train, settings.student, settings.compute.seed)
     after = measure_layer(layer, validation)
@@ -256,19 +274,6 @@ def _make_layer(
     with torch.no_grad():
         replaced.weight.copy_(layer.product() if learned else started)
     return Trained(f"{index}.{name}", rank, learned, before, after if learned else before)
-
-
-@torch.no_grad()
-def _shown(linear: nn.Linear, of_teacher: list[Tensor], of_student: list[Tensor], which: str) -> Shown:
-    """Inputs of one kind or both, each with what the teacher's layer says of its own at the same positions."""
-    answers = linear(torch.cat(of_teacher))
-    match which:
-        case "teacher":
-            return Shown(torch.cat(of_teacher), answers)
-        case "student":
-            return Shown(torch.cat(of_student), answers)
-        case _:
-            return Shown(torch.cat(of_teacher + of_student), torch.cat([answers, answers]))
 
 
 def _write(
@@ -281,7 +286,7 @@ def _write(
     (folder / LOW_RANK).write_text(json.dumps([asdict(each) for each in trained], indent=1) + "\n", encoding="utf-8")
     facts |= {
         "parameters_if_factorised": facts["parameters"] - saved,
-        "saved_as": "product of the factors: as large and as fast as the teacher",
+        "saved_as": "product of the factors: as large and as fast as whole layers",
         "low_rank_layers": len(trained),
         "whole_layers": len(shapes) - len(trained),
         "layers_that_learned": sum(each.learned for each in trained),

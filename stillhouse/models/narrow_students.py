@@ -17,8 +17,8 @@ from stillhouse.models.narrowing import Kept, choose, narrow
 from stillhouse.models.pruning import RANKING, keep_layers, rank_layers, training_batches
 from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.pruned import DepthAndWidthPruned, WidthPruned
 from stillhouse.recipe.settings import Settings
-from stillhouse.recipe.student import DepthAndWidthPruned, WidthPruned
 from stillhouse.store.artifact import FACTS, Inputs
 from stillhouse.training.batches import Batch
 

@@ -59,14 +59,24 @@ def narrow(model: Any, kept: Kept, sizes: Sizes, norm_factors: Sequence[float] |
     return model
 
 
-def _cut_parameter(module: nn.Module, name: str, path: str, parameter: nn.Parameter, kept: Kept, sizes: Sizes) -> None:
-    axes = axes_of(path)
+def places(tensor: str, kept: Kept, sizes: Sizes) -> tuple[list[int] | None, ...]:
+    """For each axis of a tensor of a known family, the places that stay; None where all do.
+
+    Args:
+        tensor: Its name in the model that is left.
+        kept: What stays.
+        sizes: Of what is left.
+    """
+    axes = axes_of(tensor)
     # `read_decoder` has refused a model with tensors that are not known.
-    assert axes is not None, path
-    layer = LAYER.fullmatch(path)
+    assert axes is not None, tensor
+    layer = LAYER.fullmatch(tensor)
+    return tuple(_index(axis, int(layer[1]) if layer else 0, kept, sizes) for axis in axes)
+
+
+def _cut_parameter(module: nn.Module, name: str, path: str, parameter: nn.Parameter, kept: Kept, sizes: Sizes) -> None:
     weights: Tensor = parameter
-    for dimension, axis in enumerate(axes):
-        index = _index(axis, int(layer[1]) if layer else 0, kept, sizes)
+    for dimension, index in enumerate(places(path, kept, sizes)):
         if index is not None:
             weights = weights.index_select(dimension, torch.tensor(index, device=weights.device))
     setattr(module, name, nn.Parameter(weights.contiguous(), requires_grad=parameter.requires_grad))

@@ -18,8 +18,8 @@ from stillhouse.freed_memory import freed_memory_kept
 from stillhouse.losses.cross_entropy import cross_entropy
 from stillhouse.models.load import count_parameters, load_model, load_tokenizer, save_model
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.pruned import DepthPruned, Ranking
 from stillhouse.recipe.settings import Settings
-from stillhouse.recipe.student import DepthPruned, Ranking
 from stillhouse.store.artifact import FACTS, Inputs
 from stillhouse.training.batches import Batch, make_batch, rows_for_step
 

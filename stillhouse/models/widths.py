@@ -12,7 +12,7 @@ from math import log
 
 from stillhouse.errors import InputError
 from stillhouse.models.decoder import Decoder, Sizes
-from stillhouse.recipe.student import Widths
+from stillhouse.recipe.pruned import Widths
 
 _STEP = 64
 # Heads as wide as the hidden size are worth something, but not a student that is all hidden size.

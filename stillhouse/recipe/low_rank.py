@@ -1,9 +1,10 @@
-"""The `low_rank` kind of student: the teacher with linear layers of low rank."""
+"""The `low_rank` kind of student: the teacher, or what it was cut to, with linear layers of low rank."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from stillhouse.recipe.pruned import Pruned
 from stillhouse.recipe.settings import Settings
 
 
@@ -26,17 +27,20 @@ class RanksByEnergy(Settings):
 class LowRank(Settings):
     """The teacher whose chosen linear layers are products of two thin matrices, each trained to the teacher's output.
 
-    What is saved is the product, in the teacher's own architecture: constrained, but not smaller. See
-    `stillhouse.models.low_rank`.
+    What is saved is the product, in the teacher's own architecture: constrained, but not smaller than the teacher or
+    what it was cut to. See `stillhouse.models.low_rank`.
     """
 
     kind: Literal["low_rank"] = "low_rank"
+    cut: Pruned | None = None
+    """Cut the teacher to this first. Each layer then learns what the teacher's layer at its place says, of the channels
+    that are left; left out, width and depth stay the teacher's."""
     ranks: Annotated[RanksByParameters | RanksByEnergy, Field(discriminator="kind")] = RanksByParameters()
     """How many dimensions each layer keeps. A layer whose two factors would not be smaller than itself stays whole."""
     linears: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Last parts of the names of the linear layers, as `q_proj` and `down_proj`."""
     blocks: Literal["all"] | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = "all"
-    """Blocks whose linear layers are replaced, counted from 0."""
+    """The student's blocks whose linear layers are replaced, counted from 0."""
     inputs: Literal["teacher", "student", "teacher+student"] = "teacher+student"
     """What a layer is shown: what the teacher's layer sees, what the student's own lower layers give it, or both by
     half. The answer to learn is in each case what the teacher's layer says."""

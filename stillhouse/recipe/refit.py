@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pydantic import PositiveFloat, PositiveInt
 
 from stillhouse.recipe.data import Data
+from stillhouse.recipe.pruned import DepthPruned
 from stillhouse.recipe.settings import Settings
-from stillhouse.recipe.student import DepthPruned, Student
+from stillhouse.recipe.student import Student
 
 _FEWEST_ROWS = 8
 """With less text a layer is fitted to these few words."""

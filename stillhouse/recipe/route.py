@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.low_rank import LowRank
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, Pruned, WidthPruned, Widths
 from stillhouse.recipe.settings import Settings
-from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Student, WidthPruned, Widths
+from stillhouse.recipe.student import Student
 
 
 class Direct(Settings):
@@ -18,7 +20,7 @@ class Direct(Settings):
 class Intermediate(Settings):
     """A student on the way, which teaches the next one."""
 
-    student: Annotated[DepthPruned | WidthPruned | DepthAndWidthPruned, Field(discriminator="kind")]
+    student: Pruned
     """How it is cut from the one before it."""
     steps: PositiveInt | None = None
     """Optimizer steps; as many as `distillation` asks for when left out."""
@@ -90,13 +92,14 @@ def check_route(route: Route, student: Student, knowledge_kind: str) -> None:
             f"{knowledge_kind}, which is of the recipe's teacher alone; set it to online or cached"
         )
     if isinstance(route, Progressive):
-        if not isinstance(student, DepthPruned | WidthPruned | DepthAndWidthPruned):
-            allowed = "depth, width or depth_and_width"
+        cut = student.cut if isinstance(student, LowRank) else student
+        if not isinstance(cut, DepthPruned | WidthPruned | DepthAndWidthPruned):
+            allowed = "depth, width, depth_and_width, or low_rank with a cut"
             raise ValueError(
                 f"route is progressive, which cuts the student from the one before it, but student.kind is "
                 f"{student.kind}; take {allowed}, or leave route out"
             )
-        refuse_share(student, "student")
+        refuse_share(cut, "student")
 
 
 def check_layers_of_route(kind: str, layers: str | dict[int, int]) -> None:

@@ -221,6 +221,11 @@ def test_a_student_on_the_way_that_is_no_smaller_than_its_teacher_is_refused(lay
     ("changes", "said"),
     [
         ({"route": THROUGH, "student": {"kind": "fresh"}}, "student.kind is fresh; take depth, width"),
+        ({"route": THROUGH, "student": {"kind": "low_rank"}}, "student.kind is low_rank; .* or low_rank with a cut"),
+        (
+            {"route": THROUGH, "student": {"kind": "low_rank", "cut": {"kind": "width", "parameters_share": 0.5}}},
+            "give parameters, a number",
+        ),
         (
             {"route": {"kind": "born_again"}, "knowledge": {"kind": "endpoint", "url": "http://x/v1", "model": "m"}},
             "knowledge.kind is endpoint, which is of the recipe's teacher alone",

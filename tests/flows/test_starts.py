@@ -49,12 +49,31 @@ def examined(tiny_model: Path, tmp_path: Path) -> Callable[..., SettingsOfStages
         ({"kind": "width", "feed_forward_size": 40}, "prune_widths"),
         ({"kind": "depth_and_width", "parameters_share": 0.6}, "prune_layers_and_widths"),
         ({"kind": "low_rank", "ranks": {"kind": "energy"}}, "low_rank"),
+        ({"kind": "low_rank", "cut": {"kind": "width", "feed_forward_size": 40}}, "low_rank"),
         ({"kind": "fresh", "hidden_size": 16}, "make_fresh_student"),
     ],
 )
 def test_a_start_is_made_by_its_stage(examined, tmp_path, student, stage):
     made = in_order(examined(**student), Work(Planner(tmp_path / "store"), directly))
     assert stage in {reference.kind for reference in made.artifacts}
+
+
+def test_a_teacher_that_is_cut_first_is_cut_by_that_stage_and_read_by_the_one_after_it(examined, tmp_path):
+    cut = {"kind": "depth", "layers": 1, "ranking": "drop_one"}
+    settings = examined(kind="low_rank", cut=cut, blocks=[0])
+    made = []
+
+    class Noting(Planner):
+        def make(self, stage, settings, inputs):
+            reference = super().make(stage, settings, inputs)
+            made.append((stage.__name__, dict(inputs), reference))
+            return reference
+
+    in_order(settings, Work(Noting(tmp_path / "store"), directly))
+    by_stage = {name: (inputs, reference) for name, inputs, reference in made}
+    cut_to = by_stage["prune_layers"][1]
+    assert by_stage["low_rank"][0]["start"] == cut_to
+    assert by_stage["distill"][0]["start"] == by_stage["low_rank"][1] != cut_to
 
 
 def test_a_config_is_read_from_its_file_and_is_the_same_as_one_that_is_written_out(examined, tmp_path):
@@ -81,6 +100,9 @@ def test_check_foretells_the_parameters_that_a_width_leaves(examined, tmp_path):
         ({"kind": "depth_and_width", "layers": 3, "hidden_size": 16}, "student.layers is 3"),
         ({"kind": "width", "parameters": 100}, "in an embedding of [0-9]+ tokens by 4"),
         ({"kind": "width", "parameters": "1M"}, "ask for fewer"),
+        ({"kind": "low_rank", "blocks": [0, 2]}, "student.blocks names block 2, and the student has blocks 0 to 1"),
+        ({"kind": "low_rank", "cut": {"kind": "depth", "layers": 1}, "blocks": [1]}, "has blocks 0 to 0"),
+        ({"kind": "low_rank", "cut": {"kind": "width", "hidden_size": 64}}, "student.hidden_size is 64"),
         ({"kind": "fresh", "config": {"model_type": "lama"}}, "'lama', which is no causal language model"),
         ({"kind": "fresh", "config": "nowhere.json"}, "no config at .*nowhere.json"),
         ({"kind": "fresh", "config": "data.jsonl"}, "is not JSON"),

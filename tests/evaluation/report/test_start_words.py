@@ -3,7 +3,9 @@
 import pytest
 
 from evaluation.report.start_words import dropped, narrowed, start
-from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, ExistingModel, Fresh, WidthPruned
+from stillhouse.recipe.low_rank import LowRank, RanksByEnergy
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, WidthPruned
+from stillhouse.recipe.student import ExistingModel, Fresh
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,11 @@ from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Existing
         (WidthPruned(hidden_size=384), "made narrower (384 hidden channels)."),
         (WidthPruned(parameters_share=0.5), "have the largest root mean square on 8,192 training tokens"),
         (DepthAndWidthPruned(layers=20, parameters_share=0.5), "(20 layers and at most 50% of its parameters)."),
+        (LowRank(), "with linear layers of low rank, 80% of their parameters, each trained by itself to what the"),
+        (
+            LowRank(cut=DepthPruned(layers=15), ranks=RanksByEnergy(share=0.9)),
+            "Then its linear layers were cut to a low rank, 90% of their output, each trained by itself to what the",
+        ),
         (Fresh(), "with random weights and the teacher's tokenizer, in the teacher's architecture."),
         (Fresh(layers=4, hidden_size=64), "in the teacher's architecture with 4 layers and 64 hidden channels."),
         (Fresh(config={"model_type": "gpt2"}), "as a model of type gpt2."),

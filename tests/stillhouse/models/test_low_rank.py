@@ -289,7 +289,7 @@ def test_a_budget_below_one_dimension_each_is_told():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"blocks": (0, 6)}, "block 6, and the teacher has blocks 0 to 5"),
+        ({"blocks": (0, 6)}, "block 6, and the student has blocks 0 to 5"),
         ({"linears": ("q_proj", "c_attn")}, "c_attn, and the teacher's blocks have down_proj, gate_proj"),
     ],
 )

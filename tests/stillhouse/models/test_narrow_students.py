@@ -17,7 +17,7 @@ from stillhouse.models.narrow_students import (
     prune_widths,
 )
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.student import DepthAndWidthPruned, WidthPruned
+from stillhouse.recipe.pruned import DepthAndWidthPruned, WidthPruned
 
 TINY_TEACHER = Path(__file__).parents[2] / "tiny_teacher"
 SHARED = {"sequence_length": 32, "compute": Compute(device="cpu", precision="fp32", threads=1, seed=0)}

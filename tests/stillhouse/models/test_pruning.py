@@ -16,7 +16,7 @@ from stillhouse.models import narrow_students, pruning
 from stillhouse.models.load import load_model
 from stillhouse.models.pruning import PruneSettings, choose_layers, keep_layers, prune_layers, transformer_layers
 from stillhouse.recipe.compute import Compute
-from stillhouse.recipe.student import DepthPruned, WidthPruned
+from stillhouse.recipe.pruned import DepthPruned, WidthPruned
 from stillhouse.training.batches import make_batch
 from tests.stillhouse.training.trainings import write_random_dataset
 

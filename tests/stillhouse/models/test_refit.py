@@ -18,8 +18,8 @@ from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.models.pruning import PruneSettings, keep_layers, prune_layers, transformer_layers
 from stillhouse.models.refit import REFIT, RefitSettings, _text_of, check_blocks, refit, refit_layers
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.pruned import DepthPruned
 from stillhouse.recipe.refit import Refit
-from stillhouse.recipe.student import DepthPruned
 from stillhouse.training.batches import Batch, make_batch
 from tests.small_models import SIZES
 

@@ -7,7 +7,7 @@ from stillhouse.errors import InputError
 from stillhouse.models.decoder import Decoder, Sizes, read_decoder
 from stillhouse.models.load import count_parameters
 from stillhouse.models.widths import plan_widths, step
-from stillhouse.recipe.student import DepthAndWidthPruned, WidthPruned
+from stillhouse.recipe.pruned import DepthAndWidthPruned, WidthPruned
 
 SIZES = {
     "vocab_size": 200,

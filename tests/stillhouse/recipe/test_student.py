@@ -3,7 +3,8 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from stillhouse.recipe.student import DepthAndWidthPruned, DepthPruned, Fresh, Student, WidthPruned
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, WidthPruned
+from stillhouse.recipe.student import Fresh, Student
 
 STUDENT = TypeAdapter(Student)
 
