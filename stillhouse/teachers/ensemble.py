@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.errors import InputError
-from stillhouse.losses.reduction import IGNORED
+from stillhouse.losses.reduction import IGNORED, widest
 from stillhouse.recipe.knowledge import ByConfidence, ByDomain, FixedWeights, Weighting
 from stillhouse.teachers.samples import Sample, samples_of
 from stillhouse.teachers.targets import Dense, Factored, Targets
@@ -99,11 +99,12 @@ class EnsembleTeacher:
             case ByDomain():
                 return shares_by_domain(self.weights, self.served, samples)
             case ByConfidence(measure=measure, sharpness=sharpness):
-                sums = torch.zeros(len(known), len(samples), dtype=torch.float64, device=batch.labels.device)
+                wide = widest(batch.labels.device)
+                sums = torch.zeros(len(known), len(samples), dtype=wide, device=batch.labels.device)
                 for piece, place in places.pieces():
                     for number, each in known.items():
                         found = unsureness_of(each.at(*place), batch.labels[place], measure)
-                        sums[number].index_add_(0, places.texts[piece], found.double())
+                        sums[number].index_add_(0, places.texts[piece], found.to(wide))
                 counts = torch.bincount(places.texts, minlength=len(samples)).clamp_min(1)
                 return shares_by_confidence(self.weights, sums / counts, sharpness)
 

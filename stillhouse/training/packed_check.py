@@ -98,5 +98,6 @@ def _alone(model: PreTrainedModel, text: np.ndarray) -> Tensor:
 
 def _apart(one: Tensor, other: Tensor) -> float:
     """The size of their difference, of the size of the other."""
-    wide = other.double()
-    return float((one.double() - wide).norm() / wide.norm().clamp(min=1e-30))
+    # Not on the device: Apple's has no fp64.
+    wide = other.cpu().double()
+    return float((one.cpu().double() - wide).norm() / wide.norm().clamp(min=1e-30))

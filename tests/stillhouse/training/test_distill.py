@@ -17,6 +17,7 @@ from stillhouse.losses.chunked import loss as chunked_loss
 from stillhouse.models.load import load_model
 from stillhouse.recipe.knowledge import MovingAverage
 from stillhouse.store.artifact import hash_file
+from stillhouse.teachers import ensemble
 from stillhouse.teachers.moving_average import MovingAverageTeacher
 from stillhouse.training import loop, say
 from stillhouse.training import step as stepping
@@ -265,18 +266,15 @@ class NoWideNumbers(TorchDispatchMode):
         return made
 
 
-SUMS_ITS_SAY_WIDE = pytest.mark.xfail(strict=True, reason="an ensemble by confidence adds up its say in fp64")
-
-
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"alpha": FOLLOWING}, {"on_policy": {}}, pytest.param({"knowledge": TWO_TEACHERS}, marks=SUMS_ITS_SAY_WIDE)],
+    [{}, {"alpha": FOLLOWING}, {"on_policy": {}}, {"knowledge": TWO_TEACHERS}],
     ids=["plain", "agreement", "on-policy", "ensemble"],
 )
 def test_a_step_needs_no_fp64_where_there_is_none(apart, tmp_path, monkeypatch, changes):
     inputs, step = {**apart, "teacher_1": apart["start"]}, loop.train_step
     expected = left(run(inputs, tmp_path / "wide", steps=2, **changes)).losses
-    for module in (reduction, chunked_loss, say, stepping):
+    for module in (reduction, chunked_loss, say, stepping, ensemble):
         monkeypatch.setattr(module, "widest", lambda device: torch.float32)
 
     def narrow(trainer, number):
