@@ -5,20 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.errors import InputError
 from stillhouse.losses.reduction import IGNORED, widest
 from stillhouse.recipe.knowledge import ByConfidence, ByDomain, FixedWeights, Weighting
 from stillhouse.teachers.samples import Sample, samples_of
-from stillhouse.teachers.targets import Dense, Factored, Targets
+from stillhouse.teachers.targets import Dense, Factored, Mixture, Targets
 from stillhouse.teachers.teacher import Teacher
 from stillhouse.teachers.weighting import fixed_shares, shares_by_confidence, shares_by_domain, unsureness_of
 from stillhouse.training.batches import Batch
 
 _ROWS = 64
-"""Positions mixed at a time, each of which needs the vocabulary in fp32 from every member."""
+"""Positions whose confidence is found at a time, each of which needs the vocabulary in fp32 from every member."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +55,24 @@ class EnsembleTeacher:
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Targets:
-        """The mixture at temperature 1, as log-probabilities; a loss softens it whole.
+        """The mixture at temperature 1; a loss softens it whole.
 
         Probabilities are mixed, not logits: a mean of logits, which is a product of distributions, lets one teacher
-        veto what all others believe. Unlike a single model's, the result cannot be a product of hidden states and one
-        head, so its [B, T, V] numbers exist, in fp32. Shares are found text by text, so how texts are packed and
-        batched does not matter.
+        veto what all others believe. The loss mixes them in chunks, so that no [B, T, V] numbers exist. Shares are
+        found text by text, so how texts are packed and batched does not matter.
 
         Raises:
             InputError: If a member does not know whole distributions, or no member serves a text's data set.
         """
         samples = samples_of(batch)
         places = _places(batch, samples)
-        asked = self._asked(samples)
-        known = {number: _dense(self.members[number].targets(batch)) for number in asked}
-        log_shares = self._log_shares(batch, samples, places, known).to(batch.labels.device)
-        mixture = torch.zeros(*batch.labels.shape, self.vocabulary_size, device=batch.labels.device)
-        for piece, place in places.pieces():
-            terms = [
-                F.log_softmax(each.at(*place).float(), dim=-1) + log_shares[number, places.texts[piece], None]
-                for number, each in known.items()
-            ]
-            mixture[place] = torch.logsumexp(torch.stack(terms), dim=0)
-        shares = torch.zeros(len(self.members), *batch.labels.shape, device=batch.labels.device)
-        shares[:, places.rows, places.positions] = log_shares.exp()[:, places.texts]
-        return Targets(Dense(mixture), shares=shares)
+        known = {number: _dense(self.members[number].targets(batch)) for number in self._asked(samples)}
+        by_text = self._log_shares(batch, samples, places, known).to(batch.labels.device)
+        log_shares = torch.zeros(len(self.members), *batch.labels.shape, device=batch.labels.device)
+        log_shares[:, places.rows, places.positions] = by_text[:, places.texts]
+        shares = torch.zeros_like(log_shares)
+        shares[:, places.rows, places.positions] = by_text.exp()[:, places.texts]
+        return Targets(Mixture(tuple(known.values()), log_shares[list(known)]), shares=shares)
 
     def _asked(self, samples: Sequence[Sample]) -> list[int]:
         """Numbers of the teachers that must read the batch: by domain, those that serve one of its texts."""

@@ -8,6 +8,7 @@ may stand, and no loss looks there.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,6 +37,22 @@ class Factored:
     def at(self, rows: Tensor, positions: Tensor) -> Tensor:
         """The logits at n places, [n, V]."""
         return F.linear(self.hidden[rows, positions], self.head)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The whole distribution, a mixture of M that a loss mixes in chunks."""
+
+    parts: tuple[Dense | Factored, ...]
+    """What is mixed: probabilities, not logits."""
+    log_shares: Tensor
+    """[M, B, T] logarithms of their shares; minus infinity for no share. Where nothing is counted, any finite value."""
+
+    def at(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """The logarithms of the mixture's probabilities at n places, [n, V], in fp32."""
+        shares = self.log_shares[:, rows, positions]
+        said = [F.log_softmax(each.at(rows, positions).float(), dim=-1) for each in self.parts]
+        return torch.logsumexp(torch.stack(said) + shares[..., None], dim=0)
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ class Aligned:
     """Targets of the training text over those that have a partner."""
 
 
-Distribution = Dense | Factored | TopK | Draws
+Distribution = Dense | Factored | Mixture | TopK | Draws
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from stillhouse.losses.chunked import ChunkedLoss
 from stillhouse.losses.reduction import IGNORED, counted
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.losses import Loss
-from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, TopK
+from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, Mixture, TopK
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.divergence import forms_of
 
@@ -73,7 +73,7 @@ def _alike(
 def _agreement(logits: Tensor, labels: Tensor, distribution: Distribution) -> Tensor:
     mask = counted(labels)
     match distribution:
-        case Dense() | Factored():
+        case Dense() | Factored() | Mixture():
             first = likeliest(distribution.at(*mask.nonzero(as_tuple=True)))
         case TopK(ids, weights) | Draws(ids, weights):
             first = likeliest(ids[mask], weights[mask])
@@ -89,6 +89,11 @@ def _teacher_loss(
             return _divergence(logits, teacher_logits, labels, loss, coefficients)
         case Factored(hidden, head):
             return _divergence(logits, hidden @ head.T, labels, loss, coefficients)
+        case Mixture():
+            # Whole, as the student's logits are here.
+            places = torch.cartesian_prod(*(torch.arange(size, device=labels.device) for size in labels.shape))
+            mixed = distribution.at(*places.T).view(*labels.shape, -1)
+            return _divergence(logits, mixed, labels, loss, coefficients)
         case TopK(ids, log_probabilities):
             return losses.top_k_with_tail(logits, ids, log_probabilities, labels, temperature=temperature)
         case Draws(ids, counts):

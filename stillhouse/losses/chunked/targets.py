@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stillhouse.losses.chunked.divergences import Divergence
-from stillhouse.losses.reduction import counted
+from stillhouse.losses.reduction import at_least_fp32, counted
 from stillhouse.losses.sampled import shares_of_draws
 from stillhouse.losses.shapes import check_stored
 from stillhouse.losses.top_k_with_tail import buckets
@@ -50,10 +51,25 @@ class FactoredLogits:
 
 
 @dataclass(frozen=True)
+class MixedLogits:
+    """Logits [B, T, V] of a mixture of distributions, not mixed yet: logarithms of its probabilities."""
+
+    parts: tuple[Tensor | FactoredLogits, ...]
+    """[B, T, V] each, of M distributions."""
+    log_shares: Tensor
+    """[M, B, T] logarithms of their shares at each position, which add up to 1; minus infinity for no share."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the logits: [B, T, V]."""
+        return self.parts[0].shape
+
+
+@dataclass(frozen=True)
 class DenseTarget:
     """A teacher's whole distribution, as logits or as what they are made of."""
 
-    logits: Tensor | FactoredLogits
+    logits: Tensor | FactoredLogits | MixedLogits
     """[B, T, V], any floating dtype."""
     divergence: Divergence
 
@@ -106,7 +122,7 @@ def rows_of(target: Target, labels: Tensor, vocabulary: int, dtype: torch.dtype)
                     f"student and teacher logits must have one shape, got {(*labels.shape, vocabulary)} and "
                     f"{tuple(logits.shape)}; cut padded vocabularies to the tokenizer's"
                 )
-            return _multiplied(logits, mask) if isinstance(logits, FactoredLogits) else _gathered(logits, mask)
+            return _whole(logits, mask)
         case TopKTarget(ids, log_probabilities):
             check_stored(ids, log_probabilities, labels)
             stored = buckets(ids[mask], log_probabilities[mask].to(dtype), vocabulary)
@@ -114,6 +130,32 @@ def rows_of(target: Target, labels: Tensor, vocabulary: int, dtype: torch.dtype)
             check_stored(ids, weights, labels)
             stored = shares_of_draws(ids[mask], weights[mask].to(dtype), vocabulary)
     return lambda rows: tuple(values[rows] for values in stored)
+
+
+def _whole(logits: Tensor | FactoredLogits | MixedLogits, mask: Tensor) -> Rows:
+    match logits:
+        case FactoredLogits():
+            return _multiplied(logits, mask)
+        case MixedLogits():
+            return _mixed(logits, mask)
+        case _:
+            return _gathered(logits, mask)
+
+
+def _mixed(logits: MixedLogits, mask: Tensor) -> Rows:
+    parts = [_whole(part, mask) for part in logits.parts]
+    log_shares = logits.log_shares[:, mask]
+
+    def mix(rows: slice) -> tuple[Tensor, ...]:
+        mixture: Tensor | None = None
+        for part, share in zip(parts, log_shares, strict=True):
+            (said,) = part(rows)
+            term = F.log_softmax(at_least_fp32(said), dim=-1) + share[rows, None]
+            mixture = term if mixture is None else torch.logaddexp(mixture, term)
+        assert mixture is not None, "a mixture of nothing"
+        return (mixture,)
+
+    return mix
 
 
 def _gathered(logits: Tensor, mask: Tensor) -> Rows:

@@ -15,6 +15,7 @@ from stillhouse.losses.chunked import (
     Chunking,
     DenseTarget,
     FactoredLogits,
+    MixedLogits,
     SampledTarget,
     Target,
     TopKTarget,
@@ -112,7 +113,7 @@ def with_unused(ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 UNUSED = "top 3 and two unused places"
 STORED = ["top 3", f"top {VOCABULARY}", UNUSED]
-TEMPERED = [f"{name}, {form}" for name in DENSE for form in ("logits", "hidden states")] + STORED
+TEMPERED = [f"{name}, {form}" for name in DENSE for form in ("logits", "hidden states", "a mixture")] + STORED
 NAMES = [*TEMPERED, "sampled"]
 
 
@@ -127,9 +128,25 @@ def target_of(case: Case, name: str, temperature: float = 1.0) -> tuple[Target, 
         return TopKTarget(*known), top_k_with_tail(logits, *known, labels, temperature=temperature)
     kind, form = name.split(", ")
     divergence, plain = DENSE[kind]
-    known_as = case.teacher_logits if form == "logits" else case.teacher
-    dense = plain(logits, case.teacher_logits, labels, temperature=temperature)
+    known_as, teacher_logits = {
+        "logits": (case.teacher_logits, case.teacher_logits),
+        "hidden states": (case.teacher, case.teacher_logits),
+        "a mixture": mixed(case),
+    }[form]
+    dense = plain(logits, teacher_logits, labels, temperature=temperature)
     return DenseTarget(known_as, divergence), dense
+
+
+def mixed(case: Case) -> tuple[MixedLogits, Tensor]:
+    """The teacher and another one, with shares of each position's own; and logits of the probabilities' mean."""
+    generator = torch.Generator().manual_seed(2)
+    other = torch.randn(ROWS, TOKENS, VOCABULARY, generator=generator, dtype=torch.float64).to(case.hidden.dtype)
+    shares = torch.rand(ROWS, TOKENS, generator=generator, dtype=torch.float64).to(case.hidden.dtype)
+    # At some positions one of them is alone.
+    shares[0, 3], shares[2, 0] = 0, 1
+    both = torch.stack([shares, 1 - shares])
+    said = torch.stack([case.teacher_logits.softmax(-1), other.softmax(-1)])
+    return MixedLogits((case.teacher, other), both.log()), (both[..., None] * said).sum(0).log()
 
 
 every_target = pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from stillhouse.losses.chunked import ChunkedLoss, Chunking, FactoredLogits, chu
 from stillhouse.losses.chunked.divergences import forward_kl
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.teachers.loss_target import loss_target
-from stillhouse.teachers.targets import Dense, Draws, TopK
+from stillhouse.teachers.targets import Dense, Draws, Mixture, TopK
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.plain_loss import plain_loss
 
@@ -37,13 +37,15 @@ def spoken():
     log_p, ids = teacher.log_softmax(dim=-1).topk(3)
     forms = {
         "dense": Dense(teacher),
+        # Half of it says nothing of any word.
+        "mixture": Mixture((Dense(teacher), Dense(torch.zeros(2, 9, 11))), torch.full((2, 2, 9), 0.5).log()),
         "top_k": TopK(ids, log_p),
         "draws": Draws(ids, torch.tensor([5, 2, 1]).expand(2, 9, 3)),
     }
     return hidden, head, labels, teacher, forms
 
 
-@pytest.mark.parametrize("form", ["dense", "top_k", "draws"])
+@pytest.mark.parametrize("form", ["dense", "mixture", "top_k", "draws"])
 def test_it_is_the_share_of_the_counted_tokens_in_whatever_form_the_teacher_is_known(spoken, form):
     hidden, head, labels, teacher, forms = spoken
     student, mask = hidden @ head.T, labels != -100
@@ -56,6 +58,7 @@ def test_it_is_the_share_of_the_counted_tokens_in_whatever_form_the_teacher_is_k
     plain = plain_loss(student, labels, forms[form], FOLLOWS, HALF)
     for found in (chunked, plain):
         torch.testing.assert_close(found.agreement, expected)
+    torch.testing.assert_close(chunked.teacher_loss, plain.teacher_loss)
 
 
 def test_counting_it_changes_neither_loss_nor_gradient(spoken):

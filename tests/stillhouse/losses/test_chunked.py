@@ -10,6 +10,7 @@ from stillhouse.losses.chunked import (
     Chunking,
     DenseTarget,
     FactoredLogits,
+    MixedLogits,
     SampledTarget,
     Target,
     TopKTarget,
@@ -128,6 +129,9 @@ def test_padded_equals_unpadded_and_prompt_tokens_contribute_nothing(name: str):
     match target:
         case DenseTarget(FactoredLogits(), divergence):
             wide_target: Target = DenseTarget(wide.teacher, divergence)
+        case DenseTarget(MixedLogits((_, other), log_shares), divergence):
+            mixture = MixedLogits((wide.teacher, pad(other)), F.pad(log_shares, (0, 3), value=9.0))
+            wide_target = DenseTarget(mixture, divergence)
         case DenseTarget(_, divergence):
             wide_target = DenseTarget(wide.teacher_logits, divergence)
         case TopKTarget(ids, values):

@@ -14,6 +14,7 @@ from stillhouse.losses.chunked import (
     Chunking,
     DenseTarget,
     FactoredLogits,
+    MixedLogits,
     SampledTarget,
     Target,
     TopKTarget,
@@ -37,7 +38,7 @@ class Largest(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("form", ["hidden states", "logits", "top k", "sampled", "text"])
+@pytest.mark.parametrize("form", ["hidden states", "logits", "a mixture", "top k", "sampled", "text"])
 def test_the_whole_of_the_logits_never_exists(form: str):
     tokens, features, vocabulary, rows = 60, 4, 500, 8
     hidden, head = torch.randn(1, tokens, features, requires_grad=True), torch.randn(vocabulary, features)
@@ -47,6 +48,12 @@ def test_the_whole_of_the_logits_never_exists(form: str):
         "hidden states": DenseTarget(FactoredLogits(hidden + 1, head), divergences.jensen_shannon()),
         # Which exist already, and are not copied.
         "logits": DenseTarget(torch.randn(1, tokens, vocabulary), divergences.forward_kl()),
+        "a mixture": DenseTarget(
+            MixedLogits(
+                (FactoredLogits(hidden + 1, head), FactoredLogits(hidden + 2, head)), torch.zeros(2, 1, tokens)
+            ),
+            divergences.forward_kl(),
+        ),
         "top k": TopKTarget(ids, torch.full((1, tokens, 5), -2.0)),
         "sampled": SampledTarget(ids, torch.ones(1, tokens, 5)),
         "text": None,

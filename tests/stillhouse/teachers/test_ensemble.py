@@ -31,7 +31,8 @@ class Said:
 
 def test_probabilities_are_mixed_and_not_logits(batches):
     both = ensemble([Said([0.98, 0.01, 0.01]), Said([0.01, 0.98, 0.01])], [3, 1])
-    mixed = both.targets(batches[0]).distribution.logits[batches[0].labels != -100].softmax(dim=-1)
+    counted = (batches[0].labels != -100).nonzero(as_tuple=True)
+    mixed = both.targets(batches[0]).distribution.at(*counted).exp()
     expected = torch.tensor([0.7375, 0.2525, 0.01]).expand_as(mixed)
     torch.testing.assert_close(mixed, expected)
 
@@ -105,8 +106,8 @@ def by_text(teacher, rows: list[list[int]]) -> dict[str, tuple[torch.Tensor, tor
     found = {}
     for sample in samples_of(batch):
         place = torch.from_numpy(sample.start + np.flatnonzero(sample.counted))
-        logits, shares = said.distribution.logits[sample.row, place], said.shares[:, sample.row, place]
-        found[sample.name] = logits.softmax(dim=-1), shares
+        logs = said.distribution.at(torch.full_like(place, sample.row), place)
+        found[sample.name] = logs.exp(), said.shares[:, sample.row, place]
     return found
 
 
@@ -126,7 +127,8 @@ def test_by_domain_the_targets_are_bit_for_bit_those_of_the_teacher_alone():
     both = ensemble([Said(SURE), Said(UNSURE)], [5, 1], ByDomain(), [["law"], ["org/code"]])
     batch = domains([[0], [2]])
     counted = batch.labels != -100
-    assert torch.equal(both.targets(batch).distribution.logits[counted], alone[: len(counted)][counted])
+    said = both.targets(batch).distribution.at(*counted.nonzero(as_tuple=True))
+    assert torch.equal(said, alone[: len(counted)][counted])
 
 
 def test_teachers_that_serve_one_set_share_it_by_their_weights_and_others_do_not_read_it():
