@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="a JSON file; a page is written beside it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--train-tokens", type=int, default=40_000)
-    parser.add_argument("--angle-rows", type=int, default=5, help="of 256 tokens (default: 4)")
+    parser.add_argument("--angle-rows", type=int, default=5, help="of 256 tokens (default: 5)")
     parser.add_argument("--threads", type=int, default=2)
     return parser
 
@@ -173,7 +173,10 @@ def _gradient(objective: Objective, batch: Batch, distribution: Distribution) ->
 
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
-    origin = f"Teacher and start of `{found['recipe']['name']}`, on {found['environment']['processor']}."
+    origin = (
+        f"Teacher and start of `{found['recipe']['name']}`, trained in {found['compute']['precision']} on "
+        f"{found['environment']['processor']}."
+    )
     return "\n".join(
         [
             "# What storing a teacher's answers costs",
@@ -200,8 +203,8 @@ def _angle_table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _student_table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| knowledge | KL, by seed | against online | bytes a target | training, s |"
-    yield "|---|--:|--:|--:|--:|"
+    yield "| knowledge | KL, by seed | against online | bytes a target |"
+    yield "|---|--:|--:|--:|"
     online = {row["seed"]: row["kl_to_teacher_nats_per_token"] for row in rows if "online" in row["kind"]}
     for kind, same in _by_kind(rows).items():
         found = {row["seed"]: row["kl_to_teacher_nats_per_token"] for row in same}
@@ -209,7 +212,7 @@ def _student_table(rows: list[dict[str, Any]]) -> Iterator[str]:
         size = same[0]["bytes_per_target"]
         cells = [kind, ", ".join(f"{value:.4f}" for value in found.values())]
         cells += [", ".join(f"{ratio:+.1%}" for ratio in ratios), f"{size:.1f}" if size else ""]
-        yield "| " + " | ".join([*cells, ", ".join(f"{row['training_seconds']:.0f}" for row in same)]) + " |"
+        yield f"| {' | '.join(cells)} |"
 
 
 def _by_kind(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

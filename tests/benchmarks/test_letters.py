@@ -15,7 +15,7 @@ def test_what_is_taught_is_what_is_asked():
 
 def test_a_model_that_learned_a_few_answers_gives_them_and_no_others(tmp_path: Path):
     """By heart: right answers are counted as right, and an answer to the other task is none."""
-    few = ["badcfe", "ffaabc", "lkjihg", "aceghi"] * 30
+    few = ["badcfe", "ffaabc", "lkhgij", "aceghi"] * 30
     letters.write_dataset(tmp_path / "data", {"sorted": few})
     start = letters.start_model(tmp_path / "start", Size(width=32, layers=1), seed=0)
     read = {"start": start, "teacher": start, "dataset": tmp_path / "data"}
