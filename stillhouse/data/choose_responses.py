@@ -6,16 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stillhouse.data.document import Document, read_documents, write_documents
+from stillhouse.data.hopeless import Said, none_ended, none_right
 from stillhouse.data.response_statistics import agreements, repeats
 from stillhouse.data.select import EXAMPLES
 from stillhouse.data.verifiers import is_right, verifiable_sets
-from stillhouse.errors import InputError
 from stillhouse.recipe.data import Data
 from stillhouse.recipe.responses import Keep, Weigh
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
-
-_SHOWN_CHARACTERS = 160
 
 
 class ChooseSettings(Settings):
@@ -38,6 +36,10 @@ class _Choice:
     @property
     def text(self) -> str:
         return self.document.messages[-1]["content"]
+
+    @property
+    def said(self) -> Said:
+        return self.document.messages[-2]["content"], self.text
 
 
 Dropped = dict[str, list[_Choice]]
@@ -140,28 +142,13 @@ def _weighed(group: Sequence[_Choice], weigh: Weigh) -> list[Document]:
 def _refuse_endless(groups: Sequence[list[_Choice]], dropped: Dropped) -> None:
     endless = dropped["not ended"]
     if endless and not any(groups):
-        raise InputError(
-            "data.answers.sampled.keep.ended keeps what the teacher ended itself, and none of "
-            f"{len(endless)} responses ended (0%): {_shown(endless)}; raise data.answers.max_new_tokens, or leave "
-            "keep.ended out"
-        )
+        raise none_ended([choice.said for choice in endless], is_all=True)
 
 
 def _refuse_all_wrong(settings: ChooseSettings, groups: Sequence[list[_Choice]], wrong: Sequence[_Choice]) -> None:
     right = sum(choice.document.set_name in settings.verifiable for group in groups for choice in group)
     if wrong and not right:
-        raise InputError(
-            f"data.answers.sampled.keep.verified keeps what a verifier is content with, and of {len(wrong)} responses "
-            f"it is with none (0%), and 1 is needed: {_shown(wrong)}; take a stronger teacher, or leave keep.verified "
-            "out"
-        )
-
-
-def _shown(choices: Sequence[_Choice]) -> str:
-    """Three of them, spread."""
-    some = choices[:: max(1, len(choices) // EXAMPLES)][:EXAMPLES]
-    asked = [(choice.document.messages[-2]["content"], choice.text) for choice in some]
-    return "; ".join(f"asked {one[:_SHOWN_CHARACTERS]!r} it wrote {said[:_SHOWN_CHARACTERS]!r}" for one, said in asked)
+        raise none_right([choice.said for choice in wrong], is_all=True)
 
 
 def _rows(reason: str, choices: Sequence[_Choice]) -> list[dict[str, object]]:

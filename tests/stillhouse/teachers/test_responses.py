@@ -5,20 +5,25 @@ import numpy as np
 import pytest
 import torch
 
+from stillhouse import progress
 from stillhouse.data.document import Document, prompt, read_documents, write_documents
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
+from stillhouse.recipe.data import Data
 from stillhouse.serving.nucleus import entropy
 from stillhouse.teachers import responses
-from stillhouse.teachers.responses import SampleSettings, sample_responses
+from stillhouse.teachers.responses import SampleSettings, sample_responses, sample_settings
 
 QUESTIONS = ("hi", "what is a cat", "why", "who are you and where", "when")
 
 
+COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
+
+
 def settings(**changes):
     asked = {"samples": 3, "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 6, "batch_size": 4, "verifiable": ()}
-    compute = Compute(device="cpu", precision="fp32", threads=1, seed=changes.pop("seed", 0))
+    compute = COMPUTE.model_copy(update={"seed": changes.pop("seed", 0)})
     return SampleSettings(**{**asked, **changes}, compute=compute)
 
 
@@ -117,6 +122,67 @@ def test_generation_that_never_ends_is_told(sample, caplog, monkeypatch):
     assert facts["ended_share"] == 0 and facts["tokens_mean"] == 6
     assert not any(document.ended for document in found)
     assert "none of 15 responses ended within 6 tokens" in caplog.text
+
+
+MANY = {"samples": 64, "batch_size": 64, "max_new_tokens": 2}
+"""320 responses in five batches."""
+
+
+def test_where_only_ended_ones_will_be_kept_and_none_ends_the_drawing_stops_after_256(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(responses, "end_tokens", lambda model, tokenizer: frozenset())
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"none of the first 256 responses ended \(0%\).*raise data") as refused:
+            sample("stopped", **MANY, needs_ended=True)
+        assert str(refused.value).count("it wrote") == 3
+        assert len(list((tmp_path / "stopped" / "work").iterdir())) == 4
+    # What was drawn serves the same recipe without the filter.
+    resumed = sample("stopped", **MANY)
+    assert resumed[1]["responses"] == 320 and resumed == sample("whole", **MANY)
+
+
+def test_where_only_verified_ones_will_be_kept_and_none_is_right_the_drawing_stops_after_256(sample, monkeypatch):
+    monkeypatch.setattr(responses, "is_right", lambda prompt, text: False)
+    with pytest.raises(InputError, match=r"of the first 256 responses it is with none \(0%\), and 1 is needed"):
+        sample("stopped", **MANY, verifiable=("set",), needs_verified=True)
+    # Prompts without a verifier are none that it could be content with.
+    assert sample("others", **MANY, verifiable=("another",), needs_verified=True)[1]["responses"] == 320
+
+
+def test_one_response_that_may_be_kept_lets_the_drawing_go_on(sample, monkeypatch):
+    seen = []
+    monkeypatch.setattr(responses, "is_right", lambda prompt, text: seen.append(text) or len(seen) == 256)
+    facts = sample(**MANY, verifiable=("set",), needs_verified=True)[1]
+    assert facts["verified_share"] == pytest.approx(1 / 320)
+
+
+def test_the_shares_that_ended_and_are_right_are_told_as_it_goes(sample, monkeypatch):
+    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
+    told = []
+    with progress.listening(told.append):
+        facts = sample(verifiable=("set",))[1]
+    assert [step.done for step in told] == [1, 2, 3, 4] and {step.total for step in told} == {4}
+    # Of all responses so far, those of earlier batches included.
+    assert told[-1].figures["verified"] == pytest.approx(facts["verified_share"])
+    assert told[-1].figures["ended"] == pytest.approx(facts["ended_share"])
+    with progress.listening(told.append):
+        sample("unjudged")
+    assert "ended" in told[-1].figures and "verified" not in told[-1].figures
+
+
+def test_after_the_longest_prompts_the_lengths_are_mixed():
+    order = responses._order(40, seed=0)
+    assert order[0] == 0 and sorted(order) == list(range(40)) and order != sorted(order)
+    assert responses._order(40, seed=0) == order and responses._order(1, seed=0) == [0]
+
+
+def test_what_will_be_kept_is_not_in_the_key():
+    kept = {"ended": True, "verified": True}
+    asked = [
+        sample_settings(Data(sets=[{"kind": "packaged", "name": "reasoning-gym"}], answers={"sampled": each}), COMPUTE)
+        for each in ({}, {"keep": kept})
+    ]
+    assert [(each.needs_ended, each.needs_verified) for each in asked] == [(False, False), (True, True)]
+    assert asked[0].model_dump(mode="json") == asked[1].model_dump(mode="json")
 
 
 def test_verifiers_are_asked_of_the_sets_that_have_them(sample, monkeypatch):
