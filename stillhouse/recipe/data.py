@@ -126,3 +126,14 @@ class Data(Settings):
                 f"{', '.join(names_of(self.sets))}; add the packaged set reasoning-gym, or leave keep.verified out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _has_room_for_the_shortest_kept(self) -> Self:
+        sampled, longest = self.answers.sampled, self.answers.max_new_tokens
+        least = None if sampled is None else sampled.keep.tokens_at_least
+        if least is not None and least > longest:
+            raise ValueError(
+                f"answers.sampled.keep.tokens_at_least is {least}, but answers.max_new_tokens is {longest}, so that no "
+                "response is kept; lower the one or raise the other"
+            )
+        return self

@@ -23,6 +23,7 @@ from stillhouse import progress
 from stillhouse.data.dataset import set_of
 from stillhouse.data.document import Document, write_documents
 from stillhouse.data.hopeless import ENOUGH, Said, none_ended, none_right
+from stillhouse.data.response_figures import figures_of, write_figures
 from stillhouse.data.response_statistics import Response, summary
 from stillhouse.data.verifiers import is_right, verifiable_sets
 from stillhouse.models.continuing import continue_batch, end_tokens
@@ -119,6 +120,8 @@ def sample_settings(data: Data, compute: Compute) -> SampleSettings | None:
 def sample_responses(settings: SampleSettings, inputs: Inputs, folder: Path) -> None:
     """Write `train.jsonl`: of each training prompt every response as a document, and their statistics to `facts.json`.
 
+    `figures.jsonl` has the figures of each, line by line: what `choose_responses` chooses by.
+
     What is drawn depends on seed, prompt and number of the sample alone, not on what is answered beside it; the last
     bits of the logits may, and with them a draw that falls within such a bit of a boundary. Each finished batch lies in
     `folder/work`. Empty responses, and prompts that leave the model no room, are left out and counted.
@@ -138,12 +141,13 @@ def sample_responses(settings: SampleSettings, inputs: Inputs, folder: Path) -> 
     for response in responses:
         groups[response.prompt].append(response)
     kept = [
-        answered(document, response.text, ended=response.ended)
+        (answered(document, response.text, ended=response.ended), response)
         for document in documents
         for response in groups.get(document.id, ())
         if response.text.strip()
     ]
-    write_documents(folder / "train.jsonl", kept)
+    write_documents(folder / "train.jsonl", (document for document, _ in kept))
+    write_figures(folder, (figures_of(response) for _, response in kept))
     if responses and not any(response.ended for response in responses):
         logger.warning("none of %d responses ended within %d tokens", len(responses), settings.max_new_tokens)
     facts = {

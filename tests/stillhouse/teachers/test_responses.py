@@ -7,6 +7,7 @@ import torch
 
 from stillhouse import progress
 from stillhouse.data.document import Document, prompt, read_documents, write_documents
+from stillhouse.data.response_figures import read_figures
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
@@ -114,6 +115,20 @@ def test_the_noted_entropy_is_that_of_the_teacher_s_distribution_whatever_is_dra
     with torch.no_grad():
         logits = model(input_ids=ids["input_ids"]).logits[0, -1].numpy()
     assert facts["token_entropy_nats"] == pytest.approx(entropy(logits[: len(tokenizer)]), rel=1e-5)
+
+
+def test_the_figures_of_each_response_lie_beside_it(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
+    found, facts = sample(verifiable=("set",))
+    figures = list(read_figures(tmp_path / "responses"))
+    assert len(figures) == len(found) and facts["empty"] == 0
+    assert [each.right for each in figures] == [document.id == "set/0" for document in found]
+    assert all(each.tokens == 6 for each, document in zip(figures, found, strict=True) if not document.ended)
+    tokens = [each.tokens for each in figures]
+    assert sum(tokens) / len(tokens) == pytest.approx(facts["tokens_mean"])
+    spread = sum(each.tokens * each.token_entropy_nats for each in figures) / sum(tokens)
+    assert spread == pytest.approx(facts["token_entropy_nats"])
+    assert all(each.distinct_2 is None if each.tokens == 1 else 0 < each.distinct_2 <= 1 for each in figures)
 
 
 def test_generation_that_never_ends_is_told(sample, caplog, monkeypatch):
