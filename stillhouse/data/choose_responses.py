@@ -12,6 +12,7 @@ from stillhouse.data.response_figures import Figures, read_figures
 from stillhouse.data.response_limits import Limit, limits_of, none_within
 from stillhouse.data.response_statistics import agreements, repeats
 from stillhouse.data.select import EXAMPLES
+from stillhouse.errors import InputError
 from stillhouse.recipe.data import Data
 from stillhouse.recipe.responses import Keep, Weigh
 from stillhouse.recipe.settings import Settings
@@ -64,8 +65,8 @@ def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> 
         folder: Gets the responses.
 
     Raises:
-        InputError: If only ended responses are kept and none ended, only verified ones and none is right, or only those
-            within a limit that none is within.
+        InputError: If only ended responses are kept and none ended, only verified ones and none is right or can be, or
+            only those within a limit that none is within.
     """
     before = _read(inputs["sampled"])
     dropped: Dropped = {}
@@ -97,6 +98,8 @@ def _beside(group: Sequence[tuple[Document, Figures]]) -> list[_Choice]:
 
 def _kept(keep: Keep, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
     """What the filters leave of each prompt's responses."""
+    if keep.verified:
+        _refuse_unjudged(groups)
     if keep.ended:
         groups = _filtered("not ended", groups, lambda choice: choice.document.ended, dropped)
         _refuse_endless(groups, dropped)
@@ -158,6 +161,15 @@ def _refuse_endless(groups: Sequence[list[_Choice]], dropped: Dropped) -> None:
     endless = dropped["not ended"]
     if endless and not any(groups):
         raise none_ended([choice.said for choice in endless], is_all=True)
+
+
+def _refuse_unjudged(groups: Sequence[list[_Choice]]) -> None:
+    if groups and all(choice.figures.right is None for group in groups for choice in group):
+        raise InputError(
+            "data.answers.sampled.keep.verified is true, but none of the "
+            f"{len(groups)} training prompts has a verifier; give prompts tests, add the packaged set reasoning-gym, "
+            "or leave keep.verified out"
+        )
 
 
 def _refuse_all_wrong(groups: Sequence[list[_Choice]], wrong: Sequence[_Choice]) -> None:

@@ -15,7 +15,8 @@ class Keep(Settings):
     ended: bool = False
     """Only those that the teacher ended itself, before they were cut at `max_new_tokens`."""
     verified: bool = False
-    """Where a prompt has a verifier (the packaged set `reasoning-gym`), only those that it is wholly content with."""
+    """Where a prompt has a verifier (the packaged set `reasoning-gym`, or `tests` of its own), only those that it is
+    wholly content with."""
     tokens_at_least: PositiveInt | None = None
     """Only those of so many tokens or more, the one that ends the turn included."""
     tokens_at_most: PositiveInt | None = None

@@ -20,12 +20,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stillhouse import progress
-from stillhouse.data.dataset import set_of
 from stillhouse.data.document import Document, write_documents
 from stillhouse.data.hopeless import ENOUGH, Said, none_ended, none_right
 from stillhouse.data.response_figures import figures_of, write_figures
 from stillhouse.data.response_statistics import Response, summary
-from stillhouse.data.verifiers import is_right, verifiable_sets
+from stillhouse.data.verifiers import scored_sets, verdict
 from stillhouse.models.continuing import continue_batch, end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
@@ -48,8 +47,8 @@ class SampleSettings(Settings):
     max_new_tokens: PositiveInt
     batch_size: PositiveInt
     """Responses written side by side; in the key because padding changes low bits."""
-    verifiable: tuple[str, ...]
-    """Names of the sets whose prompts have a verifier."""
+    scored: tuple[str, ...]
+    """Names of the sets whose prompts reasoning-gym scores; a prompt's own tests come with it."""
     compute: Compute
     """Where the teacher runs; its seed decides the draws."""
     needs_ended: bool = Field(default=False, exclude=True)
@@ -63,6 +62,7 @@ class SampleSettings(Settings):
 class _Asked:
     """A prompt, asked once more."""
 
+    document: Document
     prompt: Prompt
     sample: int
 
@@ -110,7 +110,7 @@ def sample_settings(data: Data, compute: Compute) -> SampleSettings | None:
         top_p=asked.top_p,
         max_new_tokens=answers.max_new_tokens,
         batch_size=answers.batch_size,
-        verifiable=verifiable_sets(data),
+        scored=scored_sets(data),
         compute=compute,
         needs_ended=asked.keep.ended,
         needs_verified=asked.keep.verified,
@@ -165,13 +165,13 @@ def _sample_all(settings: SampleSettings, teacher: Path, documents: Sequence[Doc
     torch.set_num_threads(settings.compute.threads)
     tokenizer = load_tokenizer(teacher)
     prompts = fitting_prompts(teacher, tokenizer, documents, settings.max_new_tokens)
-    asked = [_Asked(prompt, sample) for prompt in prompts for sample in range(settings.samples)]
+    by_id = {document.id: document for document in documents}
+    asked = [_Asked(by_id[prompt.id], prompt, sample) for prompt in prompts for sample in range(settings.samples)]
     size = settings.batch_size
     batches = [asked[start : start + size] for start in range(0, len(asked), size)]
     work.mkdir(parents=True, exist_ok=True)
     files = [work / f"batch-{number:06d}.json" for number in range(len(batches))]
     order = _order(len(batches), settings.compute.seed)
-    questions = {document.id: document.messages[-1]["content"] for document in documents}
     sampler: _Teacher | None = None
     tally = _Tally()
     for place, number in enumerate(order, start=1):
@@ -180,7 +180,7 @@ def _sample_all(settings: SampleSettings, teacher: Path, documents: Sequence[Doc
         else:
             sampler = sampler or _load(settings, teacher, tokenizer)
             _sample_batch(sampler, batches[number], files[number], tally, (place, len(files)))
-        _refuse_hopeless(settings, tally, questions, is_all=place == len(files))
+        _refuse_hopeless(settings, tally, by_id, is_all=place == len(files))
     return [response for file in files for response in _read_batch(file)]
 
 
@@ -219,17 +219,17 @@ def _sample_batch(
     progress.step("the teacher answers prompts several times", place[0], place[1], figures)
 
 
-def _refuse_hopeless(settings: SampleSettings, tally: _Tally, questions: Mapping[str, str], *, is_all: bool) -> None:
+def _refuse_hopeless(settings: SampleSettings, tally: _Tally, prompts: Mapping[str, Document], *, is_all: bool) -> None:
     """Stop where what is asked of a response that is to be kept is what none has, before hours are spent."""
     if settings.needs_ended and not tally.ended and len(tally.written) >= ENOUGH:
-        raise none_ended(_said(tally.written, questions), is_all=is_all)
+        raise none_ended(_said(tally.written, prompts), is_all=is_all)
     if settings.needs_verified and not tally.right and tally.judged >= ENOUGH:
         judged = [response for response in tally.written if response.right is not None]
-        raise none_right(_said(judged, questions), is_all=is_all)
+        raise none_right(_said(judged, prompts), is_all=is_all)
 
 
-def _said(responses: Sequence[Response], questions: Mapping[str, str]) -> list[Said]:
-    return [(questions[response.prompt], response.text) for response in responses]
+def _said(responses: Sequence[Response], prompts: Mapping[str, Document]) -> list[Said]:
+    return [(prompts[response.prompt].messages[-1]["content"], response.text) for response in responses]
 
 
 def _sample(teacher: _Teacher, asked: Sequence[_Asked]) -> list[Response]:
@@ -247,7 +247,7 @@ def _sample(teacher: _Teacher, asked: Sequence[_Asked]) -> list[Response]:
         ],
     )
     return [
-        _response(teacher, each.prompt.id, found.ids, noted)
+        _response(teacher, each.document, found.ids, noted)
         for each, found, noted in zip(asked, written, entropies, strict=True)
     ]
 
@@ -265,10 +265,9 @@ def _generator(settings: SampleSettings, asked: _Asked) -> np.random.Generator:
     return np.random.default_rng([settings.compute.seed, asked.sample, *np.frombuffer(digest, dtype="<u4").tolist()])
 
 
-def _response(teacher: _Teacher, prompt: str, ids: list[int], entropies: Sequence[float]) -> Response:
+def _response(teacher: _Teacher, prompt: Document, ids: list[int], entropies: Sequence[float]) -> Response:
     ended = ids[-1] in teacher.ends
     spoken = ids[:-1] if ended else ids
     text = teacher.tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    judged = set_of(prompt) in teacher.settings.verifiable
-    right = is_right(prompt, text) if judged else None
-    return Response(prompt, text, tuple(ids), ended, sum(entropies) / len(entropies), right)
+    right = verdict(prompt, text, teacher.settings.scored)
+    return Response(prompt.id, text, tuple(ids), ended, sum(entropies) / len(entropies), right)

@@ -163,6 +163,11 @@ def test_a_verifier_that_rejects_everything_stops_the_run_with_the_rate_and_thre
     assert str(caught.value).count("it wrote") == 3
 
 
+def test_where_no_prompt_has_a_verifier_verified_responses_are_refused(choose):
+    with pytest.raises(InputError, match="none of the 2 training prompts has a verifier"):
+        choose(sets=("reasoning-gym",), keep={"verified": True})
+
+
 @pytest.mark.parametrize(
     ("sampled", "message"),
     [

@@ -1,11 +1,14 @@
 import json
+import platform
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from stillhouse import progress
+from stillhouse.data import programs, verifiers
 from stillhouse.data.document import Document, prompt, read_documents, write_documents
 from stillhouse.data.response_figures import read_figures
 from stillhouse.errors import InputError
@@ -23,7 +26,7 @@ COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
 
 
 def settings(**changes):
-    asked = {"samples": 3, "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 6, "batch_size": 4, "verifiable": ()}
+    asked = {"samples": 3, "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 6, "batch_size": 4, "scored": ()}
     compute = COMPUTE.model_copy(update={"seed": changes.pop("seed", 0)})
     return SampleSettings(**{**asked, **changes}, compute=compute)
 
@@ -118,8 +121,8 @@ def test_the_noted_entropy_is_that_of_the_teacher_s_distribution_whatever_is_dra
 
 
 def test_the_figures_of_each_response_lie_beside_it(sample, tmp_path, monkeypatch):
-    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
-    found, facts = sample(verifiable=("set",))
+    monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: prompt == "set/0")
+    found, facts = sample(scored=("set",))
     figures = list(read_figures(tmp_path / "responses"))
     assert len(figures) == len(found) and facts["empty"] == 0
     assert [each.right for each in figures] == [document.id == "set/0" for document in found]
@@ -156,25 +159,25 @@ def test_where_only_ended_ones_will_be_kept_and_none_ends_the_drawing_stops_afte
 
 
 def test_where_only_verified_ones_will_be_kept_and_none_is_right_the_drawing_stops_after_256(sample, monkeypatch):
-    monkeypatch.setattr(responses, "is_right", lambda prompt, text: False)
+    monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: False)
     with pytest.raises(InputError, match=r"of the first 256 responses it is with none \(0%\), and 1 is needed"):
-        sample("stopped", **MANY, verifiable=("set",), needs_verified=True)
+        sample("stopped", **MANY, scored=("set",), needs_verified=True)
     # Prompts without a verifier are none that it could be content with.
-    assert sample("others", **MANY, verifiable=("another",), needs_verified=True)[1]["responses"] == 320
+    assert sample("others", **MANY, scored=("another",), needs_verified=True)[1]["responses"] == 320
 
 
 def test_one_response_that_may_be_kept_lets_the_drawing_go_on(sample, monkeypatch):
     seen = []
-    monkeypatch.setattr(responses, "is_right", lambda prompt, text: seen.append(text) or len(seen) == 256)
-    facts = sample(**MANY, verifiable=("set",), needs_verified=True)[1]
+    monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: seen.append(text) or len(seen) == 256)
+    facts = sample(**MANY, scored=("set",), needs_verified=True)[1]
     assert facts["verified_share"] == pytest.approx(1 / 320)
 
 
 def test_the_shares_that_ended_and_are_right_are_told_as_it_goes(sample, monkeypatch):
-    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
+    monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: prompt == "set/0")
     told = []
     with progress.listening(told.append):
-        facts = sample(verifiable=("set",))[1]
+        facts = sample(scored=("set",))[1]
     assert [step.done for step in told] == [1, 2, 3, 4] and {step.total for step in told} == {4}
     # Of all responses so far, those of earlier batches included.
     assert told[-1].figures["verified"] == pytest.approx(facts["verified_share"])
@@ -201,9 +204,31 @@ def test_what_will_be_kept_is_not_in_the_key():
 
 
 def test_verifiers_are_asked_of_the_sets_that_have_them(sample, monkeypatch):
-    monkeypatch.setattr(responses, "is_right", lambda prompt, text: prompt == "set/0")
-    facts = sample(verifiable=("set",))[1]
+    monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: prompt == "set/0")
+    facts = sample(scored=("set",))[1]
     assert facts["verified_share"] == pytest.approx(3 / 15) and facts["verified_prompts_share"] == pytest.approx(1 / 5)
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="the sandbox is of Linux on x86-64"
+)
+def test_what_is_written_is_run_against_the_tests_of_its_prompt(tmp_path, tiny_model, monkeypatch):
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    prompts = [replace(prompt("mine/1", "write add"), tests="assert add(1, 2) == 3"), prompt("mine/2", "hi")]
+    write_documents(documents / "train.jsonl", prompts)
+    folders = [tmp_path / name for name in ("wrong", "right")]
+    for folder in folders:
+        folder.mkdir()
+        sample_responses(settings(), {"teacher": tiny_model, "documents": documents}, folder)
+        # The second time, as if each response were this program.
+        monkeypatch.setattr(programs, "program_in", lambda response: "def add(a, b):\n    return a + b")
+    facts = [json.loads((folder / "facts.json").read_text()) for folder in folders]
+    assert [each["verified_share"] for each in facts] == [0, 1]
+    judged = [{each.right for each in read_figures(folder)} for folder in folders]
+    assert judged == [{False, None}, {True, None}]
+    # Answered, they are documents like any other.
+    assert all(document.tests is None for document in read_documents(folders[1] / "train.jsonl"))
 
 
 def test_a_prompt_without_room_is_left_out_and_counted(sample):
