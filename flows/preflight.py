@@ -22,6 +22,7 @@ from flows.starts import examine_route, examine_start, refuse_other_template
 from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
+from stillhouse.data.check_verifiers import check_verifiers
 from stillhouse.data.sources import check_data, needs_chat_template
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
@@ -58,6 +59,7 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     shape = describe(model, trust_remote_code=recipe.model.trust_remote_code)
     _check_context(recipe, shape.context_length)
     data = check_data(recipe.data, base)
+    check_verifiers(recipe.data, data)
     _check_chat(recipe, model, data)
     compute, probe = decide_compute(recipe, store)
     _refuse_too_little(room_for_export(shape), room(compute.device, store.root), "take a smaller model")
@@ -165,6 +167,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     _check_context(recipe, min(shape.context_length, student_shape.context_length))
     _check_writing(recipe.data, shape.context_length)
     data = check_data(recipe.data, base)
+    check_verifiers(recipe.data, data)
     _check_chat(recipe, teacher, data)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)

@@ -114,7 +114,7 @@ def _share(scores: Sequence[float], chosen: int) -> float:
 
 
 def _passes(file: CodeBenchmark, row: Row, answer: str) -> bool:
-    from evaluation.sandbox.run import run_program
+    from stillhouse.sandbox.run import run_program
 
     return run_program(program_of(file, row, answer)).passed
 

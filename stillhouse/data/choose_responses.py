@@ -3,19 +3,20 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import exp
 from pathlib import Path
 
 from stillhouse.data.document import Document, read_documents, write_documents
+from stillhouse.data.hopeless import Said, none_ended, none_right
+from stillhouse.data.response_figures import Figures, read_figures
+from stillhouse.data.response_limits import Limit, limits_of, none_within
 from stillhouse.data.response_statistics import agreements, repeats
 from stillhouse.data.select import EXAMPLES
-from stillhouse.data.verifiers import is_right, verifiable_sets
 from stillhouse.errors import InputError
 from stillhouse.recipe.data import Data
 from stillhouse.recipe.responses import Keep, Weigh
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
-
-_SHOWN_CHARACTERS = 160
 
 
 class ChooseSettings(Settings):
@@ -23,8 +24,6 @@ class ChooseSettings(Settings):
 
     keep: Keep
     weigh: Weigh
-    verifiable: tuple[str, ...]
-    """Names of the sets whose prompts have a verifier."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,17 @@ class _Choice:
     """A response that is still there."""
 
     document: Document
+    figures: Figures
     agreement: float
     """With the prompt's other responses; 1 of a lone one."""
 
     @property
     def text(self) -> str:
         return self.document.messages[-1]["content"]
+
+    @property
+    def said(self) -> Said:
+        return self.document.messages[-2]["content"], self.text
 
 
 Dropped = dict[str, list[_Choice]]
@@ -49,7 +53,7 @@ def choose_settings(data: Data) -> ChooseSettings | None:
     asked = data.answers.sampled
     if asked is None or not asked.chooses:
         return None
-    return ChooseSettings(keep=asked.keep, weigh=asked.weigh, verifiable=verifiable_sets(data))
+    return ChooseSettings(keep=asked.keep, weigh=asked.weigh)
 
 
 def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> None:
@@ -61,14 +65,12 @@ def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> 
         folder: Gets the responses.
 
     Raises:
-        InputError: If only ended responses are kept and none ended, or only verified ones and none is right.
+        InputError: If only ended responses are kept and none ended, only verified ones and none is right or can be, or
+            only those within a limit that none is within.
     """
-    groups: dict[str, list[Document]] = {}
-    for document in read_documents(inputs["sampled"] / "train.jsonl"):
-        groups.setdefault(document.id, []).append(document)
-    before = [_beside(group) for group in groups.values()]
+    before = _read(inputs["sampled"])
     dropped: Dropped = {}
-    after = _kept(settings, before, dropped)
+    after = _kept(settings.keep, before, dropped)
     write_documents(folder / "train.jsonl", [each for group in after for each in _weighed(group, settings.weigh)])
     facts = {
         "prompts": len(before),
@@ -80,21 +82,33 @@ def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> 
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _beside(group: Sequence[Document]) -> list[_Choice]:
-    texts = [document.messages[-1]["content"] for document in group]
+def _read(sampled: Path) -> list[list[_Choice]]:
+    """The responses to each prompt."""
+    groups: dict[str, list[tuple[Document, Figures]]] = {}
+    for document, figures in zip(read_documents(sampled / "train.jsonl"), read_figures(sampled), strict=True):
+        groups.setdefault(document.id, []).append((document, figures))
+    return [_beside(group) for group in groups.values()]
+
+
+def _beside(group: Sequence[tuple[Document, Figures]]) -> list[_Choice]:
+    texts = [document.messages[-1]["content"] for document, _ in group]
     found = agreements(texts) if len(texts) > 1 else [1.0]
-    return [_Choice(document, one) for document, one in zip(group, found, strict=True)]
+    return [_Choice(document, figures, one) for (document, figures), one in zip(group, found, strict=True)]
 
 
-def _kept(settings: ChooseSettings, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
+def _kept(keep: Keep, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
     """What the filters leave of each prompt's responses."""
-    keep = settings.keep
+    if keep.verified:
+        _refuse_unjudged(groups)
     if keep.ended:
         groups = _filtered("not ended", groups, lambda choice: choice.document.ended, dropped)
         _refuse_endless(groups, dropped)
     if keep.verified:
-        groups = _filtered("not verified", groups, lambda choice: _may_stay(settings, choice.document), dropped)
-        _refuse_all_wrong(settings, groups, dropped.get("not verified", ()))
+        # Where there is no verifier, a response stays.
+        groups = _filtered("not verified", groups, lambda choice: choice.figures.right is not False, dropped)
+        _refuse_all_wrong(groups, dropped["not verified"])
+    for limit in limits_of(keep):
+        groups = _within(limit, groups, dropped)
     if keep.distinct:
         groups = [_distinct(group, dropped) for group in groups]
     if keep.most_agreed is not None:
@@ -110,9 +124,12 @@ def _filtered(
     return [[choice for choice, good in group if good] for group in marked]
 
 
-def _may_stay(settings: ChooseSettings, document: Document) -> bool:
-    """Whether a verifier is content, or there is none."""
-    return document.set_name not in settings.verifiable or is_right(document.id, document.messages[-1]["content"])
+def _within(limit: Limit, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
+    kept = _filtered(limit.reason, groups, lambda choice: limit.allows(choice.figures), dropped)
+    beyond = dropped[limit.reason]
+    if beyond and not any(kept):
+        raise none_within(limit, [choice.figures for choice in beyond], [choice.said for choice in beyond])
+    return kept
 
 
 def _distinct(group: list[_Choice], dropped: Dropped) -> list[_Choice]:
@@ -135,33 +152,29 @@ def _weighed(group: Sequence[_Choice], weigh: Weigh) -> list[Document]:
             return [replace(choice.document, weight=1 / len(group)) for choice in group]
         case "by_agreement":
             return [replace(choice.document, weight=choice.agreement) for choice in group]
+        case "by_entropy":
+            # The exponential of an entropy is the number of equally likely choices that have the same one.
+            return [replace(choice.document, weight=exp(-choice.figures.token_entropy_nats)) for choice in group]
 
 
 def _refuse_endless(groups: Sequence[list[_Choice]], dropped: Dropped) -> None:
     endless = dropped["not ended"]
     if endless and not any(groups):
+        raise none_ended([choice.said for choice in endless], is_all=True)
+
+
+def _refuse_unjudged(groups: Sequence[list[_Choice]]) -> None:
+    if groups and all(choice.figures.right is None for group in groups for choice in group):
         raise InputError(
-            "data.answers.sampled.keep.ended keeps what the teacher ended itself, and none of "
-            f"{len(endless)} responses ended (0%): {_shown(endless)}; raise data.answers.max_new_tokens, or leave "
-            "keep.ended out"
+            "data.answers.sampled.keep.verified is true, but none of the "
+            f"{len(groups)} training prompts has a verifier; give prompts tests, add the packaged set reasoning-gym, "
+            "or leave keep.verified out"
         )
 
 
-def _refuse_all_wrong(settings: ChooseSettings, groups: Sequence[list[_Choice]], wrong: Sequence[_Choice]) -> None:
-    right = sum(choice.document.set_name in settings.verifiable for group in groups for choice in group)
-    if wrong and not right:
-        raise InputError(
-            f"data.answers.sampled.keep.verified keeps what a verifier is content with, and of {len(wrong)} responses "
-            f"it is with none (0%), and 1 is needed: {_shown(wrong)}; take a stronger teacher, or leave keep.verified "
-            "out"
-        )
-
-
-def _shown(choices: Sequence[_Choice]) -> str:
-    """Three of them, spread."""
-    some = choices[:: max(1, len(choices) // EXAMPLES)][:EXAMPLES]
-    asked = [(choice.document.messages[-2]["content"], choice.text) for choice in some]
-    return "; ".join(f"asked {one[:_SHOWN_CHARACTERS]!r} it wrote {said[:_SHOWN_CHARACTERS]!r}" for one, said in asked)
+def _refuse_all_wrong(groups: Sequence[list[_Choice]], wrong: Sequence[_Choice]) -> None:
+    if wrong and not any(choice.figures.right for group in groups for choice in group):
+        raise none_right([choice.said for choice in wrong], is_all=True)
 
 
 def _rows(reason: str, choices: Sequence[_Choice]) -> list[dict[str, object]]:

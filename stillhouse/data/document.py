@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["text", "messages", "prompt", "problem"]
+_OPTIONAL = ("task", "weight", "tests")
+"""Fields that a line has only where they hold something."""
 Message = dict[str, str]
 """One turn in chat form: `role` (system, user or assistant) and `content`."""
 
@@ -37,6 +39,8 @@ class Document:
     """`None` where all tokens of the set count alike."""
     weight: float | None = None
     """What its targets count in the training loss beside those of the other documents of its set that have a weight."""
+    tests: str | None = None
+    """Python that a prompt's response, a program, is run before; `None` where there is none."""
 
     @property
     def set_name(self) -> str:
@@ -99,9 +103,10 @@ def read_documents(path: Path) -> Iterator[Document]:
                 ended=row["ended"],
                 task=LossTask(**row["task"]) if "task" in row else None,
                 weight=row.get("weight"),
+                tests=row.get("tests"),
             )
 
 
 def _row(document: Document) -> dict[str, Any]:
     row = asdict(document)
-    return {name: value for name, value in row.items() if name not in ("task", "weight") or value is not None}
+    return {name: value for name, value in row.items() if name not in _OPTIONAL or value is not None}

@@ -11,14 +11,19 @@ from stillhouse.recipe.data import HubSet
 
 
 def check_columns(hub_set: HubSet) -> None:
-    """See that exactly one column is named.
+    """See that exactly one column is named, and tests only beside messages.
 
     Raises:
-        InputError: If neither or both are.
+        InputError: If neither or both are, or tests are of texts.
     """
     if (hub_set.text_column is None) == (hub_set.messages_column is None):
         seen = "neither text_column nor messages_column" if hub_set.text_column is None else "both columns"
         raise InputError(f"data set {hub_set.path} names {seen}; name exactly one of text_column and messages_column")
+    if hub_set.tests_column is not None and hub_set.messages_column is None:
+        raise InputError(
+            f"data set {hub_set.path} names tests_column {hub_set.tests_column!r}, but a text has no response to test; "
+            "name messages_column, or leave tests_column out"
+        )
 
 
 def commit_of(hub_set: HubSet) -> str:
@@ -44,16 +49,27 @@ def read_hub(hub_set: HubSet, commit: str, set_name: str) -> Iterator[Document]:
     """Read the rows of a set as documents, numbered from 0; rows without words are passed over.
 
     Raises:
-        InputError: If the set, its split or its column does not exist, or a row is not a document.
+        InputError: If the set, its split or its column does not exist, a row is not a document, or no prompt has tests
+            where a column of them is named.
     """
-    key = "text" if hub_set.text_column else "messages"
-    column = hub_set.text_column or hub_set.messages_column
+    columns = {"text": hub_set.text_column, "messages": hub_set.messages_column, "tests": hub_set.tests_column}
+    named = {key: column for key, column in columns.items() if column is not None}
+    has_tests = False
     for number, row in enumerate(islice(_rows(hub_set, commit), hub_set.limit)):
-        if column not in row:
-            raise InputError(f"data set {hub_set.path} has no column {column!r}, only {sorted(row)}")
-        if row[column]:
+        for column in named.values():
+            if column not in row:
+                raise InputError(f"data set {hub_set.path} has no column {column!r}, only {sorted(row)}")
+        found = {key: row[column] for key, column in named.items()}
+        if found.get("text") or found.get("messages"):
             where = f"data set {hub_set.path}, row {number}"
-            yield parse_row({key: row[column]}, document_id=f"{set_name}/{number}", where=where)
+            document = parse_row(found, document_id=f"{set_name}/{number}", where=where)
+            has_tests = has_tests or document.tests is not None
+            yield document
+    if hub_set.tests_column is not None and not has_tests:
+        raise InputError(
+            f"data set {hub_set.path} names tests_column {hub_set.tests_column!r}, but no prompt of it has tests; name "
+            "the column that holds them, or leave it out"
+        )
 
 
 def _rows(hub_set: HubSet, commit: str) -> Iterator[dict[str, Any]]:

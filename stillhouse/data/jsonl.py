@@ -1,6 +1,8 @@
 """A user's own file: one JSON object a line, read strictly, each mistake named with its line."""
 
+import ast
 import json
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -55,7 +57,9 @@ def _parse(text: str, where: str) -> dict[str, Any]:
 
 
 def parse_row(row: dict[str, Any], *, document_id: str, where: str) -> Document:
-    """Make a document of an object with `text` or `messages`; its other keys are not read.
+    """Make a document of an object with `text` or `messages`, and `tests` where it is a prompt.
+
+    Its other keys are not read.
 
     Raises:
         InputError: If it has neither or both, or if one is not what it must be.
@@ -66,7 +70,29 @@ def parse_row(row: dict[str, Any], *, document_id: str, where: str) -> Document:
     if "text" in row:
         return Document(document_id, "text", _text(row["text"], f"{where}: text"))
     messages = _messages(row["messages"], where)
-    return Document(document_id, "messages" if messages[-1]["role"] == "assistant" else "prompt", messages)
+    if messages[-1]["role"] == "assistant":
+        return Document(document_id, "messages", messages)
+    return Document(document_id, "prompt", messages, tests=_tests(row.get("tests"), f"{where}: tests"))
+
+
+def _tests(value: Any, where: str) -> str | None:
+    """Python that runs something; an export of a table has null where there is none."""
+    if value is None:
+        return None
+    tests = _text(value, where)
+    try:
+        with warnings.catch_warnings():
+            # An escape that Python does not know is the author's matter.
+            warnings.simplefilter("ignore")
+            statements = ast.parse(tests).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"{where} is no Python ({error}): {tests.strip()[:60]!r}; it is run after the program that a response "
+            'holds, as in "assert add(1, 2) == 3"'
+        ) from None
+    if not statements:
+        raise InputError(f"{where} runs nothing, so that every response would pass; leave the key out")
+    return tests
 
 
 def _messages(value: Any, where: str) -> tuple[Message, ...]:

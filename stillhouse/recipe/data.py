@@ -29,7 +29,11 @@ class PackagedSet(Settings):
 
 
 class JsonLines(Settings):
-    """A file of the user's own, one JSON object a line: `text`, or `messages` in chat form."""
+    """A file of the user's own, one JSON object a line: `text`, or `messages` in chat form.
+
+    Messages that end with the user's are a prompt, which may have `tests`: Python that is run after the program that a
+    response holds.
+    """
 
     kind: Literal["jsonl"] = "jsonl"
     path: str
@@ -56,6 +60,9 @@ class HubSet(Settings):
     """Column of plain text; exactly one of this and `messages_column`."""
     messages_column: str | None = None
     """Column of chat messages, a list of `{role, content}`."""
+    tests_column: str | None = None
+    """Column of tests, beside `messages_column`: Python that is run after the program that a response to the row's
+    prompt holds."""
     licence: str = "not stated"
     """Goes into the model card."""
     limit: PositiveInt | None = None
@@ -85,6 +92,19 @@ def _name(data_set: DataSet) -> str:
             return Path(path).stem
         case Reasoning(kind=kind):
             return kind
+
+
+def may_be_verified(data_set: DataSet) -> bool:
+    """Whether prompts of a set may have a verifier; of a file, only reading it tells."""
+    match data_set:
+        case PackagedSet(name=name):
+            return name == "reasoning-gym"
+        case HubSet(tests_column=column):
+            return column is not None
+        case JsonLines():
+            return True
+        case Reasoning():
+            return False
 
 
 class Answers(Settings):
@@ -119,10 +139,21 @@ class Data(Settings):
     @model_validator(mode="after")
     def _has_what_verifies(self) -> Self:
         sampled = self.answers.sampled
-        gyms = [each for each in self.sets if isinstance(each, PackagedSet) and each.name == "reasoning-gym"]
-        if sampled is not None and sampled.keep.verified and not gyms:
+        if sampled is not None and sampled.keep.verified and not any(map(may_be_verified, self.sets)):
             raise ValueError(
                 "answers.sampled.keep.verified is true, but no set has prompts with a verifier; sets are "
-                f"{', '.join(names_of(self.sets))}; add the packaged set reasoning-gym, or leave keep.verified out"
+                f"{', '.join(names_of(self.sets))}; add the packaged set reasoning-gym or a file whose prompts have "
+                "tests, or leave keep.verified out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_room_for_the_shortest_kept(self) -> Self:
+        sampled, longest = self.answers.sampled, self.answers.max_new_tokens
+        least = None if sampled is None else sampled.keep.tokens_at_least
+        if least is not None and least > longest:
+            raise ValueError(
+                f"answers.sampled.keep.tokens_at_least is {least}, but answers.max_new_tokens is {longest}, so that no "
+                "response is kept; lower the one or raise the other"
             )
         return self

@@ -6,7 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from stillhouse.recipe.settings import Settings
 
-Weigh = Literal["alike", "by_prompt", "by_agreement"]
+Weigh = Literal["alike", "by_prompt", "by_agreement", "by_entropy"]
 
 
 class Keep(Settings):
@@ -15,11 +15,31 @@ class Keep(Settings):
     ended: bool = False
     """Only those that the teacher ended itself, before they were cut at `max_new_tokens`."""
     verified: bool = False
-    """Where a prompt has a verifier (the packaged set `reasoning-gym`), only those that it is wholly content with."""
+    """Where a prompt has a verifier (the packaged set `reasoning-gym`, or `tests` of its own), only those that it is
+    wholly content with."""
+    tokens_at_least: PositiveInt | None = None
+    """Only those of so many tokens or more, the one that ends the turn included."""
+    tokens_at_most: PositiveInt | None = None
+    """Only those of so many tokens or fewer."""
+    token_entropy_nats_at_most: PositiveFloat | None = None
+    """Only those that the teacher was as sure of: a response's mean, over its tokens, of the entropy in nats of the
+    teacher's distribution at temperature 1."""
+    distinct_2_at_least: float | None = Field(default=None, gt=0, le=1)
+    """Only those that repeat themselves no more: different pairs of a response's tokens over all of its pairs."""
     distinct: bool = False
     """Of those that say the same, case and white space aside, the first."""
     most_agreed: PositiveInt | None = None
     """At most so many, and those that agree most with all of the prompt's responses."""
+
+    @model_validator(mode="after")
+    def _has_lengths_to_keep(self) -> Self:
+        least, most = self.tokens_at_least, self.tokens_at_most
+        if least is not None and most is not None and least > most:
+            raise ValueError(
+                f"tokens_at_least is {least} and tokens_at_most is {most}, and no response is both; take at least "
+                f"{most} or fewer"
+            )
+        return self
 
 
 class Sampled(Settings):
@@ -35,7 +55,8 @@ class Sampled(Settings):
     """All of them, where nothing is said."""
     weigh: Weigh = "alike"
     """What the targets of a response count in the loss: `alike`; `by_prompt`, one over the responses that its prompt
-    has left; or `by_agreement`, how far it agrees with the others of its prompt. A set weighs the same in all three."""
+    has left; `by_agreement`, how far it agrees with the others of its prompt; or `by_entropy`, exp(-nats) of its mean
+    token entropy, one over the tokens that the teacher had in effect to choose from. A set weighs the same in all."""
 
     @model_validator(mode="after")
     def _has_others_to_agree_with(self) -> Self:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stillhouse.data.document import Document, LossTask, read_documents, write_documents
+from stillhouse.data.hopeless import ENOUGH
 from stillhouse.data.splits import SPLITS
 from stillhouse.errors import InputError
 from stillhouse.reasoning.problems import (
@@ -75,7 +76,8 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
         folder: Gets the documents; may hold what a killed run finished.
 
     Raises:
-        InputError: If no trace of a set is right, or the teacher has no chat template.
+        InputError: If no trace of a set is kept, which is found out after `ENOUGH` of them; or the teacher has no
+            chat template.
     """
     waiting = {split: _problems(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
     written: dict[str, list[Document]] = {}
@@ -85,14 +87,30 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
         ids = [each.id for split in SPLITS for each in waiting[split] if each.set_name == name]
         problems = {each: tasks[int(each.rpartition("/")[2])] for each in ids}
         texts = _texts(settings, asked, inputs, problems, folder / WORK / name)
-        judged = {each: judge(asked, problems[each], texts[each]) for each in ids}
-        _refuse_all_wrong(name, [one for found in judged.values() for one in found])
+        judged = _judge_all(name, asked, problems, texts)
         written |= {each: list(_documents(asked, each, judged[each])) for each in ids}
         facts[name] = _facts(judged.values())
     for split in SPLITS:
         solved = [document for each in waiting[split] for document in written.get(each.id, ())]
         write_documents(folder / f"{split}.jsonl", solved)
     (folder / FACTS).write_text(json.dumps({"sets": facts}, indent=1), encoding="utf-8")
+
+
+def _judge_all(
+    name: str, asked: Reasoning, problems: Mapping[str, Problem], texts: Iterable[Sequence[str]]
+) -> dict[str, list[_Judged]]:
+    """Judge traces as they come, so that a teacher that is never right is found out before all are drawn."""
+    judged: dict[str, list[_Judged]] = {}
+    traces: list[_Judged] = []
+    any_kept = False
+    for (each, problem), said in zip(problems.items(), texts, strict=True):
+        judged[each] = judge(asked, problem, said)
+        traces += judged[each]
+        any_kept = any_kept or any(one.kept for one in judged[each])
+        is_all = len(judged) == len(problems)
+        if not any_kept and (is_all or len(traces) >= ENOUGH):
+            raise _none_kept(name, traces, is_all=is_all)
+    return judged
 
 
 def judge(asked: Reasoning, problem: Problem, texts: Sequence[str]) -> list[_Judged]:
@@ -116,15 +134,15 @@ def _problems(path: Path) -> list[Document]:
 
 def _texts(
     settings: RationaleSettings, asked: Reasoning, inputs: Inputs, problems: Mapping[str, Problem], work: Path
-) -> dict[str, list[str]]:
+) -> Iterable[Sequence[str]]:
+    """Of each problem in order what was written; of a teacher's as it is drawn."""
     match asked.rationales:
         case GroundTruth():
-            return {each: [spell(write_steps(problem) or (), problem.answer)] for each, problem in problems.items()}
+            return [[spell(write_steps(problem) or (), problem.answer)] for problem in problems.values()]
         case TeacherTraces() as drawn:
             assert settings.compute is not None
             drawing = Drawing(drawn, settings.compute)
-            found = draw_traces(drawing, inputs["teacher"], list(problems.values()), work)
-            return dict(zip(problems, found, strict=True))
+            return draw_traces(drawing, inputs["teacher"], list(problems.values()), work)
 
 
 def _wants_steps(asked: Reasoning) -> bool:
@@ -158,18 +176,16 @@ def _turns(document_id: str, ask: str, problem: Problem, said: str, task: LossTa
     return Document(document_id, "messages", turns, task=task)
 
 
-def _refuse_all_wrong(name: str, judged: Sequence[_Judged]) -> None:
-    if not judged or any(one.kept for one in judged):
-        return
+def _none_kept(name: str, judged: Sequence[_Judged], *, is_all: bool) -> InputError:
     answers = sum(one.right_answer for one in judged)
     examples = "; ".join(
         f"{one.problem.family}, the answer is {one.problem.answer!r}, and it wrote {one.text[:_SHOWN_CHARACTERS]!r}"
         for one in judged[:: max(1, len(judged) // _EXAMPLES)][:_EXAMPLES]
     )
-    raise InputError(
-        f"of the {len(judged)} rationales of the set {name} none was kept: {answers} had the right answer "
-        f"({answers / len(judged):.1%}), and 1 is needed: {examples}; take a stronger teacher or easier families, or "
-        "say rationales: {kind: ground_truth}"
+    return InputError(
+        f"of the {'' if is_all else 'first '}{len(judged)} rationales of the set {name} none was kept: {answers} had "
+        f"the right answer ({answers / len(judged):.1%}), and 1 is needed: {examples}; take a stronger teacher or "
+        "easier families, or say rationales: {kind: ground_truth}"
     )
 
 

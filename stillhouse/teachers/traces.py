@@ -1,12 +1,12 @@
 """Traces that a teacher writes of problems: several draws each, batch by batch, so that a killed run goes on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stillhouse import progress
 from stillhouse.data.chat import render
@@ -28,11 +28,21 @@ class Drawing:
     """Where the teacher runs; its seed decides the draws."""
 
 
-def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], work: Path) -> list[list[str]]:
-    """Let the teacher solve each problem `samples` times.
+@dataclass(frozen=True)
+class _Teacher:
+    """A loaded model that solves problems."""
 
-    A batch's draws depend on the seed and the batch's number alone, and each finished batch lies in `work`: a run
-    that was killed draws what an uninterrupted one does.
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    generation: GenerationConfig
+    seed: int
+
+
+def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], work: Path) -> Iterator[list[str]]:
+    """Let the teacher solve each problem `samples` times, and hand out the texts of each as soon as they are drawn.
+
+    Whoever reads them may stop, and no further batch is drawn. A batch's draws depend on the seed and the batch's
+    number alone, and each finished batch lies in `work`: a run that was killed draws what an uninterrupted one does.
 
     Args:
         drawing: How.
@@ -49,11 +59,14 @@ def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], wo
     size = drawing.asked.batch_size
     batches = [problems[start : start + size] for start in range(0, len(problems), size)]
     work.mkdir(parents=True, exist_ok=True)
-    files = [work / f"traces-{number:06d}.json" for number in range(len(batches))]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    if missing:
-        _draw_missing(drawing, teacher, batches, files)
-    return [texts for file in files for texts in json.loads(file.read_text(encoding="utf-8"))]
+    loaded: _Teacher | None = None
+    for number, batch in enumerate(batches):
+        file = work / f"traces-{number:06d}.json"
+        if not file.exists():
+            loaded = loaded or _load(drawing, teacher)
+            progress.step("the teacher writes rationales", number, len(batches))
+            _draw_batch(loaded, batch, number, file)
+        yield from json.loads(file.read_text(encoding="utf-8"))
 
 
 def conversation(problem: Problem) -> list[Message]:
@@ -68,7 +81,7 @@ def conversation(problem: Problem) -> list[Message]:
     ]
 
 
-def _draw_missing(drawing: Drawing, teacher: Path, batches: Sequence[Sequence[Problem]], files: Sequence[Path]) -> None:
+def _load(drawing: Drawing, teacher: Path) -> _Teacher:
     compute, asked = drawing.compute, drawing.asked
     torch.set_num_threads(compute.threads)
     tokenizer = load_tokenizer(teacher)
@@ -84,26 +97,29 @@ def _draw_missing(drawing: Drawing, teacher: Path, batches: Sequence[Sequence[Pr
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    for number, (batch, file) in enumerate(zip(batches, files, strict=True)):
-        if file.exists():
-            continue
-        progress.step("the teacher writes rationales", number, len(batches))
-        prompts = [render(tokenizer, conversation(problem), answer_next=True) for problem in batch]
-        read = tokenizer(
-            prompts,
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-            return_token_type_ids=False,
-        ).to(model.device)
-        # transformers draws from the global generator and takes no other.
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(compute.seed * 1_000_003 + number)
-            drawn = model.generate(**read, generation_config=generation, use_model_defaults=False)  # type: ignore[operator]
-        new = drawn[:, read["input_ids"].shape[1] :]
-        texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        grouped = [texts[start : start + asked.samples] for start in range(0, len(texts), asked.samples)]
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(grouped), encoding="utf-8")
-        partial.replace(file)
+    return _Teacher(model, tokenizer, generation, compute.seed)
+
+
+def _draw_batch(teacher: _Teacher, batch: Sequence[Problem], number: int, file: Path) -> None:
+    """Solve one batch and put it on disk in one rename, so that a kill leaves no half of it."""
+    tokenizer = teacher.tokenizer
+    prompts = [render(tokenizer, conversation(problem), answer_next=True) for problem in batch]
+    read = tokenizer(
+        prompts,
+        add_special_tokens=False,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        return_token_type_ids=False,
+    ).to(teacher.model.device)
+    # transformers draws from the global generator and takes no other.
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(teacher.seed * 1_000_003 + number)
+        drawn = teacher.model.generate(**read, generation_config=teacher.generation, use_model_defaults=False)  # type: ignore[operator]
+    new = drawn[:, read["input_ids"].shape[1] :]
+    texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    samples = teacher.generation.num_return_sequences
+    grouped = [texts[start : start + samples] for start in range(0, len(texts), samples)]
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(grouped), encoding="utf-8")
+    partial.replace(file)

@@ -155,6 +155,22 @@ def test_steps_are_what_a_recipe_costs(write, tmp_path):
     assert "at most 3,200 tokens" in said
 
 
+VERIFIED = {"sampled": {"keep": {"verified": True}}}
+
+
+def test_verified_responses_where_no_prompt_of_the_file_has_tests(write, tmp_path):
+    said = refused(write(data__answers=VERIFIED), tmp_path)
+    assert "keep.verified is true, but of 0 prompts none has a verifier" in said
+
+
+def test_tests_that_no_sandbox_here_can_run(write, tmp_path, monkeypatch):
+    path = write(data__answers=VERIFIED)
+    prompt = {"messages": [{"role": "user", "content": "write add"}], "tests": "assert add(1, 2) == 3"}
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, [*LINES, prompt])))
+    monkeypatch.setattr("stillhouse.sandbox.run.platform.system", lambda: "Darwin")
+    assert "this is Darwin" in (said := refused(path, tmp_path)) and "take the tests out" in said
+
+
 def test_a_gate_on_a_prompt_length_that_is_not_timed(write, tmp_path):
     gate = {"figure": "variants.onnx-int4.by_prompt_tokens.64.time_to_first_token_ms.p99", "at_most": 1000}
     assert "by_prompt_tokens.64" in refused(write(gates=[gate]), tmp_path)

@@ -1,12 +1,12 @@
 import json
+from math import log
 
 import pytest
 from pydantic import ValidationError
 
 from stillhouse.data.choose_responses import choose_responses, choose_settings
 from stillhouse.data.document import Document, read_documents, write_documents
-from stillhouse.data.packaged import FAMILIES, read_packaged
-from stillhouse.data.verifiers import _family, is_right, verifiable_sets
+from stillhouse.data.response_figures import Figures, write_figures
 from stillhouse.errors import InputError
 from stillhouse.recipe.data import Data, PackagedSet
 
@@ -14,6 +14,10 @@ from stillhouse.recipe.data import Data, PackagedSet
 def said(document_id, question, text, *, ended=True):
     turns = ({"role": "user", "content": question}, {"role": "assistant", "content": text})
     return Document(document_id, "messages", turns, ended=ended)
+
+
+def of(tokens=5, entropy=1.0, distinct_2=1.0, right=None):
+    return Figures(tokens, entropy, distinct_2, right)
 
 
 RESPONSES = [
@@ -27,10 +31,11 @@ RESPONSES = [
 
 @pytest.fixture
 def choose(tmp_path):
-    def run(documents=RESPONSES, sets=("nq-open",), **sampled):
+    def run(documents=RESPONSES, sets=("nq-open",), figures=None, **sampled):
         for name in ("sampled", "chosen"):
             (tmp_path / name).mkdir(exist_ok=True)
         write_documents(tmp_path / "sampled" / "train.jsonl", documents)
+        write_figures(tmp_path / "sampled", figures or [of(tokens=5)] * len(documents))
         data = Data(sets=[{"kind": "packaged", "name": name} for name in sets], answers={"sampled": sampled})
         choose_responses(choose_settings(data), {"sampled": tmp_path / "sampled"}, tmp_path / "chosen")
         found = list(read_documents(tmp_path / "chosen" / "train.jsonl"))
@@ -85,42 +90,82 @@ def test_where_nothing_ends_and_only_ended_ones_are_kept_it_stops(choose):
     assert len(choose(endless, keep={"distinct": True})[0]) == 6
 
 
-def tasks():
-    return read_packaged("reasoning-gym", "reasoning-gym", 24)
+FIGURES = [of(5, 0.5), of(5, 3.0), of(2, 2.0, 0.25), of(9, 1.0, 0.5), of(1, log(4), None)]
 
 
-def right_answer(number):
-    entry = _family(FAMILIES[number % len(FAMILIES)])[number // len(FAMILIES)]
-    assert entry["question"] == tasks()[number].messages[0]["content"]
-    return entry["answer"]
+@pytest.mark.parametrize(
+    ("keep", "left", "reason", "number"),
+    [
+        ({"tokens_at_least": 5}, (0, 1, 3), "response with tokens below 5", 2),
+        ({"tokens_at_most": 5}, (0, 1, 2, 4), "response with tokens above 5", 1),
+        ({"token_entropy_nats_at_most": 2.0}, (0, 2, 3, 4), "response with token_entropy_nats above 2", 1),
+        # One token has no pair that could repeat another.
+        ({"distinct_2_at_least": 0.5}, (0, 1, 3, 4), "response with distinct_2 below 0.5", 1),
+    ],
+)
+def test_responses_within_a_limit_are_kept_and_the_others_told(choose, keep, left, reason, number):
+    found, facts = choose(figures=FIGURES, keep=keep)
+    assert texts(found) == texts([RESPONSES[place] for place in left])
+    (row,) = facts["left_out"]
+    assert (row["reason"], row["documents"], len(row["examples"])) == (reason, number, number)
 
 
-def test_the_verifier_of_a_prompt_is_that_of_its_own_task():
-    for number in range(24):
-        assert is_right(f"reasoning-gym/{number}", f" {right_answer(number)}\n")
-        assert is_right(f"reasoning-gym-2/{number}", f"I work it out.\nAnswer: {right_answer(number)}")
-        assert not is_right(f"reasoning-gym/{number}", "I do not know.")
+def test_limits_come_one_after_the_other_and_before_what_the_rest_agrees_on(choose):
+    keep = {"tokens_at_least": 2, "token_entropy_nats_at_most": 2, "distinct": True}
+    found, facts = choose(figures=FIGURES, keep=keep)
+    # Its twin of more entropy is gone before the two are compared.
+    assert texts(found) == texts([RESPONSES[place] for place in (0, 2, 3)])
+    assert [row["documents"] for row in facts["left_out"]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (
+            {"tokens_at_least": 20},
+            "tokens_at_least is 20, and none of 5.*tokens is from 1 to 9, half .* up to 5: .*lower",
+        ),
+        ({"token_entropy_nats_at_most": 0.25}, "none of 5 responses is within it .0%.*from 0.5 to 3, .*raise it"),
+        ({"tokens_at_most": 2, "distinct_2_at_least": 0.5, "token_entropy_nats_at_most": 0.1}, "none of 2 responses"),
+    ],
+)
+def test_a_limit_that_leaves_nothing_stops_the_run_with_what_there_is_and_examples(choose, keep, message):
+    with pytest.raises(InputError, match=message) as caught:
+        choose(figures=FIGURES, keep=keep)
+    assert 2 <= str(caught.value).count("it wrote") <= 3
+
+
+def test_a_response_counts_by_how_few_tokens_the_teacher_had_to_choose_from(choose):
+    weights = [document.weight for document in choose(figures=FIGURES, weigh="by_entropy")[0]]
+    # A mean entropy of ln 4 is that of four tokens that are equally likely.
+    assert weights[4] == pytest.approx(1 / 4)
+    assert weights[0] / weights[1] == pytest.approx(2.718281828**2.5)
 
 
 def test_only_right_ones_are_kept_where_there_is_a_verifier(choose):
-    question = tasks()[0].messages[0]["content"]
     documents = [
         said("nq-open/0", "where", "in the old town"),
-        said("reasoning-gym/0", question, right_answer(0)),
-        said("reasoning-gym/0", question, "a million"),
+        said("reasoning-gym/0", "how many", "seven"),
+        said("reasoning-gym/0", "how many", "a million"),
     ]
-    found, facts = choose(documents, sets=("nq-open", "reasoning-gym"), keep={"verified": True})
+    figures = [of(), of(right=True), of(right=False)]
+    found, facts = choose(documents, ("nq-open", "reasoning-gym"), figures, keep={"verified": True})
     assert texts(found) == texts(documents[:2])
     assert facts["left_out"][0]["reason"] == "response not verified"
 
 
 def test_a_verifier_that_rejects_everything_stops_the_run_with_the_rate_and_three_examples(choose):
-    question = tasks()[0].messages[0]["content"]
-    documents = [said("reasoning-gym/0", question, f"a million and {number}") for number in range(9)]
+    documents = [said("reasoning-gym/0", "how many", f"a million and {number}") for number in range(9)]
     documents.append(said("nq-open/0", "where", "in the old town"))
+    figures = [of(right=False)] * 9 + [of()]
     with pytest.raises(InputError, match=r"of 9 responses it is with none \(0%\), and 1 is needed") as caught:
-        choose(documents, sets=("nq-open", "reasoning-gym"), keep={"verified": True})
+        choose(documents, ("nq-open", "reasoning-gym"), figures, keep={"verified": True})
     assert str(caught.value).count("it wrote") == 3
+
+
+def test_where_no_prompt_has_a_verifier_verified_responses_are_refused(choose):
+    with pytest.raises(InputError, match="none of the 2 training prompts has a verifier"):
+        choose(sets=("reasoning-gym",), keep={"verified": True})
 
 
 @pytest.mark.parametrize(
@@ -130,6 +175,10 @@ def test_a_verifier_that_rejects_everything_stops_the_run_with_the_rate_and_thre
         ({"samples": 1, "weigh": "by_agreement"}, "samples is 1, and agreement is between"),
         ({"samples": 1, "keep": {"most_agreed": 1}}, "samples is 1, and agreement is between"),
         ({"samples": 2, "keep": {"most_agreed": 3}}, "keep 2 or fewer"),
+        ({"keep": {"tokens_at_least": 9, "tokens_at_most": 8}}, "tokens_at_least is 9 and tokens_at_most is 8"),
+        ({"keep": {"tokens_at_least": 49}}, "tokens_at_least is 49, but answers.max_new_tokens is 48"),
+        ({"keep": {"token_entropy_nats_at_most": 0}}, "greater than 0"),
+        ({"keep": {"distinct_2_at_least": 1.5}}, "less than or equal to 1"),
         ({"temperature": 0}, "greater than 0"),
         ({"top_p": 0}, "greater than 0"),
     ],
@@ -143,4 +192,5 @@ def test_without_a_choice_there_is_no_stage_for_it():
     sets = (PackagedSet(name="reasoning-gym"), PackagedSet(name="nq-open"), PackagedSet(name="reasoning-gym"))
     assert choose_settings(Data(sets=sets)) is None
     assert choose_settings(Data(sets=sets, answers={"sampled": {}})) is None
-    assert verifiable_sets(Data(sets=sets)) == ("reasoning-gym", "reasoning-gym-2")
+    # A length that every response may have is a choice, and the shortest that is possible none that is refused.
+    assert choose_settings(Data(sets=sets, answers={"sampled": {"keep": {"tokens_at_least": 48}}})) is not None

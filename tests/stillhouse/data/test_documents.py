@@ -31,6 +31,22 @@ def test_every_document_lands_in_exactly_one_split_and_duplicates_in_none(tmp_pa
     assert facts["documents"] == {name: len(splits[name]) for name in SPLITS}
 
 
+def test_the_tests_of_a_prompt_go_with_it_and_other_documents_have_no_such_field(tmp_path):
+    asked = [{"messages": [{"role": "user", "content": f"Question {number}"}]} for number in range(60)]
+    write(
+        tmp_path / "a.jsonl",
+        [{**each, "tests": "assert f()"} if number % 2 else each for number, each in enumerate(asked)],
+    )
+    splits, _ = gather(Data(sets=(JsonLines(path="a.jsonl"),)), tmp_path)
+    documents = [document for name in SPLITS for document in splits[name]]
+    assert {document.id: document.tests for document in documents} == {
+        f"a/{number + 1}": "assert f()" if number % 2 else None for number in range(60)
+    }
+    rows = [json.loads(line) for line in (tmp_path / "gathered-0" / "train.jsonl").read_text().splitlines()]
+    assert {"tests" in row for row in rows} == {True, False}
+    assert all(row.get("tests", "assert f()") == "assert f()" for row in rows)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_another_order(tmp_path):
     write(tmp_path / "a.jsonl", [{"text": f"text {number}"} for number in range(100)])
     data = Data(sets=(JsonLines(path="a.jsonl"),))

@@ -25,6 +25,10 @@ def chat(*turns):
     return {"messages": [{"role": role, "content": content} for role, content in turns]}
 
 
+def with_tests(tests):
+    return json.dumps({**chat(("user", "write add")), "tests": tests}).encode()
+
+
 def test_texts_answered_conversations_and_prompts_are_told_apart(tmp_path):
     write(
         tmp_path / "mine.jsonl",
@@ -37,6 +41,25 @@ def test_texts_answered_conversations_and_prompts_are_told_apart(tmp_path):
     assert [document.id for document in mine.documents] == ["mine/1", "mine/2", "mine/3"]
     assert mine.licence == "CC0-1.0"
     assert mine.held_out is None
+
+
+def test_a_prompt_may_have_tests_and_what_is_no_prompt_does_not_read_them(tmp_path):
+    write(
+        tmp_path / "mine.jsonl",
+        with_tests("assert add(1, 2) == 3"),
+        with_tests(None),
+        with_tests("assert '\\d'"),
+        {**chat(("user", "hi"), ("assistant", "hello")), "tests": 3},
+        {"text": "plain", "tests": "no Python"},
+    )
+    (mine,) = read(data_of(path="mine.jsonl"), tmp_path)
+    assert [document.tests for document in mine.documents] == [
+        "assert add(1, 2) == 3",
+        None,
+        "assert '\\d'",
+        None,
+        None,
+    ]
 
 
 def test_byte_order_mark_carriage_returns_and_blank_lines_are_tolerated(tmp_path):
@@ -91,6 +114,14 @@ def test_two_files_of_one_name_keep_their_documents_apart(tmp_path):
         (b'{"messages": [{"role": "user", "content": ["hi"]}]}', r"message 1: content is a JSON list"),
         (b'{"messages": [{"role": "user", "content": ""}]}', r"message 1: content is empty"),
         (b'{"messages": [{"role": "system", "content": "be kind"}]}', r"last message is the system's"),
+        (
+            with_tests("assert add(1, 2) = 3"),
+            r"line 2: tests is no Python \(.*\): 'assert add\(1, 2\) = 3'; it is run after",
+        ),
+        (with_tests("a\0b"), r"line 2: tests is no Python"),
+        (with_tests("(" * 5000), r"line 2: tests is no Python"),
+        (with_tests("# none yet\n"), r"line 2: tests runs nothing, so that every response would pass"),
+        (with_tests(["assert 1"]), r"line 2: tests is a JSON list, not a string"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, complaint):
@@ -191,6 +222,28 @@ def test_a_bad_hub_row_is_named(tmp_path, hub):
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, hub):
     with pytest.raises(InputError, match=r"no column 'text', only \['body', 'turns'\]"):
         read(Data(sets=(HubSet(path="org/name", text_column="text"),)), tmp_path)
+
+
+TESTED_HUB = HubSet(path="org/name", messages_column="turns", tests_column="checks")
+
+
+def test_a_column_of_tests_is_read_with_the_prompts(tmp_path, hub, monkeypatch):
+    turns = [{"role": "user", "content": "write add"}]
+    rows = [{"turns": turns, "checks": "assert add(1, 2) == 3"}, {"turns": turns, "checks": None}]
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: iter(rows))
+    (found,) = read(Data(sets=(TESTED_HUB,)), tmp_path)
+    assert [document.tests for document in found.documents] == ["assert add(1, 2) == 3", None]
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: iter(rows[1:]))
+    with pytest.raises(InputError, match="names tests_column 'checks', but no prompt of it has tests"):
+        read(Data(sets=(TESTED_HUB,)), tmp_path)
+
+
+def test_a_column_of_tests_that_is_not_there_or_is_of_texts_is_refused(tmp_path, hub):
+    with pytest.raises(InputError, match=r"no column 'checks', only \['body', 'turns'\]"):
+        read(Data(sets=(TESTED_HUB,)), tmp_path)
+    of_texts = HubSet(path="org/name", text_column="body", tests_column="checks")
+    with pytest.raises(InputError, match="a text has no response to test"):
+        check_data(Data(sets=(of_texts,)), tmp_path)
 
 
 def test_only_data_in_chat_form_need_a_chat_template(tmp_path):

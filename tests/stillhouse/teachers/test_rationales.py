@@ -116,10 +116,38 @@ def test_a_teacher_that_is_never_right_stops_with_the_rate_and_three_examples(wr
     assert str(refused.value).count("and it wrote") == 3
 
 
+MANY = TeacherTraces(samples=64, max_new_tokens=4, batch_size=1)
+
+
+def test_a_teacher_that_is_never_right_is_stopped_after_256_traces(write, tmp_path):
+    asked = Reasoning(tasks=8, rationales=MANY)
+    for _ in range(2):
+        # The second time nothing is left to draw before it is plain.
+        with pytest.raises(InputError, match=r"of the first 256 rationales.*none was kept: 0 had.*0\.0%") as refused:
+            write(asked)
+        assert str(refused.value).count("and it wrote") == 3
+        assert len(list((tmp_path / "rationales" / "work" / "reasoning").iterdir())) == 4
+
+
+def test_one_right_trace_among_the_first_256_lets_the_drawing_go_on(write, monkeypatch):
+    asked, seen = Reasoning(tasks=8, rationales=MANY), []
+
+    def draw(drawing, teacher, problems, work):
+        for each in problems:
+            seen.append(each)
+            right = spell(write_steps(each), each.answer) if len(seen) == 4 else "?"
+            yield ["?"] * 63 + [right]
+
+    monkeypatch.setattr(rationales, "draw_traces", draw)
+    found, facts = write(asked)
+    assert len(found["train"] + found["validation"]) == 1 and len(seen) == 8
+    assert sum(family["kept"] for family in facts.values()) == 1
+
+
 def test_a_killed_drawing_repeats_only_the_unfinished_batches(tmp_path, roomy_model, monkeypatch):
     tasks = read_problems(Reasoning(tasks=12))
     drawing = traces.Drawing(TEACHER, COMPUTE)
-    whole = traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "whole")
+    whole = list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "whole"))
     seen, conversation = [], traces.conversation
 
     def dies(each):
@@ -130,8 +158,8 @@ def test_a_killed_drawing_repeats_only_the_unfinished_batches(tmp_path, roomy_mo
 
     monkeypatch.setattr(traces, "conversation", dies)
     with pytest.raises(KeyboardInterrupt):
-        traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed")
-    assert traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed") == whole
+        list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed"))
+    assert list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed")) == whole
     assert seen[6:] == tasks[4:]
     assert len(whole) == 12 and all(len(set(texts)) > 1 for texts in whole)
 

@@ -1,4 +1,4 @@
-"""Runs a program that a model wrote, in a process that can do little: see `evaluation.sandbox.child`.
+"""Runs a program that a model wrote, in a process that can do little: see `stillhouse.sandbox.child`.
 
 What this does not stop: a program may read every file that the user may read (it cannot pass anything on: no sockets,
 no files, no processes, an output that goes nowhere); it may look for the word by which its process says that it
@@ -42,17 +42,24 @@ class Outcome:
     """`passed`, the name of the error that ended it, `ran too long` or `killed by signal N`."""
 
 
-def check_sandbox() -> None:
+def check_sandbox(advice: str) -> None:
     """Refuse to run programs where this machine cannot keep them in.
 
+    Args:
+        advice: What to do then.
+
     Raises:
-        InputError: If it is no Linux machine with an x86-64 processor.
+        InputError: If it is no Linux machine with an x86-64 processor, or its kernel does not grant the sandbox.
     """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise InputError(
             f"programs that a model writes are run in a sandbox of Linux on x86-64, and this is {platform.system()} "
-            f"on {platform.machine()}; leave the benchmarks out that run programs (humaneval, mbpp)"
+            f"on {platform.machine()}; {advice}"
         )
+    try:
+        run_program("")
+    except RuntimeError as error:
+        raise InputError(f"programs that a model writes are run in a sandbox, and {error}; {advice}") from None
 
 
 def run_program(program: str, limits: Limits = Limits()) -> Outcome:
@@ -66,7 +73,7 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
         RuntimeError: If the kernel does not grant the sandbox; the program was not run.
     """
     # Imported for its place, and so that it is among the sources of whatever runs programs; it is Linux's alone.
-    from evaluation.sandbox import child
+    from stillhouse.sandbox import child
 
     secret = secrets.token_hex(16)
     asked = {

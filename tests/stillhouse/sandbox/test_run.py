@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from evaluation.sandbox import run
-from evaluation.sandbox.run import Limits, Outcome, check_sandbox, run_program
 from stillhouse.errors import InputError
+from stillhouse.sandbox import run
+from stillhouse.sandbox.run import Limits, Outcome, check_sandbox, run_program
 
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="the sandbox is of Linux on x86-64"
@@ -122,7 +122,16 @@ def test_a_program_sees_nothing_of_the_environment_and_its_words_go_nowhere(monk
 
 
 def test_another_platform_is_refused_in_words(monkeypatch):
-    check_sandbox()
+    check_sandbox("leave it out")
     monkeypatch.setattr(run.platform, "system", lambda: "Darwin")
-    with pytest.raises(InputError, match="this is Darwin.*leave the benchmarks out that run programs"):
-        check_sandbox()
+    with pytest.raises(InputError, match="this is Darwin.*; leave it out"):
+        check_sandbox("leave it out")
+
+
+def test_a_kernel_that_grants_no_sandbox_is_refused_in_words(monkeypatch):
+    def refused(program):
+        raise RuntimeError("the kernel does not grant the sandbox (no sandbox: [Errno 22]); nothing was run")
+
+    monkeypatch.setattr(run, "run_program", refused)
+    with pytest.raises(InputError, match="the kernel does not grant the sandbox.*; leave it out"):
+        check_sandbox("leave it out")
