@@ -20,7 +20,12 @@ def test_only_prompts_of_the_sets_are_left_in_their_order_and_counted(tmp_path):
     source, folder = tmp_path / "documents", tmp_path / "prompts"
     source.mkdir()
     folder.mkdir()
-    train = [prompt("org/code/2", "b"), Document("org/code/3", "text", "c"), prompt("code/1", "a"), prompt("law/1", "d")]
+    train = [
+        prompt("org/code/2", "b"),
+        Document("org/code/3", "text", "c"),
+        prompt("code/1", "a"),
+        prompt("law/1", "d"),
+    ]
     write_documents(source / "train.jsonl", [*train, problem("org/code/4", "e"), prompt("org/code/0", "f")])
     write_documents(source / "validation.jsonl", [])
     write_documents(source / "held_out.jsonl", [prompt("org/code/held-out/1", "g"), prompt("code/held-out/1", "h")])
