@@ -58,7 +58,8 @@ def assemble_results(settings: AssembleSettings, inputs: Inputs, folder: Path) -
     Args:
         settings: The recipe and where it ran.
         inputs: `student`, `documents`, `dataset`, perhaps `teacher`, the other teachers of an ensemble as `teacher_1`
-            and so on, `contamination`, and any other artifact whose record belongs in the lineage; of each model
+            and so on, those that answer prompts as `answering_1`, with their responses as `sampled_1` and
+            `responses_1`, `contamination`, and any other artifact whose record belongs in the lineage; of each model
             `held_out_<model>`, `capability_<model>` and `behaviour_<model>`; of each student on the way
             `before_<name>`, what `measure_held_out` found; of each variant `variant_<name>`, `parity_<name>`,
             `efficiency_<name>` and perhaps `capability_<name>`; perhaps `noise_floor` and `efficiency_teacher`.
@@ -117,13 +118,15 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
         recipe=settings.recipe.model_dump(mode="json"),
         # A model that is exported as it came has no teacher but itself.
         teacher=manifests.get("teacher", manifests["student"]).facts,
-        other_teachers=[manifest.facts for manifest in _of_number("teacher", manifests)],
+        other_teachers=_other_teachers(settings, manifests),
         data=data,
         left_out=[
             row
-            for name in ("selected", "responses")
-            if name in manifests
-            for row in manifests[name].facts.get("left_out", ())
+            for manifest in (
+                *(manifests[name] for name in ("selected", "responses") if name in manifests),
+                *_of_number("responses", manifests),
+            )
+            for row in manifest.facts.get("left_out", ())
         ],
         responses=_responses(manifests),
         code=settings.code,
@@ -137,12 +140,26 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
     )
 
 
-def _responses(manifests: Mapping[str, Manifest]) -> dict[str, int | float | None]:
-    """What `sample_responses` found of all of them, and how many `choose_responses` left; nothing without either."""
-    if "sampled" not in manifests:
+def _other_teachers(settings: AssembleSettings, manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """Those that are mixed, then those that answer prompts: of these, which sets, and what their responses are like."""
+    found = [manifest.facts for manifest in _of_number("teacher", manifests)]
+    answering = zip(settings.recipe.data.answers.others, _of_number("answering", manifests), strict=True)
+    for number, (asked, manifest) in enumerate(answering, start=1):
+        responses = _responses(manifests, f"_{number}")
+        told = {"answered": list(asked.serves)} | ({"responses": responses} if responses else {})
+        found.append(manifest.facts | told)
+    return found
+
+
+def _responses(manifests: Mapping[str, Manifest], ending: str = "") -> dict[str, int | float | None]:
+    """What `sample_responses` found of all of them, and how many `choose_responses` left; nothing without either.
+
+    `ending` is the number of another teacher, as it stands in the inputs' names.
+    """
+    if f"sampled{ending}" not in manifests:
         return {}
-    chosen = manifests["responses"].facts
-    return {**manifests["sampled"].facts, **{name: chosen[name] for name in _LEFT if name in chosen}}
+    chosen = manifests[f"responses{ending}"].facts
+    return {**manifests[f"sampled{ending}"].facts, **{name: chosen[name] for name in _LEFT if name in chosen}}
 
 
 def _in_order(manifests: Collection[Manifest]) -> list[Manifest]:

@@ -39,16 +39,19 @@ class Lineage(Part):
     teacher: dict[str, Any]
     """Source, digest, dtype, quantization, licence of the teacher."""
     other_teachers: list[dict[str, Any]] = []
-    """The same of an ensemble's other teachers, in the recipe's order."""
+    """The same of an ensemble's other teachers, in the recipe's order, and then of those that answer prompts
+    (`data.answers.others`), with the data sets in `answered`, and in `responses` what the field of that name says of
+    the recipe's own teacher."""
     data: list[dict[str, Any]]
     """Sets, their digests and licences, documents and tokens taken of each."""
     left_out: list[dict[str, Any]] = []
     """Training documents that `data.selection` left out, and responses that `data.answers.sampled.keep` did: set,
     reason, how many, and three examples."""
     responses: dict[str, int | float | None] = {}
-    """What the responses to the training prompts are like, all of them, where `data.answers.sampled` asks for several:
-    tokens, shares, entropy of the teacher's distribution while it wrote, distinct-n, agreement within a prompt, and
-    what verifiers say; and in `prompts_left` and `responses_left` what is trained on."""
+    """What the responses of the recipe's own teacher to the training prompts are like, all of them, where
+    `data.answers.sampled` asks for several: tokens, shares, entropy of the teacher's distribution while it wrote,
+    distinct-n, agreement within a prompt, and what verifiers say; and in `prompts_left` and `responses_left` what is
+    trained on."""
     code: dict[str, str]
     """`commit` (with `-dirty` where the tree differs from it) and `version`."""
     environment: dict[str, Any]

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 
 from evaluation.gate_figures import check_documents
+from flows.answering import answer
 from flows.settings import SettingsOfDelivery
 from flows.work import Made, Work
 from stillhouse.models.own_tokenizer import TrainTokenizerSettings
 from stillhouse.models.teacher import LoadTeacherSettings
 from stillhouse.store.artifact import Reference
-from tasks.answer import answer_prompts
 from tasks.assemble import assemble_results
 from tasks.build_package import build_package
 from tasks.choose import select_documents
-from tasks.choose_responses import choose_responses
 from tasks.compare_variant import measure_parity
 from tasks.convert import export_onnx
 from tasks.encode import encode_documents
@@ -25,7 +24,6 @@ from tasks.look_for_benchmarks import measure_contamination
 from tasks.quantize_bnb import quantize_bnb
 from tasks.quantize_int4 import quantize_int4
 from tasks.quantize_int8 import quantize_int8
-from tasks.sample_responses import sample_responses
 from tasks.score_behaviour import evaluate_behaviour
 from tasks.score_benchmarks import evaluate_capability
 from tasks.score_held_out import measure_held_out
@@ -42,7 +40,7 @@ SHOWN = ("pruned", "student", "behaviour_teacher", "behaviour_pruned", "behaviou
 
 
 def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -> References:
-    """Documents without benchmarks in them, the teacher's answers to those that are prompts, and the ids of both.
+    """Documents without benchmarks in them, the teachers' answers to those that are prompts, and the ids of both.
 
     Where the recipe selects, what it leaves out is neither answered nor encoded.
     """
@@ -52,11 +50,10 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
     if settings.select is not None:
         found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
     read = {"teacher": teacher, "documents": found.get("selected", documents)}
-    made = {"answers": work.make(answer_prompts, settings.answers, read), **_rationales(settings, work, read)}
-    sampled = _responses(settings, work, read)
-    made |= {name: each for name, each in sampled.items() if name == "responses"}
-    made |= _own_tokenizer(settings, work, read)
-    found |= {**sampled, **made, "dataset": work.make(encode_documents, settings.encode, {**read, **made})}
+    answered = answer(settings, work, read)
+    made = {**answered.said, **_rationales(settings, work, read), **_own_tokenizer(settings, work, read)}
+    dataset = work.make(encode_documents, settings.encode, {**read, **made})
+    found |= {**answered.besides, **made, "dataset": dataset}
     if "tokenizer" in found:
         again = {"teacher": teacher, "dataset": found["dataset"]}
         found["dataset_teacher"] = work.make(encode_for_teacher, settings.encode_again, again)
@@ -68,16 +65,6 @@ def check_evidence(settings: SettingsOfDelivery, work: Work, dataset: Reference)
     held_out = work.facts(dataset).get("held_out")
     if held_out is not None:
         check_documents(settings.recipe, {name: own["documents"] for name, own in held_out["sets"].items()})
-
-
-def _responses(settings: SettingsOfDelivery, work: Work, read: References) -> References:
-    """Several responses to each training prompt, and those that are trained on; nothing where there is one answer."""
-    if settings.sampled is None:
-        return {}
-    sampled = work.make(sample_responses, settings.sampled, read)
-    chosen = settings.responses
-    taken = sampled if chosen is None else work.make(choose_responses, chosen, {"sampled": sampled})
-    return {"sampled": sampled, "responses": taken}
 
 
 def _own_tokenizer(settings: SettingsOfDelivery, work: Work, read: References) -> References:

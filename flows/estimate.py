@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.parity import GREEDY_PROMPTS
+from flows.answering_cost import answer_tokens, answering_bytes, sets_of_own
 from stillhouse import machine
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe import Recipe
-from stillhouse.recipe.data import PACKAGED_TEXTS, Data, HubSet, JsonLines, PackagedSet
+from stillhouse.recipe.data import Data
 from stillhouse.recipe.knowledge import (
     Cached,
     Endpoint,
@@ -47,6 +48,16 @@ class Estimate:
     seconds: float
     memory_bytes: int
     disk_bytes: int
+    answering: tuple["Answering", ...] = ()
+    """What each of the other teachers that answer prompts has in these."""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What it costs that a teacher answers prompts."""
+
+    seconds: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ def estimate(
     *,
     above: ModelShape | None = None,
     device: str = "cpu",
+    answering: Sequence[ModelShape] = (),
 ) -> Estimate:
     """Estimate time, memory and disk of a run.
 
@@ -105,6 +117,7 @@ def estimate(
         links: The other trainings, where the route is not direct.
         above: Shape of what teaches the recipe's own student, where that is not the teacher.
         device: That trains. Several processes share a processor with its memory; of accelerators each has its own.
+        answering: Shapes of the other teachers that answer prompts.
     """
     trainings = [Link(recipe, above or teacher, student), *links]
     cards = 1 if device.startswith("cpu") else recipe.compute.processes
@@ -116,23 +129,38 @@ def estimate(
         flops += _flops_of_start(link.recipe, link.teacher, link.student) if link.is_cut else 0
         flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
     flops += sum(_flops_of_training(each.recipe, each.teacher, each.student) for each in trainings) / cards
+    flops_per_second = gigaflops_per_second * 1e9 * _TRAINING_SHARE
+    answered = _answering(recipe.data, answering, flops_per_second)
+    memory = [
+        max(
+            _training_bytes(each.recipe, each.teacher, each.student) * each.recipe.compute.processes // cards,
+            _refit_bytes(each.recipe, each.teacher, each.student),
+        )
+        for each in trainings
+    ]
     return Estimate(
         training_tokens=sum(_training_tokens(each.recipe) for each in trainings),
-        seconds=_OTHER_SECONDS + flops / (gigaflops_per_second * 1e9 * _TRAINING_SHARE),
-        memory_bytes=max(
-            max(
-                _training_bytes(each.recipe, each.teacher, each.student) * each.recipe.compute.processes // cards,
-                _refit_bytes(each.recipe, each.teacher, each.student),
-            )
-            for each in trainings
-        ),
+        seconds=_OTHER_SECONDS + flops / flops_per_second + sum(each.seconds for each in answered),
+        memory_bytes=max([*memory, *(each.memory_bytes for each in answered)]),
         # Of a link its start and what becomes of it; a start that is refitted lies there as it was, too.
         disk_bytes=4 * teacher.parameters
+        + sum(4 * shape.parameters for shape in answering)
         + 18 * student.parameters
         + scratch_bytes
         + sum(_cache_bytes(each.recipe, each.teacher) for each in trainings)
         + sum(8 * link.student.parameters for link in links)
         + sum(4 * each.student.parameters for each in trainings if recipe.refit is not None),
+        answering=answered,
+    )
+
+
+def _answering(data: Data, shapes: Sequence[ModelShape], flops_per_second: float) -> tuple[Answering, ...]:
+    return tuple(
+        Answering(
+            answer_tokens(data, other.serves) * 2 * shape.parameters / flops_per_second,
+            answering_bytes(data, shape) + _LIBRARIES_BYTES,
+        )
+        for other, shape in zip(data.answers.others, shapes, strict=True)
     )
 
 
@@ -199,17 +227,20 @@ def _target_bytes(targets: StoredTargets, vocabulary: int) -> int:
             return (draws + different * ((vocabulary // different).bit_length() + 2)) // 8 + 1
 
 
-def room_for_export(model: ModelShape) -> Room:
+def room_for_export(model: ModelShape, data: Data, answering: Sequence[ModelShape] = ()) -> Room:
     """Memory and disk that making every variant of a model needs.
 
     Args:
         model: Shape of what is exported.
+        data: What it is measured on.
+        answering: Shapes of the other teachers that answer prompts.
     """
     return Room(
         # The exporter holds the model, its trace and the graph; the quantizers hold two copies of the weights.
-        memory_bytes=12 * model.parameters + _LIBRARIES_BYTES,
+        memory_bytes=max([12 * model.parameters, *(answering_bytes(data, shape) for shape in answering)])
+        + _LIBRARIES_BYTES,
         # The model and its ONNX form in fp32, five variants in fewer bits, and an export that is not finished.
-        disk_bytes=20 * model.parameters,
+        disk_bytes=20 * model.parameters + sum(4 * shape.parameters for shape in answering),
     )
 
 
@@ -236,23 +267,8 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
         scored += 4 * asked.behaviour.prompts * asked.behaviour.responses * asked.behaviour.new_tokens
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
-    answers = _answer_tokens(data) * 2 * teacher.parameters
+    answers = answer_tokens(data, sets_of_own(data)) * 2 * teacher.parameters
     return answers + start + evaluation + held_out + _flops_of_variants(recipe, student)
-
-
-def _answer_tokens(data: Data) -> int:
-    """Tokens that the teacher writes to training prompts, at most; every response is written before any is left out.
-
-    How many prompts a set has is not known before it is read: as many as its limit, or as fill the training text.
-    Files and sets of a hub may hold prompts, but do where responses are sampled and no packaged set has any.
-    """
-    asked = data.answers
-    samples = 1 if asked.sampled is None else asked.sampled.samples
-    sets = [each for each in data.sets if isinstance(each, PackagedSet) and each.name not in PACKAGED_TEXTS]
-    others = [each for each in data.sets if isinstance(each, JsonLines | HubSet)]
-    holding = sets or (others if asked.sampled is not None else [])
-    most = max(1, data.train_tokens // (asked.max_new_tokens * samples))
-    return sum(each.limit or most for each in holding) * samples * asked.max_new_tokens
 
 
 def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:

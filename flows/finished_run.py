@@ -1,6 +1,7 @@
 """A run that is over, taken up again by what its folder says."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _MODELS_AND_DATA = (
     "documents",
     "contamination",
     "selected",
+    "prompts",
     "answers",
     "sampled",
     "responses",
@@ -29,6 +31,8 @@ _MODELS_AND_DATA = (
     "dataset",
     "dataset_teacher",
 )
+_OF_OTHER_TEACHERS = re.compile(r"(teacher|answering|prompts|answers|sampled|responses)_\d+")
+"""The other teachers, and what those of them that answer prompts said."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ def open_finished_run(folder: Path) -> FinishedRun:
         raise InputError(f"the store in {runs / 'store'} does not hold what the run in {folder} made; run it again")
     by_key = {reference.key: reference for reference in references}
     read = store.manifest(kept["assemble_results"]).inputs
-    found = {name: by_key[read[name]] for name in _MODELS_AND_DATA if read.get(name) in by_key}
-    lost = [name for name in _MODELS_AND_DATA if name in read and not (name in found and store.has(found[name]))]
+    names = [name for name in read if name in _MODELS_AND_DATA or _OF_OTHER_TEACHERS.fullmatch(name)]
+    found = {name: by_key[read[name]] for name in names if read[name] in by_key}
+    lost = [name for name in names if not (name in found and store.has(found[name]))]
     if lost:
         raise InputError(f"the store lost {', '.join(lost)} of the run in {folder}; run its recipe again")
     return FinishedRun(recipe, compute, kept["probe_precision"], found, runs)

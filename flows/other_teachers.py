@@ -1,15 +1,16 @@
-"""Teachers beside the recipe's first: those of an ensemble, and those that have a round of their own."""
+"""Teachers beside the recipe's first: of an ensemble, of a round of their own, and those that answer prompts."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.starts import refuse_other_tokenizer
-from flows.trainable import check_reader
+from flows.trainable import check_reader, check_writer
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
-from stillhouse.models.sources import describe, resolve_model
+from stillhouse.models.sources import describe, resolve_model, tokenizer_of
 from stillhouse.recipe import Recipe
 from stillhouse.recipe.continual import Continual
+from stillhouse.recipe.data import Data
 from stillhouse.recipe.knowledge import OTHER_WAYS, Ensemble
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.teacher import Teacher
@@ -36,6 +37,37 @@ def teachers_of_rounds(recipe: Recipe, base: Path, teacher: Source) -> tuple[Fou
         return ()
     asked = [told.teacher for told in recipe.route.rounds]
     return tuple(None if other is None else _another_teacher(other, recipe, base, teacher) for other in asked)
+
+
+def teachers_that_answer(data: Data, base: Path) -> tuple[FoundTeacher, ...]:
+    """The other teachers that answer prompts, whose tokens may be any.
+
+    Args:
+        data: The recipe's section.
+        base: Folder that relative paths start from.
+
+    Raises:
+        InputError: If one is not there, cannot be read, has no chat template, or no room for prompt and answer.
+    """
+    return tuple(_answering(other.teacher, data.answers.max_new_tokens, base) for other in data.answers.others)
+
+
+def _answering(asked: Teacher, longest_answer: int, base: Path) -> FoundTeacher:
+    trusted = asked.trust_remote_code
+    source = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
+    if tokenizer_of(source, trust_remote_code=trusted).chat_template is None:
+        raise InputError(
+            f"{source.name} has no chat template, and data.answers.others lets it answer prompts; take a teacher with "
+            "one, or let another answer them"
+        )
+    check_writer(source, trust_remote_code=trusted)
+    shape = describe(source, trust_remote_code=trusted)
+    if longest_answer >= shape.context_length:
+        raise InputError(
+            f"data.answers.max_new_tokens is {longest_answer}, but the context of {source.name} holds "
+            f"{shape.context_length} tokens, prompt and answer together; make it shorter"
+        )
+    return FoundTeacher(source, shape)
 
 
 def _another_teacher(asked: Teacher, recipe: Recipe, base: Path, teacher: Source) -> FoundTeacher:

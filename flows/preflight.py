@@ -3,7 +3,7 @@
 Preflight also decides every `auto`, so that all keys of a run are known before the first stage.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
 from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
-from flows.other_teachers import members_of_ensemble, teachers_of_rounds
+from flows.other_teachers import FoundTeacher, members_of_ensemble, teachers_of_rounds, teachers_that_answer
 from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.starts import examine_route, examine_start, refuse_other_template
 from flows.trainable import check_features, check_reader, check_student
@@ -61,9 +61,12 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
     _check_chat(recipe, model, data)
+    answering = teachers_that_answer(recipe.data, base)
     compute, probe = decide_compute(recipe, store)
-    _refuse_too_little(room_for_export(shape), room(compute.device, store.root), "take a smaller model")
-    return SettingsOfExport(recipe, compute, data, probe, model)
+    needed = room_for_export(shape, recipe.data, [each.shape for each in answering])
+    _refuse_too_little(needed, room(compute.device, store.root), "take a smaller model")
+    sources = tuple(each.source for each in answering)
+    return SettingsOfExport(recipe, compute, data, probe, model, answering_sources=sources)
 
 
 def check_run_again(recipe: Delivery, compute: Compute, student: Path, store: Store) -> None:
@@ -82,7 +85,7 @@ def check_run_again(recipe: Delivery, compute: Compute, student: Path, store: St
     _device(compute.device)
     shape = describe(Source(kind="directory", digest="", location=str(student), name="the run's student"))
     _check_context(recipe, shape.context_length)
-    _refuse_too_little(room_for_export(shape), room(compute.device, store.root), "take a smaller model")
+    _refuse_too_little(room_for_export(shape, recipe.data), room(compute.device, store.root), "take a smaller model")
 
 
 def find_model(asked: Teacher, base: Path) -> Source:
@@ -111,6 +114,7 @@ def check(recipe_path: Path, runs: Path) -> str:
         [
             f"{recipe_path} can run on {compute.device} in {compute.precision} with {compute.threads} threads",
             f"teacher   {found.settings.teacher_source.name}, {found.teacher.parameters / 1e6:.1f}M parameters",
+            *_answering_lines(recipe.data, found),
             f"student   about {found.student.parameters / 1e6:.1f}M parameters",
             f"training  at most {cost.training_tokens:,} tokens",
             f"time      about {max(1, round(cost.seconds / 60))} min, from a short probe of this machine",
@@ -118,6 +122,16 @@ def check(recipe_path: Path, runs: Path) -> str:
             f"disk      about {cost.disk_bytes / 1e9:.1f} GB of {there.disk_bytes / 1e9:.1f} GB free",
         ]
     )
+
+
+def _answering_lines(data: Data, found: "Examined") -> Iterator[str]:
+    """The other teachers that answer prompts, and what that is going to take."""
+    told = zip(data.answers.others, found.answering, found.cost.answering, strict=True)
+    for asked, teacher, cost in told:
+        yield (
+            f"answers   {teacher.source.name}, {teacher.shape.parameters / 1e6:.1f}M parameters, to the prompts of "
+            f"{', '.join(asked.serves)}: about {max(1, round(cost.seconds / 60))} min, {cost.memory_bytes / 1e9:.1f} GB"
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,8 @@ class Examined:
     student: ModelShape
     cost: Estimate
     there: Room
+    answering: tuple[FoundTeacher, ...]
+    """The other teachers that answer prompts."""
 
 
 def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Examined:
@@ -146,17 +162,14 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     _check_measures(recipe)
     if isinstance(recipe.knowledge, Endpoint):
         check_endpoint(recipe.knowledge)
-    teacher = resolve_model(
-        recipe.teacher.source,
-        base=base,
-        revision=recipe.teacher.revision,
-        trust_remote_code=recipe.teacher.trust_remote_code,
-    )
-    shape = describe(teacher, trust_remote_code=recipe.teacher.trust_remote_code)
-    start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=recipe.teacher.trust_remote_code)
+    asked, trusted = recipe.teacher, recipe.teacher.trust_remote_code
+    teacher = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
+    shape = describe(teacher, trust_remote_code=trusted)
+    start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=trusted)
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     members = members_of_ensemble(recipe, base, teacher)
     rounds = teachers_of_rounds(recipe, base, teacher)
+    answering = teachers_that_answer(recipe.data, base)
     of_rounds = [shape if each is None else each.shape for each in rounds]
     found = examine_route(recipe, base, teacher, shape, student_shape, of_rounds)
     links = [replace(each, source=start.source) for each in found]
@@ -182,14 +195,16 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         start.source,
         tuple(each.source for each in members),
         tuple(None if each is None else each.source for each in rounds),
+        answering_sources=tuple(each.source for each in answering),
     )
     speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
     # The first of several rounds stands for one training on all text; the later ones add what they replay.
     counted = recipe.rounds[0] if recipe.rounds else recipe
-    cost = estimate(counted, shape, student_shape, speed, links, above=above, device=compute.device)
+    others = [each.shape for each in answering]
+    cost = estimate(counted, shape, student_shape, speed, links, above=above, device=compute.device, answering=others)
     there = room(compute.device, store.root)
     _check_room(cost, there, at_once)
-    return Examined(settings, shape, student_shape, cost, there)
+    return Examined(settings, shape, student_shape, cost, there, answering)
 
 
 def _check_room(cost: Estimate, there: Room, at_once: int) -> None:

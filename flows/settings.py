@@ -1,6 +1,6 @@
 """A recipe, with every `auto` decided and every source found, as the settings of each stage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evaluation.assemble import AssembleSettings
 from evaluation.behaviour.evaluate import BehaviourSettings, behaviour_settings
@@ -17,6 +17,7 @@ from export.quantization.int4 import QuantizeInt4Settings
 from export.quantization.int8 import QuantizeInt8Settings
 from export.variants import CopyStudentSettings
 from flows.environment import code_version, device_name, environment
+from stillhouse.data.choose_prompts import ChoosePromptsSettings, prompts_of_others, prompts_of_own
 from stillhouse.data.choose_responses import ChooseSettings, choose_settings
 from stillhouse.data.documents import GatherSettings, gather_settings
 from stillhouse.data.encode import EncodeSettings
@@ -57,6 +58,16 @@ SettingsOfStart = (
 
 
 @dataclass(frozen=True)
+class SettingsOfAnswering:
+    """What the stages are told that another teacher answers prompts by, besides how prompts are answered."""
+
+    teacher: LoadTeacherSettings
+    """Of `load_teacher`."""
+    prompts: ChoosePromptsSettings
+    """Of `choose_prompts`."""
+
+
+@dataclass(frozen=True)
 class SettingsOfDelivery:
     """What each stage is told that measures a model, makes its variants and packages them."""
 
@@ -65,6 +76,8 @@ class SettingsOfDelivery:
     data_sources: tuple[Source, ...]
     probe: Reference
     """What timed the precisions; a run that may go on needs its answer kept."""
+    answering_sources: tuple[Source, ...] = field(default=(), kw_only=True)
+    """The other teachers that answer prompts."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -90,8 +103,8 @@ class SettingsOfDelivery:
     @property
     def answers(self) -> AnswerSettings:
         """Of `answer_prompts`."""
-        # What is sampled is another stage's: the greedy answers stay the same ones.
-        greedy = self.recipe.data.answers.model_copy(update={"sampled": None})
+        # What is sampled is another stage's, and who answers is an input: the greedy answers stay the same ones.
+        greedy = self.recipe.data.answers.model_copy(update={"sampled": None, "others": ()})
         return AnswerSettings(answers=greedy, compute=self.compute)
 
     @property
@@ -103,6 +116,23 @@ class SettingsOfDelivery:
     def responses(self) -> ChooseSettings | None:
         """Of `choose_responses`; `None` where all responses are taken, and alike."""
         return choose_settings(self.recipe.data)
+
+    @property
+    def own_prompts(self) -> ChoosePromptsSettings | None:
+        """Of `choose_prompts`, for the recipe's own teacher; `None` where it answers all prompts."""
+        return prompts_of_own(self.recipe.data)
+
+    @property
+    def answering(self) -> tuple[SettingsOfAnswering, ...]:
+        """Of the other teachers that answer prompts, in the recipe's order."""
+        data = self.recipe.data
+        asked = zip(data.answers.others, self.answering_sources, prompts_of_others(data), strict=True)
+        return tuple(
+            SettingsOfAnswering(
+                LoadTeacherSettings(source=source, trust_remote_code=other.teacher.trust_remote_code), prompts
+            )
+            for other, source, prompts in asked
+        )
 
     @property
     def rationales(self) -> RationaleSettings | None:

@@ -1,10 +1,11 @@
-"""What a training refuses of its teacher and student, asked of their configs before anything is made."""
+"""What a training refuses of its teachers and student, asked of their configs before anything is made."""
 
 from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from stillhouse.errors import InputError
 from stillhouse.models.fresh import fresh_config
 from stillhouse.models.gguf import read_header
 from stillhouse.models.refit import check_blocks
@@ -29,13 +30,28 @@ def check_reader(source: Source, sequence_length: int, *, trust_remote_code: boo
     Raises:
         InputError: Naming what was seen of it.
     """
-    config: Any
-    if source.kind == "gguf" and (kind := read_header(source.path).architecture) in CONFIG_MAPPING:
-        # With default sizes: the file's own take seconds to read.
-        config = AutoConfig.for_model(kind)
-    else:
-        config = config_of(source, trust_remote_code=trust_remote_code)
-    check_packable(config, source.name, sequence_length)
+    check_packable(_config(source, trust_remote_code), source.name, sequence_length)
+
+
+def check_writer(source: Source, *, trust_remote_code: bool) -> None:
+    """Refuse a model that cannot answer several prompts side by side, the shorter ones filled up.
+
+    Args:
+        source: Where it lies.
+        trust_remote_code: Whether its own Python may run.
+
+    Raises:
+        InputError: Naming its architecture.
+    """
+    config = _config(source, trust_remote_code)
+    # Of code of its own nothing is known.
+    known = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
+    if getattr(known, "_is_stateful", False):
+        raise InputError(
+            f"{source.name} ({config.model_type}) has a state that is handed from token to token, and prompts are "
+            "answered side by side, where what fills up a shorter one would get into it; take a teacher whose layers "
+            "all are attention under a mask"
+        )
 
 
 def check_student(recipe: Recipe, teacher: Source, own: Source | None) -> None:
@@ -87,6 +103,13 @@ def check_features(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> 
         return
     layer_map(features, student_blocks=student.layers, teacher_blocks=teacher.layers)
     check_sizes(features, student_width=student.hidden_size, teacher_width=teacher.hidden_size)
+
+
+def _config(source: Source, trusted: bool) -> Any:
+    if source.kind == "gguf" and (kind := read_header(source.path).architecture) in CONFIG_MAPPING:
+        # With default sizes: the file's own take seconds to read.
+        return AutoConfig.for_model(kind)
+    return config_of(source, trust_remote_code=trusted)
 
 
 def _fresh(student: Fresh, teacher: Source, trusted: bool) -> PretrainedConfig:

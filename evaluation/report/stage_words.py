@@ -14,6 +14,7 @@ STAGES = {
     "gather_documents": "Gather documents",
     "measure_contamination": "Look for benchmarks in the data",
     "select_documents": "Select documents",
+    "choose_prompts": "Choose a teacher's prompts",
     "answer_prompts": "Let the teacher answer prompts",
     "sample_responses": "Let the teacher answer prompts several times",
     "choose_responses": "Choose among responses",

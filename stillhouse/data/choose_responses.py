@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from math import exp
 from pathlib import Path
 
+from pydantic import Field
+
 from stillhouse.data.document import Document, read_documents, write_documents
 from stillhouse.data.hopeless import Said, none_ended, none_right
 from stillhouse.data.response_figures import Figures, read_figures
@@ -24,6 +26,9 @@ class ChooseSettings(Settings):
 
     keep: Keep
     weigh: Weigh
+    is_all: bool = Field(default=True, exclude=True)
+    """Whether these are all responses that there are, and not those of one of several teachers: then `keep.verified`
+    asks for a verifier among their prompts."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def choose_settings(data: Data) -> ChooseSettings | None:
     asked = data.answers.sampled
     if asked is None or not asked.chooses:
         return None
-    return ChooseSettings(keep=asked.keep, weigh=asked.weigh)
+    return ChooseSettings(keep=asked.keep, weigh=asked.weigh, is_all=not data.answers.others)
 
 
 def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> None:
@@ -70,7 +75,7 @@ def choose_responses(settings: ChooseSettings, inputs: Inputs, folder: Path) -> 
     """
     before = _read(inputs["sampled"])
     dropped: Dropped = {}
-    after = _kept(settings.keep, before, dropped)
+    after = _kept(settings, before, dropped)
     write_documents(folder / "train.jsonl", [each for group in after for each in _weighed(group, settings.weigh)])
     facts = {
         "prompts": len(before),
@@ -96,9 +101,10 @@ def _beside(group: Sequence[tuple[Document, Figures]]) -> list[_Choice]:
     return [_Choice(document, figures, one) for (document, figures), one in zip(group, found, strict=True)]
 
 
-def _kept(keep: Keep, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
+def _kept(settings: ChooseSettings, groups: Sequence[list[_Choice]], dropped: Dropped) -> list[list[_Choice]]:
     """What the filters leave of each prompt's responses."""
-    if keep.verified:
+    keep = settings.keep
+    if keep.verified and settings.is_all:
         _refuse_unjudged(groups)
     if keep.ended:
         groups = _filtered("not ended", groups, lambda choice: choice.document.ended, dropped)

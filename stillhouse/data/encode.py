@@ -65,7 +65,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
         inputs: `teacher`, whose tokenizer and chat template are used, or `tokenizer`, where the student has one of
             its own: then what the tokens spell is written too; `documents`; `answers`, which may be absent where no
             document is a prompt; `responses`, several to each training prompt, which then stand in the place of its
-            answer; and `rationales`, where documents are problems.
+            answer; `answers_1`, `responses_1` and so on of other teachers, each to prompts of its own; and
+            `rationales`, where documents are problems.
         folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
 
     Raises:
@@ -107,10 +108,11 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
 def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
     """The documents of a split, each prompt and problem replaced by its answered forms or left out."""
     answered: dict[str, list[Document]] = defaultdict(list)
-    several = split == "train" and "responses" in inputs
-    for made in ("responses" if several else "answers", "rationales"):
-        if made in inputs:
-            for document in read_documents(inputs[made] / f"{split}.jsonl"):
+    kinds = ("responses" if split == "train" and "responses" in inputs else "answers", "rationales")
+    for made, folder in inputs.items():
+        # Of other teachers it has a number.
+        if made.partition("_")[0] in kinds:
+            for document in read_documents(folder / f"{split}.jsonl"):
                 answered[document.id].append(document)
     for document in read_documents(inputs["documents"] / f"{split}.jsonl"):
         yield from answered.get(document.id, ()) if document.kind in ("prompt", "problem") else (document,)

@@ -45,11 +45,13 @@ def check_data(data: Data, base: Path) -> tuple[Source, ...]:
 
     Raises:
         InputError: If a file is missing, empty or not what it must be, if a held-out text is trained on as well,
-            if a set of a hub names no column or two, or if a set cannot be found.
+            if a set of a hub names no column or two, if a set cannot be found, or if a file that a teacher is to answer
+            has no prompt.
     """
     sources = tuple(source for data_set in data.sets for source in _sources_of(data_set, base))
     _refuse_leaks(data.sets, sources)
     _refuse_unknown_sets(data)
+    _refuse_nothing_to_answer(data, sources)
     return sources
 
 
@@ -149,6 +151,25 @@ def _refuse_unknown_sets(data: Data) -> None:
             raise InputError(
                 f"data.selection.{key} names {', '.join(map(repr, unknown))}; the sets of this recipe are "
                 f"{', '.join(known)}"
+            )
+
+
+def _refuse_nothing_to_answer(data: Data, sources: Sequence[Source]) -> None:
+    """Refuse files without prompts that another teacher serves; of a set of a hub it is known once it is read."""
+    served = {name for each in data.answers.others for name in each.serves}
+    remaining = iter(sources)
+    for data_set, name in zip(data.sets, names_of(data.sets), strict=True):
+        files = [next(remaining)]
+        if not isinstance(data_set, JsonLines):
+            continue
+        if data_set.held_out is not None:
+            files.append(next(remaining))
+        if name in served and not any(
+            each.kind == "prompt" for file in files for each in read_jsonl(file.path, file.name)
+        ):
+            raise InputError(
+                f"data.answers.others lets a teacher answer the prompts of {name}, and {files[0].path} has none; give "
+                "messages that end with the user's turn, or leave it out of serves"
             )
 
 

@@ -11,6 +11,7 @@ from stillhouse.recipe.reasoning import Reasoning
 from stillhouse.recipe.responses import Sampled
 from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
+from stillhouse.recipe.teacher import Teacher
 
 PackagedName = Literal["boolq-passages", "nq-open", "reasoning-gym", "pubmed-abstracts", "python-functions"]
 PACKAGED_TEXTS: frozenset[PackagedName] = frozenset({"boolq-passages", "pubmed-abstracts", "python-functions"})
@@ -107,8 +108,19 @@ def may_be_verified(data_set: DataSet) -> bool:
             return False
 
 
+class AnsweringTeacher(Settings):
+    """Another teacher that answers prompts. What it says is passed on as text, so any tokenizer will do."""
+
+    teacher: Teacher
+    """The model, with a chat template."""
+    serves: tuple[str, ...]
+    """Names of the data sets whose prompts it answers in the place of the recipe's own teacher, those that are only
+    measured on too. A set is called as the data table of the report calls it: a packaged set or a set of a hub by its
+    name, a file by its name without its ending, and a second one of a name `name-2`."""
+
+
 class Answers(Settings):
-    """How the teacher answers prompts that come without a response."""
+    """How prompts that come without a response are answered, and by whom."""
 
     max_new_tokens: PositiveInt = 48
     """Longest answer, in tokens."""
@@ -116,6 +128,8 @@ class Answers(Settings):
     """Prompts answered side by side."""
     sampled: Sampled | None = None
     """Left out, every prompt has one greedy answer."""
+    others: tuple[AnsweringTeacher, ...] = Field(default=(), exclude_if=lambda others: not others)
+    """Teachers that answer the prompts of the data sets which they serve; the recipe's own one answers all others."""
 
 
 class Data(Settings):
@@ -157,3 +171,39 @@ class Data(Settings):
                 "response is kept; lower the one or raise the other"
             )
         return self
+
+    @model_validator(mode="after")
+    def _others_have_prompts_to_answer(self) -> Self:
+        sets = dict(zip(names_of(self.sets), self.sets, strict=True))
+        served: dict[str, str] = {}
+        for number, each in enumerate(self.answers.others):
+            key = f"answers.others.{number}.serves"
+            if not each.serves:
+                raise ValueError(
+                    f"{key} is empty, so that teacher answers nothing; name some of {', '.join(sets)}, or leave it out"
+                )
+            for name in each.serves:
+                if name not in sets:
+                    raise ValueError(f"{key} names {name}, which is none of the data sets; they are {', '.join(sets)}")
+                if name in served:
+                    raise ValueError(
+                        f"{key} names {name}, which {served[name]} names too; a prompt is answered by one teacher, so "
+                        "name the set once"
+                    )
+                _refuse_without_prompts(key, name, sets[name])
+                served[name] = key
+        return self
+
+
+def _refuse_without_prompts(key: str, name: str, data_set: DataSet) -> None:
+    """Refuse to let another teacher answer what is known to hold no prompt."""
+    match data_set:
+        case PackagedSet(name=packaged) if packaged in PACKAGED_TEXTS:
+            seen = "is text"
+        case HubSet(text_column=str(column)):
+            seen = f"is text, the column {column}"
+        case Reasoning():
+            seen = "holds problems, whose rationales the recipe's own teacher or a program writes"
+        case _:
+            return
+    raise ValueError(f"{key} names {name}, which {seen}; a teacher serves sets of prompts, so leave {name} out of it")

@@ -105,7 +105,7 @@ Weighting = Annotated[FixedWeights | ByDomain | ByConfidence, Field(discriminato
 
 
 OTHER_WAYS = (
-    "let it write answers, which the student learns as text (sequence-level distillation), or take a loss that "
+    "let it write answers, which the student learns as text (data.answers.others), or take a loss that "
     "compares distributions over two tokenizers (distillation.loss universal_logit_distance, with that one as the "
     "recipe's teacher)"
 )

@@ -32,6 +32,8 @@ def _lines(lineage: dict[str, Any], package: dict[str, Any] | None) -> Iterator[
     for teacher in (lineage["teacher"], *lineage.get("other_teachers", ())):
         yield f"teacher      {teacher['source']} ({teacher['quantization']}), {teacher['parameters']:,} parameters"
         yield f"             weights sha256 or commit {teacher['digest']}, licence {teacher['licence']}"
+        if "answered" in teacher:
+            yield f"             answered the prompts of {', '.join(teacher['answered'])}"
     for data in lineage["data"]:
         yield f"data         {data['name']}: " + ", ".join(f"{key} {data[key]}" for key in data if key != "name")
     yield f"code         {lineage['code']['version']}, commit {lineage['code']['commit']}"

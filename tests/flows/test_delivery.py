@@ -63,6 +63,7 @@ def test_what_is_answered_and_encoded_is_what_was_selected(select: str | None, t
         rationales=None,
         own_tokenizer=None,
         sampled=None,
+        own_prompts=None,
     )
     found = prepare_data(settings, Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64))
     source = "gather_documents" if select is None else "select_documents"
@@ -80,7 +81,7 @@ def test_sampled_responses_are_encoded_as_they_are_or_as_they_were_chosen(chosen
         return Reference(task.fn.__name__, "1" * 64)
 
     asked = {"sampled": "asked", "responses": chosen}
-    unused = ("documents", "contamination", "select", "answers", "encode", "rationales", "own_tokenizer")
+    unused = ("documents", "contamination", "select", "answers", "encode", "rationales", "own_tokenizer", "own_prompts")
     others = dict.fromkeys(unused)
     found = prepare_data(
         SimpleNamespace(**others, **asked), Work(Store(tmp_path), call), Reference("load_teacher", "3" * 64)

@@ -1,9 +1,11 @@
 """What a run costs, by who teaches it, who answers, and what it is spread over."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from flows.estimate import estimate
+from flows.estimate import estimate, room_for_export
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.teachers.cache.draws import pack_draws
@@ -13,10 +15,10 @@ TEACHER = ModelShape(layers=30, hidden_size=576, vocabulary_size=49_152, paramet
 STUDENT = TEACHER.with_layers(15)
 
 
-def cost(device="cpu", **changes):
+def cost(device="cpu", answering=(), **changes):
     content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | changes
     recipe = validated(Recipe, content, "the recipe")
-    return estimate(recipe, TEACHER, STUDENT, gigaflops_per_second=100.0, device=device)
+    return estimate(recipe, TEACHER, STUDENT, gigaflops_per_second=100.0, device=device, answering=answering)
 
 
 def test_every_teacher_of_an_ensemble_reads_the_text_and_lies_in_memory():
@@ -96,6 +98,47 @@ def test_every_sampled_response_is_written():
     # 200 prompts, of which the recipe's answers have 16 tokens.
     more = (4 - 1) * 200 * 16 * 2 * TEACHER.parameters
     assert four.seconds - one.seconds == pytest.approx(more / (100e9 * 0.4))
+
+
+def test_prompts_of_a_set_are_written_to_by_the_teacher_that_serves_it_alone():
+    small, large = TEACHER.with_layers(10), replace(TEACHER, parameters=100 * TEACHER.parameters)
+    none, one = cost(data=with_file()), cost(data=with_file("code"), answering=[small])
+    other = cost(data=with_file("reasoning-gym"), answering=[small])
+    # 50 prompts in a file of which nobody is known to answer any, and 200 that the recipe's teacher hands over.
+    written = 16 * 2 / (100e9 * 0.4)
+    assert one.seconds - none.seconds == pytest.approx(50 * written * small.parameters)
+    assert other.seconds - none.seconds == pytest.approx(200 * written * (small.parameters - TEACHER.parameters))
+    assert one.answering[0].seconds == pytest.approx(one.seconds - none.seconds)
+    assert one.disk_bytes - none.disk_bytes == 4 * small.parameters
+    # They are in memory one after the other: a small one needs no more than the training does.
+    assert one.memory_bytes == none.memory_bytes > one.answering[0].memory_bytes > 4 * small.parameters
+    most = cost(data=with_file("code"), answering=[large])
+    assert most.memory_bytes == most.answering[0].memory_bytes > 4 * large.parameters
+
+
+def test_every_response_of_another_teacher_is_written():
+    data = with_file("code")
+    one = cost(data=data, answering=[TEACHER]).answering[0]
+    four = cost(data=data | {"answers": data["answers"] | {"sampled": {"samples": 4}}}, answering=[TEACHER]).answering[
+        0
+    ]
+    assert four.seconds == pytest.approx(4 * one.seconds)
+
+
+def test_an_export_that_another_teacher_answers_for_has_room_for_it():
+    data = validated(Recipe, load_recipe(RECIPE).model_dump(mode="json") | {"data": with_file("code")}, "it").data
+    large = replace(TEACHER, parameters=100 * TEACHER.parameters)
+    alone, beside = room_for_export(TEACHER, data), room_for_export(TEACHER, data, [large])
+    assert beside.memory_bytes > 4 * large.parameters > alone.memory_bytes
+    assert beside.disk_bytes - alone.disk_bytes == 4 * large.parameters
+
+
+def with_file(*served):
+    """The recipe's data and a file; another teacher answers what is served."""
+    data = load_recipe(RECIPE).data.model_dump(mode="json", exclude_none=True)
+    sets = [*data["sets"], {"kind": "jsonl", "path": "code.jsonl", "limit": 50}]
+    others = [{"teacher": "org/other", "serves": list(served)}] if served else []
+    return data | {"sets": sets, "answers": data["answers"] | {"others": others}}
 
 
 def sampled(samples):

@@ -50,3 +50,10 @@ def test_what_was_not_done_has_no_paragraph(results: dict[str, Any]):
 def test_a_smaller_model_as_the_start_is_named(results: dict[str, Any]):
     results["lineage"]["recipe"]["student"] = {"kind": "model", "source": "org/small"}
     assert told(results)["Start"] == "The student starts as org/small, a model that shares the teacher's tokenizer."
+
+
+def test_who_else_answered_prompts_is_told(results: dict[str, Any]):
+    assert "are answered by" not in told(results)["Data"]
+    others = [{"teacher": {"source": "org/code"}, "serves": ["code", "law"]}]
+    results["lineage"]["recipe"]["data"]["answers"] = {"others": others}
+    assert "Prompts of code and law are answered by org/code." in told(results)["Data"]

@@ -1,7 +1,7 @@
 """What the report says of several teachers, and of a loss that follows the agreement with one."""
 
 from evaluation.report import distillation_words
-from evaluation.report.lineage import say_table
+from evaluation.report.lineage import facts_table, say_table
 
 ENSEMBLE = {"kind": "ensemble", "members": [{"teacher": {"source": "org/code"}}]}
 
@@ -27,3 +27,9 @@ def test_an_alpha_that_follows_the_agreement_is_told():
     alpha = {"shape": "agreement", "start": 0.9, "end": 0.1, "enough": 0.5}
     said = distillation_words.loss({"alpha": alpha, "temperature": 2.0})
     assert "weight 0.9 moving to 0.1 (as the share of tokens" in said and "rises to 0.5)" in said
+
+
+def test_what_another_teacher_answered_and_how_is_in_its_table():
+    facts = {"source": "org/code", "answered": ["code", "law"], "responses": {"responses": 12, "ended_share": 0.25}}
+    rows = [[cell.text for cell in row] for row in facts_table("Other teacher: org/code", facts).rows]
+    assert rows[1:] == [["answered", "code, law"], ["responses.responses", "12"], ["responses.ended_share", "0.250"]]

@@ -31,12 +31,14 @@ RESPONSES = [
 
 @pytest.fixture
 def choose(tmp_path):
-    def run(documents=RESPONSES, sets=("nq-open",), figures=None, **sampled):
+    def run(documents=RESPONSES, sets=("nq-open",), figures=None, others=(), **sampled):
         for name in ("sampled", "chosen"):
             (tmp_path / name).mkdir(exist_ok=True)
         write_documents(tmp_path / "sampled" / "train.jsonl", documents)
         write_figures(tmp_path / "sampled", figures or [of(tokens=5)] * len(documents))
-        data = Data(sets=[{"kind": "packaged", "name": name} for name in sets], answers={"sampled": sampled})
+        data = Data(
+            sets=[{"kind": "packaged", "name": name} for name in sets], answers={"sampled": sampled, "others": others}
+        )
         choose_responses(choose_settings(data), {"sampled": tmp_path / "sampled"}, tmp_path / "chosen")
         found = list(read_documents(tmp_path / "chosen" / "train.jsonl"))
         return found, json.loads((tmp_path / "chosen" / "facts.json").read_text())
@@ -166,6 +168,12 @@ def test_a_verifier_that_rejects_everything_stops_the_run_with_the_rate_and_thre
 def test_where_no_prompt_has_a_verifier_verified_responses_are_refused(choose):
     with pytest.raises(InputError, match="none of the 2 training prompts has a verifier"):
         choose(sets=("reasoning-gym",), keep={"verified": True})
+
+
+def test_of_several_teachers_one_may_have_prompts_that_no_verifier_judges(choose):
+    others = [{"teacher": "org/other", "serves": ["nq-open"]}]
+    found, facts = choose(sets=("reasoning-gym", "nq-open"), others=others, keep={"verified": True})
+    assert texts(found) == texts(RESPONSES) and facts["responses_left"] == 5
 
 
 @pytest.mark.parametrize(

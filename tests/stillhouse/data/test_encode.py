@@ -19,7 +19,7 @@ def settings(train=1000, validation=1000, held_out=1000, length=16):
 def encode(tmp_path, byte_model):
     """Encode the given training documents with the byte model; validation has one text, held-out two."""
 
-    def run(train, budgets=None, answers=None, responses=None):
+    def run(train, budgets=None, answers=None, responses=None, others=None):
         for folder in ("documents", "answers", "responses", "encoded"):
             (tmp_path / folder).mkdir(exist_ok=True)
         inputs = {"teacher": byte_model, "documents": tmp_path / "documents"}
@@ -32,6 +32,7 @@ def encode(tmp_path, byte_model):
         if responses is not None:
             inputs["responses"] = tmp_path / "responses"
             write_documents(inputs["responses"] / "train.jsonl", responses)
+        inputs |= others or {}
         encode_documents(budgets or settings(), inputs, tmp_path / "encoded")
         return read_split(tmp_path / "encoded", "train"), json.loads((tmp_path / "encoded/facts.json").read_text())
 
@@ -140,3 +141,21 @@ def test_a_document_counts_by_its_weight_beside_the_others_of_its_set(encode):
     assert split.weights[3] == 1
     nothing, _ = encode([turns(0, "7", weight=0.0), turns(0, "8", weight=0.0)], settings(length=100))
     assert nothing.weights.tolist() == [1, 1]
+
+
+def test_what_every_teacher_said_is_encoded(encode, tmp_path):
+    def other(name, *documents):
+        folder = tmp_path / name
+        folder.mkdir()
+        for split in ("train", "validation", "held_out"):
+            write_documents(folder / f"{split}.jsonl", documents if split == "train" else [])
+        return {name: folder}
+
+    asked = [prompt("nq/0", "q"), prompt("code/0", "q"), prompt("law/0", "q")]
+    own, second = [turns(0, "own", name="nq")], other("answers_1", turns(0, "other", name="code"))
+    split, _ = encode(asked, settings(length=100), own, others=second)
+    assert split.names == ("nq/0", "code/0")
+    # Several responses stand in the place of the other teacher's answers too.
+    several = second | other("responses_1", turns(0, "a", name="code"), turns(0, "b", name="code"))
+    split, _ = encode(asked, settings(length=100), own, responses=own, others=several)
+    assert split.names == ("nq/0", "code/0", "code/0")

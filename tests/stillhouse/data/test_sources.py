@@ -257,3 +257,18 @@ def test_only_data_in_chat_form_need_a_chat_template(tmp_path):
     assert not needs(PackagedSet(name="boolq-passages"), JsonLines(path="text.jsonl"))
     assert needs(PackagedSet(name="nq-open"))
     assert needs(JsonLines(path="text.jsonl", held_out="chat.jsonl"))
+
+
+@pytest.mark.parametrize("held_out", [None, "held.jsonl"])
+def test_a_served_file_without_a_prompt_is_refused_and_one_prompt_is_enough(tmp_path, held_out):
+    said = chat(("user", "hi"), ("assistant", "hello"))
+    write(tmp_path / "a.jsonl", {"text": "one"}, said)
+    write(tmp_path / "held.jsonl", {"text": "two"})
+    sets = ({"kind": "jsonl", "path": "a.jsonl", "held_out": held_out}, {"kind": "packaged", "name": "nq-open"})
+    others = [{"teacher": "org/a", "serves": ["a"]}]
+    data = Data(sets=sets, answers={"others": others})
+    with pytest.raises(InputError, match=r"lets a teacher answer the prompts of a, and .*a\.jsonl has none"):
+        check_data(data, tmp_path)
+    check_data(Data(sets=sets), tmp_path)
+    write(tmp_path / "a.jsonl", {"text": "one"}, said, chat(("user", "who?")))
+    check_data(data, tmp_path)
