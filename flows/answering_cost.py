@@ -26,12 +26,12 @@ def answer_tokens(data: Data, names: Collection[str]) -> int:
     asked = data.answers
     samples = 1 if asked.sampled is None else asked.sampled.samples
     named = zip(names_of(data.sets), data.sets, strict=True)
-    sets = {name: each for name, each in named if not isinstance(each, Reasoning)}
+    sets = {name: each for name, each in named if name in names and not isinstance(each, Reasoning)}
     holding = {name for name, each in sets.items() if _has_packaged_prompts(each)}
     if asked.sampled is not None and not holding:
         holding = {name for name, each in sets.items() if isinstance(each, JsonLines | HubSet)}
     most = max(1, data.train_tokens // (asked.max_new_tokens * samples))
-    prompts = sum(sets[name].limit or most for name in (holding | _served(data)) & set(names))
+    prompts = sum(sets[name].limit or most for name in holding | (_served(data) & set(sets)))
     return prompts * samples * asked.max_new_tokens
 
 

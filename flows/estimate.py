@@ -142,16 +142,20 @@ def estimate(
         training_tokens=sum(_training_tokens(each.recipe) for each in trainings),
         seconds=_OTHER_SECONDS + flops / flops_per_second + sum(each.seconds for each in answered),
         memory_bytes=max([*memory, *(each.memory_bytes for each in answered)]),
-        # Of a link its start and what becomes of it; a start that is refitted lies there as it was, too.
+        # Of a link its start and what becomes of it; a start that is refitted or of low rank lies there as cut, too.
         disk_bytes=4 * teacher.parameters
         + sum(4 * shape.parameters for shape in answering)
         + 18 * student.parameters
         + scratch_bytes
         + sum(_cache_bytes(each.recipe, each.teacher) for each in trainings)
         + sum(8 * link.student.parameters for link in links)
-        + sum(4 * each.student.parameters for each in trainings if recipe.refit is not None),
+        + sum(4 * each.student.parameters for each in trainings if _is_made_of_a_cut(each.recipe)),
         answering=answered,
     )
+
+
+def _is_made_of_a_cut(recipe: Recipe) -> bool:
+    return recipe.refit is not None or (isinstance(recipe.student, LowRank) and recipe.student.cut is not None)
 
 
 def _answering(data: Data, shapes: Sequence[ModelShape], flops_per_second: float) -> tuple[Answering, ...]:

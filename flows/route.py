@@ -39,7 +39,8 @@ class Taught:
     before: References
     """The students that taught on the way, by name, in their order."""
     knowledge: References
-    """What the trainings read besides: caches, the other teachers of an ensemble, and how hard the texts are."""
+    """What starts and trainings read besides: what was refitted or made low rank, caches, the other teachers of an
+    ensemble, and how hard the texts are."""
 
 
 def teach(
@@ -64,18 +65,19 @@ def teach(
     training = _Training(work, {name: each for name, each in read.items() if name != "teacher"}, seed)
     match settings.recipe.route:
         case Direct():
-            start = make_start(settings, work, cut)
+            start = training.start(settings, cut)
             return training.ended(start, training.train(settings, read["teacher"], start))
         case Progressive():
             teacher = read["teacher"]
             for number, recipe in enumerate(settings.recipe.before, start=1):
                 link = replace(settings, recipe=recipe)
-                start = make_start(link, work, cut | {"teacher": teacher})
-                teacher = training.train(link, teacher, start, f"intermediate-{number}")
-            start = make_start(settings, work, cut | {"teacher": teacher})
+                name = f"intermediate-{number}"
+                start = training.start(link, cut | {"teacher": teacher}, name)
+                teacher = training.train(link, teacher, start, name)
+            start = training.start(settings, cut | {"teacher": teacher})
             return training.ended(start, training.train(settings, teacher, start))
         case BornAgain(generations=generations):
-            start, teacher = make_start(settings, work, cut), read["teacher"]
+            start, teacher = training.start(settings, cut), read["teacher"]
             for generation in range(1, generations):
                 teacher = training.train(settings, teacher, start, f"generation-{generation}")
             return training.ended(start, training.train(settings, teacher, start))
@@ -89,7 +91,7 @@ def _in_rounds(settings: SettingsOfStages, work: Work, read: References, trainin
     What the student starts from is cut by the first round's text: the others are not there yet.
     """
     datasets = [work.make(choose_round, told, {"dataset": read["dataset"]}) for told in settings.rounds]
-    student = start = make_start(settings, work, {"teacher": read["teacher"], "dataset": datasets[0]})
+    student = start = training.start(settings, {"teacher": read["teacher"], "dataset": datasets[0]})
     told = zip(settings.recipe.rounds, settings.round_teachers, datasets, strict=True)
     for number, (recipe, other, dataset) in enumerate(told, start=1):
         teacher = read["teacher"] if other is None else work.make(load_teacher, other, {})
@@ -111,6 +113,12 @@ class _Training:
     seed: int | None
     before: References = field(default_factory=dict)
     knowledge: References = field(default_factory=dict)
+
+    def start(self, settings: SettingsOfStages, read: References, name: str = "") -> Reference:
+        """Make a student before its training; what it was made of is remembered as the cut of that name."""
+        cut = make_cut(settings, self.work, read)
+        self.knowledge |= {f"{name}_cut".strip("_"): each for each in cut.values()}
+        return _finish(settings, self.work, read, cut)
 
     def train(
         self,
@@ -152,14 +160,23 @@ class _Training:
 
 def make_start(settings: SettingsOfStages, work: Work, read: References) -> Reference:
     """The student before it is trained: cut from the teacher and perhaps refitted, random, or a model that exists."""
-    start = _make(settings.start, settings.cut, work, read)
-    if settings.refit is None:
-        return start
-    refitted = {"start": start, "teacher": read["teacher"], "dataset": read["dataset"]}
-    return work.make(refit_layers, settings.refit, refitted)
+    return _finish(settings, work, read, make_cut(settings, work, read))
 
 
-def _make(asked: SettingsOfStart, cut: SettingsOfStart | None, work: Work, read: References) -> Reference:
+def make_cut(settings: SettingsOfStages, work: Work, read: References) -> References:
+    """As `start`, what is made low rank or refitted afterwards; nothing where the teacher's cut is the start."""
+    if settings.refit is not None:
+        return {"start": _make(settings.start, work, read)}
+    return {} if settings.cut is None else {"start": _make(settings.cut, work, read)}
+
+
+def _finish(settings: SettingsOfStages, work: Work, read: References, cut: References) -> Reference:
+    if settings.refit is not None:
+        return work.make(refit_layers, settings.refit, {**cut, "teacher": read["teacher"], "dataset": read["dataset"]})
+    return _make(settings.start, work, read | cut)
+
+
+def _make(asked: SettingsOfStart, work: Work, read: References) -> Reference:
     match asked:
         case PruneSettings() as prune:
             return work.make(prune_layers, prune, read)
@@ -168,7 +185,7 @@ def _make(asked: SettingsOfStart, cut: SettingsOfStart | None, work: Work, read:
         case PruneLayersAndWidthsSettings() as both:
             return work.make(prune_layers_and_widths, both, read)
         case LowRankSettings() as bounded:
-            return work.make(low_rank, bounded, read if cut is None else read | {"start": _make(cut, None, work, read)})
+            return work.make(low_rank, bounded, read)
         case FreshStudentSettings() as fresh:
             own: References = {name: read[name] for name in ("teacher", "tokenizer") if name in read}
             return work.make(make_fresh_student, fresh, own)

@@ -46,10 +46,11 @@ def check_writer(source: Source, *, trust_remote_code: bool) -> None:
     config = _config(source, trust_remote_code)
     # Of code of its own nothing is known.
     known = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
-    if getattr(known, "_is_stateful", False):
+    # RecurrentGemma does not say so of itself.
+    if getattr(known, "_is_stateful", False) or config.model_type == "recurrent_gemma":
         raise InputError(
             f"{source.name} ({config.model_type}) has a state that is handed from token to token, and prompts are "
-            "answered side by side, where what fills up a shorter one would get into it; take a teacher whose layers "
+            "answered side by side, where what fills up a shorter one may get into it; take a teacher whose layers "
             "all are attention under a mask"
         )
 

@@ -58,14 +58,15 @@ def _data(results: Results, data: Mapping[str, Any]) -> Iterator[str]:
         yield f"Texts longer than {words.number(length)} tokens are cut into pieces."
     if any(one.get("name") in ("nq-open", "reasoning-gym") for one in results.lineage.data):
         yield "Prompts that come without an answer are answered greedily, by the teacher where there is one."
-    for other in (data.get("answers") or {}).get("others", ()):
-        yield f"Prompts of {words.listed(other['serves'])} are answered by {other['teacher']['source']}."
     if sampled := (data.get("answers") or {}).get("sampled"):
         yield (
             f"Those that are trained on are answered {words.plural(sampled['samples'], 'time')} instead, by sampling "
             f"at temperature {sampled['temperature']:g}, top-p {sampled['top_p']:g}, from the seed; what is measured "
             "on is answered greedily."
         )
+    for other in (data.get("answers") or {}).get("others", ()):
+        who, sets = other["teacher"]["source"], words.listed(other["serves"])
+        yield f"All of this is done by {who} where prompts are of {sets}."
 
 
 def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:

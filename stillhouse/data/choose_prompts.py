@@ -15,7 +15,7 @@ class ChoosePromptsSettings(Settings):
     """Whose prompts. Made by `prompts_of_own` and `prompts_of_others`."""
 
     sets: tuple[str, ...]
-    """Names of data sets."""
+    """Names of data sets, sorted: their order decides nothing."""
 
 
 def prompts_of_own(data: Data) -> ChoosePromptsSettings | None:
@@ -23,12 +23,12 @@ def prompts_of_own(data: Data) -> ChoosePromptsSettings | None:
     if not data.answers.others:
         return None
     served = {name for each in data.answers.others for name in each.serves}
-    return ChoosePromptsSettings(sets=tuple(name for name in names_of(data.sets) if name not in served))
+    return ChoosePromptsSettings(sets=tuple(sorted(set(names_of(data.sets)) - served)))
 
 
 def prompts_of_others(data: Data) -> tuple[ChoosePromptsSettings, ...]:
     """What each of the other teachers answers, in the recipe's order."""
-    return tuple(ChoosePromptsSettings(sets=each.serves) for each in data.answers.others)
+    return tuple(ChoosePromptsSettings(sets=tuple(sorted(each.serves))) for each in data.answers.others)
 
 
 def choose_prompts(settings: ChoosePromptsSettings, inputs: Inputs, folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""When nothing that was written may be kept: after how many responses that is plain, and what is said."""
+"""When nothing that was written may be kept: after how many prompts that is plain, and what is said."""
 
 from collections.abc import Sequence
 
 from stillhouse.errors import InputError
 
 ENOUGH = 256
-"""Responses without one that may be kept, after which no more are drawn.
+"""Prompts without a response that may be kept, after which no more are drawn.
 
-Of a model that is right once in n, 256 are all wrong with probability (1 - 1/n)^256: 0.6% at n = 50, 8% at 100, 60% at
-500. From the last one a drawing would be of little use: of its responses 499 in 500 are thrown away.
+Prompts and not responses, of which those to one prompt are much alike. Of a model that can answer one prompt in n, 256
+are all without a right response with probability (1 - 1/n)^256: 0.6% at n = 50, 8% at 100, 60% at 500. From the last
+one a drawing would be of little use: 499 prompts in 500 are thrown away.
 """
 _EXAMPLES = 3
 _SHOWN_CHARACTERS = 160

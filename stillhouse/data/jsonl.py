@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -76,23 +77,42 @@ def parse_row(row: dict[str, Any], *, document_id: str, where: str) -> Document:
 
 
 def _tests(value: Any, where: str) -> str | None:
-    """Python that runs something; an export of a table has null where there is none."""
-    if value is None:
+    """Python that runs something, as one text or line by line; an export of a table may have nothing there."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        value = "\n".join(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     tests = _text(value, where)
     try:
         with warnings.catch_warnings():
             # An escape that Python does not know is the author's matter.
             warnings.simplefilter("ignore")
-            statements = ast.parse(tests).body
+            tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             f"{where} is no Python ({error}): {tests.strip()[:60]!r}; it is run after the program that a response "
             'holds, as in "assert add(1, 2) == 3"'
         ) from None
-    if not statements:
+    if not tree.body:
         raise InputError(f"{where} runs nothing, so that every response would pass; leave the key out")
+    if foreign := sorted(_imported(tree) - sys.stdlib_module_names):
+        raise InputError(
+            f"{where} imports {foreign[0]}, and programs are run with Python's own library alone, so that no response "
+            "would pass; write it without, or leave the prompt out"
+        )
     return tests
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """Names of the packages that are imported, wherever that stands."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found |= {each.name.partition(".")[0] for each in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found.add(module.partition(".")[0])
+    return found
 
 
 def _messages(value: Any, where: str) -> tuple[Message, ...]:

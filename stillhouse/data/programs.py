@@ -4,14 +4,20 @@ import re
 
 from stillhouse.sandbox.run import run_program
 
-_FENCED = re.compile(r"^ {0,3}```[^\n]*\n(.*?)(?:^ {0,3}```|\Z)", re.MULTILINE | re.DOTALL)
-"""Of a block that is cut off, what there is of it."""
+_FENCED = re.compile(r"^([ \t]*)```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+"""Its indentation, and what is in it; of a block that is cut off, what there is of it."""
 
 
 def program_in(response: str) -> str:
-    """The first fenced code block of a response, or all of it where there is none."""
+    """The first fenced code block of a response, or all of it where there is none.
+
+    A block that is indented, as in a list, is moved left by as much as its fence is (CommonMark 4.5).
+    """
     found = _FENCED.search(response)
-    return response if found is None else found[1]
+    if found is None:
+        return response
+    indented = re.compile(rf"^[ \t]{{0,{len(found[1])}}}", re.MULTILINE)
+    return indented.sub("", found[2])
 
 
 def passes(response: str, tests: str) -> bool:

@@ -32,8 +32,8 @@ class PackagedSet(Settings):
 class JsonLines(Settings):
     """A file of the user's own, one JSON object a line: `text`, or `messages` in chat form.
 
-    Messages that end with the user's are a prompt, which may have `tests`: Python that is run after the program that a
-    response holds.
+    Messages that end with the user's are a prompt, which may have `tests`: Python, a text or a list of lines, that is
+    run after the program that a response holds, with Python's own library alone.
     """
 
     kind: Literal["jsonl"] = "jsonl"
@@ -63,7 +63,7 @@ class HubSet(Settings):
     """Column of chat messages, a list of `{role, content}`."""
     tests_column: str | None = None
     """Column of tests, beside `messages_column`: Python that is run after the program that a response to the row's
-    prompt holds."""
+    prompt holds, with Python's own library alone; a row may have none."""
     licence: str = "not stated"
     """Goes into the model card."""
     limit: PositiveInt | None = None

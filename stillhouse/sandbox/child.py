@@ -13,6 +13,7 @@ import os
 import resource
 import struct
 import sys
+import types
 
 _X86_64 = 0xC000003E
 """AUDIT_ARCH_X86_64: numbers of system calls differ between processors."""
@@ -158,8 +159,11 @@ def main() -> None:
     except OSError as error:
         say(f"no sandbox: {error}")
     sys.setrecursionlimit(3000)
+    # As a module that was imported: dataclasses look theirs up by its name.
+    module = types.ModuleType("program")
+    sys.modules["program"] = module
     try:
-        exec(compile(asked["program"], "program", "exec"), {"__name__": "program"})
+        exec(compile(asked["program"], "program", "exec"), module.__dict__)
     except BaseException as error:
         # Its own word before it: a program may call its error what it likes.
         say(f"error {type(error).__name__}")

@@ -57,9 +57,14 @@ def check_sandbox(advice: str) -> None:
             f"on {platform.machine()}; {advice}"
         )
     try:
-        run_program("")
+        outcome = run_program("")
     except RuntimeError as error:
         raise InputError(f"programs that a model writes are run in a sandbox, and {error}; {advice}") from None
+    if not outcome.passed:
+        raise InputError(
+            f"programs that a model writes are run in a sandbox, where not even an empty one passes here "
+            f"({outcome.reason}); {advice}"
+        )
 
 
 def run_program(program: str, limits: Limits = Limits()) -> Outcome:

@@ -76,8 +76,8 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
         folder: Gets the documents; may hold what a killed run finished.
 
     Raises:
-        InputError: If no trace of a set is kept, which is found out after `ENOUGH` of them; or the teacher has no
-            chat template.
+        InputError: If no trace of a set is kept, which is found out after those of `ENOUGH` problems; or the teacher
+            has no chat template.
     """
     waiting = {split: _problems(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
     written: dict[str, list[Document]] = {}
@@ -108,7 +108,7 @@ def _judge_all(
         traces += judged[each]
         any_kept = any_kept or any(one.kept for one in judged[each])
         is_all = len(judged) == len(problems)
-        if not any_kept and (is_all or len(traces) >= ENOUGH):
+        if not any_kept and (is_all or len(judged) >= ENOUGH):
             raise _none_kept(name, traces, is_all=is_all)
     return judged
 

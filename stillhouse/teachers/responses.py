@@ -84,12 +84,18 @@ class _Tally:
 
     written: list[Response] = field(default_factory=list)
     """In the order in which they were drawn."""
+    prompts: set[str] = field(default_factory=set)
+    """Ids of those that have a response."""
+    judged_prompts: set[str] = field(default_factory=set)
+    """Ids of those whose responses a verifier judges."""
     ended: int = 0
     judged: int = 0
     right: int = 0
 
     def add(self, responses: Sequence[Response]) -> None:
         self.written += responses
+        self.prompts |= {response.prompt for response in responses}
+        self.judged_prompts |= {response.prompt for response in responses if response.right is not None}
         self.ended += sum(response.ended for response in responses)
         self.judged += sum(response.right is not None for response in responses)
         self.right += sum(response.right is True for response in responses)
@@ -133,7 +139,7 @@ def sample_responses(settings: SampleSettings, inputs: Inputs, folder: Path) -> 
 
     Raises:
         InputError: If there are prompts and the model has no chat template; or if what a response needs to be kept is
-            what none of the first `ENOUGH` has.
+            what none to the first `ENOUGH` prompts has.
     """
     documents = read_prompts(inputs["documents"] / "train.jsonl")
     responses = _sample_all(settings, inputs["teacher"], documents, folder / WORK) if documents else []
@@ -221,9 +227,9 @@ def _sample_batch(
 
 def _refuse_hopeless(settings: SampleSettings, tally: _Tally, prompts: Mapping[str, Document], *, is_all: bool) -> None:
     """Stop where what is asked of a response that is to be kept is what none has, before hours are spent."""
-    if settings.needs_ended and not tally.ended and len(tally.written) >= ENOUGH:
+    if settings.needs_ended and not tally.ended and len(tally.prompts) >= ENOUGH:
         raise none_ended(_said(tally.written, prompts), is_all=is_all)
-    if settings.needs_verified and not tally.right and tally.judged >= ENOUGH:
+    if settings.needs_verified and not tally.right and len(tally.judged_prompts) >= ENOUGH:
         judged = [response for response in tally.written if response.right is not None]
         raise none_right(_said(judged, prompts), is_all=is_all)
 

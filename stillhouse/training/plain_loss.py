@@ -16,6 +16,9 @@ from stillhouse.teachers.targets import Dense, Distribution, Draws, Factored, Mi
 from stillhouse.training.coefficients import Coefficients
 from stillhouse.training.divergence import forms_of
 
+_ROWS = 64
+"""Positions mixed at a time, each of which needs the vocabulary in fp32 from every teacher."""
+
 
 def plain_loss(
     logits: Tensor,
@@ -73,11 +76,23 @@ def _alike(
 def _agreement(logits: Tensor, labels: Tensor, distribution: Distribution) -> Tensor:
     mask = counted(labels)
     match distribution:
-        case Dense() | Factored() | Mixture():
+        case Dense() | Factored():
             first = likeliest(distribution.at(*mask.nonzero(as_tuple=True)))
+        case Mixture():
+            first = likeliest(_mixed(distribution, logits, labels).logits[mask])
         case TopK(ids, weights) | Draws(ids, weights):
             first = likeliest(ids[mask], weights[mask])
     return agreed(logits[mask], first).sum() / max(len(first), 1)
+
+
+def _mixed(distribution: Mixture, logits: Tensor, labels: Tensor) -> Dense:
+    """The mixture at the counted positions, [B, T, V], whole as the student's logits are here."""
+    mixed = torch.zeros(logits.shape, device=logits.device)
+    rows, positions = counted(labels).nonzero(as_tuple=True)
+    for start in range(0, len(rows), _ROWS):
+        place = rows[start : start + _ROWS], positions[start : start + _ROWS]
+        mixed[place] = distribution.at(*place)
+    return Dense(mixed)
 
 
 def _teacher_loss(
@@ -90,10 +105,7 @@ def _teacher_loss(
         case Factored(hidden, head):
             return _divergence(logits, hidden @ head.T, labels, loss, coefficients)
         case Mixture():
-            # Whole, as the student's logits are here.
-            places = torch.cartesian_prod(*(torch.arange(size, device=labels.device) for size in labels.shape))
-            mixed = distribution.at(*places.T).view(*labels.shape, -1)
-            return _divergence(logits, mixed, labels, loss, coefficients)
+            return _divergence(logits, _mixed(distribution, logits, labels).logits, labels, loss, coefficients)
         case TopK(ids, log_probabilities):
             return losses.top_k_with_tail(logits, ids, log_probabilities, labels, temperature=temperature)
         case Draws(ids, counts):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flows.answering_cost import answer_tokens, sets_of_own
 from flows.estimate import estimate, room_for_export
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
@@ -125,6 +126,14 @@ def test_every_response_of_another_teacher_is_written():
     assert four.seconds == pytest.approx(4 * one.seconds)
 
 
+def test_a_file_is_sampled_by_the_own_teacher_where_another_serves_the_packaged_prompts():
+    content = with_file("reasoning-gym")
+    content["answers"] |= {"sampled": {"samples": 4}}
+    data = validated(Recipe, load_recipe(RECIPE).model_dump(mode="json") | {"data": content}, "it").data
+    assert answer_tokens(data, sets_of_own(data)) == 50 * 4 * 16
+    assert answer_tokens(data, {"reasoning-gym"}) == 200 * 4 * 16
+
+
 def test_an_export_that_another_teacher_answers_for_has_room_for_it():
     data = validated(Recipe, load_recipe(RECIPE).model_dump(mode="json") | {"data": with_file("code")}, "it").data
     large = replace(TEACHER, parameters=100 * TEACHER.parameters)
@@ -153,6 +162,8 @@ def test_refitting_reads_its_tokens_in_both_models_and_holds_their_states():
     assert once < more.seconds - few.seconds < 10 * once
     assert few.seconds - cost().seconds == pytest.approx(more.seconds - few.seconds)
     assert few.disk_bytes - cost().disk_bytes == 4 * STUDENT.parameters
+    bounded = {"kind": "low_rank", "cut": {"kind": "depth", "layers": 15}}
+    assert cost(student=bounded).disk_bytes - cost().disk_bytes == 4 * STUDENT.parameters
     # A training needs more memory than the fit to few tokens; the states of very many do not fit beside the models.
     assert few.memory_bytes == cost().memory_bytes
     data = load_recipe(RECIPE).data.model_dump(mode="json", exclude_none=True) | {"train_tokens": 2_000_000}

@@ -275,3 +275,14 @@ def test_every_student_that_is_cut_is_refitted_before_it_is_trained(tmp_path: Pa
         assert fitted["start"].kind == "prune_layers" and learns["start"].kind == "refit_layers"
         assert teacher is None or read["teacher"] == teacher
     assert found.start.kind == "refit_layers"
+    # What was refitted is among what a run's results name.
+    cuts = {name: found.knowledge[name].kind for name in ("intermediate-1_cut", "cut")}
+    assert set(cuts.values()) == {"prune_layers"}
+
+
+def test_what_is_made_low_rank_after_a_cut_is_named_too(tmp_path: Path):
+    student = {"kind": "low_rank", "cut": {"kind": "depth", "layers": 3}}
+    asked, found = taught(tmp_path, student=student)
+    assert asked.names == ["prune_layers", "low_rank", "distill"]
+    assert found.knowledge["cut"].kind == "prune_layers" and found.start.kind == "low_rank"
+    assert "cut" not in taught(tmp_path)[1].knowledge

@@ -53,7 +53,8 @@ def test_a_smaller_model_as_the_start_is_named(results: dict[str, Any]):
 
 
 def test_who_else_answered_prompts_is_told(results: dict[str, Any]):
-    assert "are answered by" not in told(results)["Data"]
+    assert "org/code" not in told(results)["Data"]
     others = [{"teacher": {"source": "org/code"}, "serves": ["code", "law"]}]
-    results["lineage"]["recipe"]["data"]["answers"] = {"others": others}
-    assert "Prompts of code and law are answered by org/code." in told(results)["Data"]
+    sampled = {"samples": 4, "temperature": 1.0, "top_p": 1.0}
+    results["lineage"]["recipe"]["data"]["answers"] = {"others": others, "sampled": sampled}
+    assert told(results)["Data"].endswith("All of this is done by org/code where prompts are of code and law.")

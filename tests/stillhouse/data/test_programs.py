@@ -1,6 +1,7 @@
 """Little programs as a model may write them, really run."""
 
 import platform
+import textwrap
 
 import pytest
 
@@ -18,6 +19,10 @@ def fenced(program, *, before="Here it is:\n", after="\nIt adds."):
     return f"{before}```python\n{program}\n```{after}"
 
 
+def indented(program, columns):
+    return textwrap.indent(program, " " * columns)
+
+
 @pytest.mark.parametrize(
     ("response", "program"),
     [
@@ -25,6 +30,9 @@ def fenced(program, *, before="Here it is:\n", after="\nIt adds."):
         (fenced(RIGHT, after="\n```\nadd(1, 2)\n```"), f"{RIGHT}\n"),
         (f"```\n{RIGHT}", RIGHT),
         (f"1. First:\n\n   ```py\n{RIGHT}\n   ```\n", f"{RIGHT}\n"),
+        # As in a list, where all of the block is indented; and a list in a list.
+        (f"1. First:\n\n   ```py\n{indented(RIGHT, 3)}\n   ```\n", f"{RIGHT}\n"),
+        (f"- a\n  - b\n\n    ```py\n{indented(RIGHT, 4)}\n    ```\nAnd so on.", f"{RIGHT}\n"),
         (RIGHT, RIGHT),
         ("`add` adds, as in ```inline``` code", "`add` adds, as in ```inline``` code"),
     ],
@@ -33,7 +41,17 @@ def test_the_first_fenced_block_is_the_program_or_all_of_it_where_there_is_none(
     assert program_in(response) == program
 
 
-@pytest.mark.parametrize("response", [RIGHT, fenced(RIGHT), f"print('x' * 100_000)\n{RIGHT}"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        RIGHT,
+        fenced(RIGHT),
+        f"print('x' * 100_000)\n{RIGHT}",
+        # Which looks up its own module by its name.
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+        f"@dataclass\nclass Pair:\n    one: int\n    other: int\n\n\n{RIGHT.replace('a + b', 'Pair(a + b, b).one')}",
+    ],
+)
 def test_a_right_program_passes(response):
     assert passes(response, TESTS)
 

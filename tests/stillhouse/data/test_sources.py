@@ -49,6 +49,9 @@ def test_a_prompt_may_have_tests_and_what_is_no_prompt_does_not_read_them(tmp_pa
         with_tests("assert add(1, 2) == 3"),
         with_tests(None),
         with_tests("assert '\\d'"),
+        with_tests(["assert add(1, 2) == 3", "assert add(0, 0) == 0"]),
+        with_tests(" "),
+        with_tests([]),
         {**chat(("user", "hi"), ("assistant", "hello")), "tests": 3},
         {"text": "plain", "tests": "no Python"},
     )
@@ -57,6 +60,9 @@ def test_a_prompt_may_have_tests_and_what_is_no_prompt_does_not_read_them(tmp_pa
         "assert add(1, 2) == 3",
         None,
         "assert '\\d'",
+        "assert add(1, 2) == 3\nassert add(0, 0) == 0",
+        None,
+        None,
         None,
         None,
     ]
@@ -121,7 +127,9 @@ def test_two_files_of_one_name_keep_their_documents_apart(tmp_path):
         (with_tests("a\0b"), r"line 2: tests is no Python"),
         (with_tests("(" * 5000), r"line 2: tests is no Python"),
         (with_tests("# none yet\n"), r"line 2: tests runs nothing, so that every response would pass"),
-        (with_tests(["assert 1"]), r"line 2: tests is a JSON list, not a string"),
+        (with_tests(["assert 1", 2]), r"line 2: tests is a JSON list, not a string"),
+        (with_tests("def f():\n    import numpy as np"), r"line 2: tests imports numpy, and programs are run with"),
+        (with_tests("from yaml.loader import Loader"), r"line 2: tests imports yaml"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, complaint):

@@ -135,3 +135,6 @@ def test_a_kernel_that_grants_no_sandbox_is_refused_in_words(monkeypatch):
     monkeypatch.setattr(run, "run_program", refused)
     with pytest.raises(InputError, match="the kernel does not grant the sandbox.*; leave it out"):
         check_sandbox("leave it out")
+    monkeypatch.setattr(run, "run_program", lambda program: Outcome(passed=False, reason="killed by signal 9"))
+    with pytest.raises(InputError, match=r"not even an empty one passes here \(killed by signal 9\); leave it out"):
+        check_sandbox("leave it out")

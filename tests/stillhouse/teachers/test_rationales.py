@@ -119,7 +119,9 @@ def test_a_teacher_that_is_never_right_stops_with_the_rate_and_three_examples(wr
 MANY = TeacherTraces(samples=64, max_new_tokens=4, batch_size=1)
 
 
-def test_a_teacher_that_is_never_right_is_stopped_after_256_traces(write, tmp_path):
+def test_a_teacher_that_is_never_right_is_stopped_after_enough_tasks(write, tmp_path, monkeypatch):
+    """Tasks, and not traces: those of one task are much alike."""
+    monkeypatch.setattr(rationales, "ENOUGH", 4)
     asked = Reasoning(tasks=8, rationales=MANY)
     for _ in range(2):
         # The second time nothing is left to draw before it is plain.
@@ -127,9 +129,13 @@ def test_a_teacher_that_is_never_right_is_stopped_after_256_traces(write, tmp_pa
             write(asked)
         assert str(refused.value).count("and it wrote") == 3
         assert len(list((tmp_path / "rationales" / "work" / "reasoning").iterdir())) == 4
+    monkeypatch.setattr(rationales, "ENOUGH", 9)
+    with pytest.raises(InputError, match="of the 512 rationales"):
+        write(asked)
 
 
-def test_one_right_trace_among_the_first_256_lets_the_drawing_go_on(write, monkeypatch):
+def test_one_right_trace_among_the_first_lets_the_drawing_go_on(write, monkeypatch):
+    monkeypatch.setattr(rationales, "ENOUGH", 4)
     asked, seen = Reasoning(tasks=8, rationales=MANY), []
 
     def draw(drawing, teacher, problems, work):

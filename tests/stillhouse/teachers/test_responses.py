@@ -146,7 +146,9 @@ MANY = {"samples": 64, "batch_size": 64, "max_new_tokens": 2}
 """320 responses in five batches."""
 
 
-def test_where_only_ended_ones_will_be_kept_and_none_ends_the_drawing_stops_after_256(sample, tmp_path, monkeypatch):
+def test_where_only_ended_ones_will_be_kept_and_none_ends_the_drawing_stops_early(sample, tmp_path, monkeypatch):
+    """After enough prompts, and not responses: those to one prompt are much alike."""
+    monkeypatch.setattr(responses, "ENOUGH", 4)
     monkeypatch.setattr(responses, "end_tokens", lambda model, tokenizer: frozenset())
     for _ in range(2):
         with pytest.raises(InputError, match=r"none of the first 256 responses ended \(0%\).*raise data") as refused:
@@ -158,7 +160,8 @@ def test_where_only_ended_ones_will_be_kept_and_none_ends_the_drawing_stops_afte
     assert resumed[1]["responses"] == 320 and resumed == sample("whole", **MANY)
 
 
-def test_where_only_verified_ones_will_be_kept_and_none_is_right_the_drawing_stops_after_256(sample, monkeypatch):
+def test_where_only_verified_ones_will_be_kept_and_none_is_right_the_drawing_stops_early(sample, monkeypatch):
+    monkeypatch.setattr(responses, "ENOUGH", 4)
     monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: False)
     with pytest.raises(InputError, match=r"of the first 256 responses it is with none \(0%\), and 1 is needed"):
         sample("stopped", **MANY, scored=("set",), needs_verified=True)
@@ -167,6 +170,7 @@ def test_where_only_verified_ones_will_be_kept_and_none_is_right_the_drawing_sto
 
 
 def test_one_response_that_may_be_kept_lets_the_drawing_go_on(sample, monkeypatch):
+    monkeypatch.setattr(responses, "ENOUGH", 4)
     seen = []
     monkeypatch.setattr(verifiers, "is_right", lambda prompt, text: seen.append(text) or len(seen) == 256)
     facts = sample(**MANY, scored=("set",), needs_verified=True)[1]
