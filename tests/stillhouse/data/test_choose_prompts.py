@@ -12,7 +12,7 @@ def test_every_prompt_is_one_teachers():
     data = Data(sets=SETS, answers={"others": others})
     own = prompts_of_own(data)
     assert own is not None and own.sets == ("texts",)
-    assert [each.sets for each in prompts_of_others(data)] == [("code-2",), ("law", "code")]
+    assert [each.sets for each in prompts_of_others(data)] == [("code-2",), ("code", "law")]
     assert prompts_of_own(Data(sets=SETS)) is None and prompts_of_others(Data(sets=SETS)) == ()
 
 

@@ -29,7 +29,8 @@ def indented(program, columns):
         (fenced(RIGHT), f"{RIGHT}\n"),
         (fenced(RIGHT, after="\n```\nadd(1, 2)\n```"), f"{RIGHT}\n"),
         (f"```\n{RIGHT}", RIGHT),
-        (f"1. First:\n\n   ```py\n{RIGHT}\n   ```\n", f"{RIGHT}\n"),
+        # No more than its fence is indented by, whatever stands in it.
+        (f"1. First:\n\n   ```py\n{RIGHT}\n   ```\n", "def add(a, b):\n return a + b\n"),
         # As in a list, where all of the block is indented; and a list in a list.
         (f"1. First:\n\n   ```py\n{indented(RIGHT, 3)}\n   ```\n", f"{RIGHT}\n"),
         (f"- a\n  - b\n\n    ```py\n{indented(RIGHT, 4)}\n    ```\nAnd so on.", f"{RIGHT}\n"),
