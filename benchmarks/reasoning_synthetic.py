@@ -51,9 +51,10 @@ _FIGURES = {
 class Effort:
     """How long the sums are and how much is trained."""
 
-    terms: int = 5
-    digits: int = 1
-    steps: int = 800
+    terms: int = 4
+    digits: int = 2
+    steps: int = 3000
+    """With 800, nothing is learned of such sums; sums of one digit are learned without steps too."""
     width: int = 96
     layers: int = 2
 

@@ -114,6 +114,8 @@ def open_form(page, deployment: str) -> None:
     open_deployment(page, deployment)
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
+    # What is filled in before the form has its schema is gone when that arrives, which a busy machine shows.
+    page.wait_for_load_state("networkidle")
 
 
 def choose(page, field: str, option: str) -> None:
