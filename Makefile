@@ -48,6 +48,7 @@ techniques: setup  ## every technique beside plain KL, three seeds: some hours; 
 	$(BIN)/python -m benchmarks.several_teachers_synthetic --out docs/benchmarks/several_teachers_synthetic.json
 	$(BIN)/python -m benchmarks.capacity_gap_synthetic --out docs/benchmarks/capacity_gap_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --out docs/benchmarks/reasoning_synthetic.json
+	$(BIN)/python -m benchmarks.reasoning_synthetic --terms 5 --digits 1 --steps 800 --out docs/benchmarks/reasoning_synthetic_digits.json
 	$(BIN)/python -m benchmarks.continual recipes/techniques/continual.yaml --out docs/benchmarks/continual.json
 
 check: setup  ## style and types
