@@ -95,9 +95,9 @@ def main() -> None:
                 facts = work.facts(start)
                 parameters = facts.get("parameters_if_factorised", facts["parameters"])
                 found["starts"][name] = {"parameters": parameters} | measure(settings, work, start, read)
-        for seed, name in product(
-            options.seeds, sorted(starts, key=lambda name: asked[name].through_share is not None)
-        ):
+        # Those that are trained directly first: the others take as many steps.
+        in_order = sorted(starts, key=lambda name: asked[name].through_share is not None)
+        for seed, name in product(options.seeds, in_order):
             if asked[name].is_trained:
                 steps = next((run["steps"] for run in found["runs"]), None)
                 student, cost = _trained(settings, work, read | {"start": starts[name]}, asked[name], seed, steps)
