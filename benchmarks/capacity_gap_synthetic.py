@@ -10,18 +10,16 @@ that no training has.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import shares, write_synthetic
 from benchmarks.letters import LENGTH, Lesson, Size, draw_questions, share_right, start_model, teach, write_dataset
-from flows.environment import code_version, environment
 from stillhouse import terminal
 
 TASK = "sorted"
@@ -78,14 +76,12 @@ def main() -> None:
     asked = parser.parse_args()
     effort = Effort(steps=asked.steps, documents=asked.documents, asked=asked.asked, threads=asked.threads)
     found: dict[str, Any] = {"effort": asdict(effort), "runs": []}
-    found |= {"code": code_version(), "environment": environment()}
     with terminal.shown():
         for seed in asked.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 for row in measure(seed, effort, Path(folder)):
                     found["runs"].append({"seed": seed, **row})
-                    asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                    asked.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+                    write_synthetic(asked.out, found, page)
 
 
 def measure(seed: int, effort: Effort, folder: Path) -> Iterator[dict[str, Any]]:
@@ -125,7 +121,7 @@ def page(found: dict[str, Any]) -> str:
         if rows:
             size = SIZES[told.size]
             cells = [name, f"{size.layers}, {size.width}", told.by, f"{rows[0]['steps']:,}"]
-            lines.append(f"| {' | '.join([*cells, _shown([row['right'] for row in rows])])} |")
+            lines.append(f"| {' | '.join([*cells, shares([row['right'] for row in rows])])} |")
     return f"""# The capacity gap: a synthetic task
 
 {LENGTH} letters are to be written in the order of the alphabet. Right: share of {effort["asked"]} new questions that
@@ -137,11 +133,6 @@ not what a language model gains. On {found["environment"]["processor"]}.
 
 Made by `python -m benchmarks.capacity_gap_synthetic`.
 """
-
-
-def _shown(values: list[float]) -> str:
-    each = " ".join(f"{100 * value:.0f}" for value in values)
-    return f"{100 * mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What is measured of a trained student in a study, and how a table shows it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -51,6 +51,23 @@ def write_study(
         "code": code_version(),
         "environment": environment(),
     }
+    _write(out, found | origin, page)
+
+
+def write_synthetic(out: Path, found: dict[str, Any], page: Callable[[dict[str, Any]], str]) -> None:
+    """The same of a study that has no recipe."""
+    _write(out, found | {"code": code_version(), "environment": environment()}, page)
+
+
+def shares(values: Sequence[float]) -> str:
+    """The mean of shares of 1, and behind it each seed's; empty where there is none."""
+    if not values:
+        return ""
+    each = " ".join(f"{100 * value:.0f}" for value in values)
+    return f"{100 * mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")
+
+
+def _write(out: Path, found: dict[str, Any], page: Callable[[dict[str, Any]], str]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found | origin, indent=1) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(page(found | origin), encoding="utf-8")
+    out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(page(found), encoding="utf-8")

@@ -23,7 +23,7 @@ import torch
 from torch.optim import AdamW
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from flows.environment import code_version, environment
+from benchmarks.figures import shares, write_synthetic
 from stillhouse.data.dataset import Split
 from stillhouse.data.packing import pack
 from stillhouse.losses.chunked import FactoredLogits, chunked_loss
@@ -200,14 +200,12 @@ def main() -> None:
     effort = Effort(terms=asked.terms, digits=asked.digits, steps=asked.steps)
     tokens = effort.steps * _ROWS * _ROW_TOKENS
     found: dict[str, Any] = {"effort": asdict(effort), "tokens_of_each_training": tokens, "asked": _ASKED, "runs": []}
-    found |= {"code": code_version(), "environment": environment()}
     for seed in asked.seeds:
         for form in get_args(Form):
             found["runs"].append({"form": form, "seed": seed, **measure(form, seed, effort)})
             sys.stdout.write(f"{json.dumps(found['runs'][-1])}\n")
             sys.stdout.flush()
-            asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            asked.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+            write_synthetic(asked.out, found, page)
 
 
 def page(found: dict[str, Any]) -> str:
@@ -216,7 +214,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [f"| text | {' | '.join(_FIGURES.values())} |", "|---|" + "--:|" * len(_FIGURES)]
     for form in dict.fromkeys(run["form"] for run in runs):
         rows = [run for run in runs if run["form"] == form]
-        cells = [_shown([row[figure] for row in rows if figure in row]) for figure in _FIGURES]
+        cells = [shares([row[figure] for row in rows if figure in row]) for figure in _FIGURES]
         lines.append(f"| {form} | {' | '.join(cells)} |")
     return f"""# Rationales: a synthetic task
 
@@ -230,11 +228,6 @@ model gains. On {found["environment"]["processor"]}.
 
 Made by `python -m benchmarks.reasoning_synthetic`.
 """
-
-
-def _shown(values: list[float]) -> str:
-    each = " ".join(f"{100 * value:.0f}" for value in values)
-    return (f"{100 * _mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")) if values else ""
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import shares, write_synthetic
 from benchmarks.letters import (
     DOMAINS,
     LENGTH,
@@ -30,7 +31,6 @@ from benchmarks.letters import (
     teach,
     write_dataset,
 )
-from flows.environment import code_version, environment
 from stillhouse import terminal
 
 
@@ -83,14 +83,12 @@ def main() -> None:
     asked = parser.parse_args()
     effort = Effort(steps=asked.steps, documents=asked.documents, asked=asked.asked, threads=asked.threads)
     found: dict[str, Any] = {"effort": asdict(effort), "runs": []}
-    found |= {"code": code_version(), "environment": environment()}
     with terminal.shown():
         for seed in asked.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 for row in measure(seed, effort, Path(folder)):
                     found["runs"].append({"seed": seed, **row})
-                    asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-                    asked.out.with_suffix(".md").write_text(page(found), encoding="utf-8")
+                    write_synthetic(asked.out, found, page)
 
 
 def measure(seed: int, effort: Effort, folder: Path) -> Iterator[dict[str, Any]]:
@@ -144,9 +142,9 @@ def page(found: dict[str, Any]) -> str:
     ]
     for name in dict.fromkeys(run["model"] for run in runs):
         rows = [run for run in runs if run["model"] == name]
-        cells = [_shown([row[domain] for row in rows]) for domain in DOMAINS]
+        cells = [shares([row[domain] for row in rows]) for domain in DOMAINS]
         said = [mean(row["say"].values()) for row in rows if row.get("say")]
-        lines.append(f"| {name} | {' | '.join(cells)} | {_shown(said) if said else ''} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {shares(said) if said else ''} |")
     return f"""# Several teachers: a synthetic task
 
 Two teachers of {Size().layers} layers, one of which writes {LENGTH} letters backwards and the other in the order of
@@ -159,11 +157,6 @@ sharing does where teachers know different things, not how much a language model
 
 Made by `python -m benchmarks.several_teachers_synthetic`.
 """
-
-
-def _shown(values: list[float]) -> str:
-    each = " ".join(f"{100 * value:.0f}" for value in values)
-    return f"{100 * mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
-from stillhouse.data.dataset import Split, write_split
+from stillhouse.data.dataset import write_split
 from stillhouse.errors import InputError, Unavailable
 from stillhouse.models import low_rank as stage
 from stillhouse.models.block_passes import inputs_of, order_of_use, passes_before_blocks
@@ -26,22 +25,11 @@ from stillhouse.models.low_rank_layer import (
     train_layer,
 )
 from stillhouse.models.pruning import transformer_layers
-from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.low_rank import LowRank, RanksByEnergy, RanksByParameters
 from stillhouse.training.batches import make_batch
+from tests.stillhouse.models.low_rank_cases import COMPUTE, TEACHER, split
 
-TEACHER = Path(__file__).parents[2] / "tiny_teacher"
-COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
 IN_ORDER = [f"self_attn.{part}_proj" for part in "qkvo"] + [f"mlp.{part}_proj" for part in ("gate", "up", "down")]
-
-
-def split(documents: int, seed: int) -> Split:
-    """Documents of 30 random tokens; two to a row of 64, with padding."""
-    ids = np.random.default_rng(seed).integers(3, 1000, size=documents * 30).astype(np.int32)
-    starts = np.arange(documents + 1) * 30
-    counted = np.ones(len(ids), dtype=bool)
-    counted[starts[:-1]] = False
-    return Split(ids, counted, starts, np.full(documents, 60), tuple(f"a/{number}" for number in range(documents)))
 
 
 @pytest.fixture(scope="module")

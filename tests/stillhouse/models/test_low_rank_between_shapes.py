@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stillhouse.data.dataset import Split, read_split, write_split
+from stillhouse.data.dataset import read_split, write_split
 from stillhouse.models import low_rank as stage
 from stillhouse.models.load import load_model
 from stillhouse.models.low_rank import LowRankSettings, low_rank
@@ -21,13 +20,11 @@ from stillhouse.models.narrow_students import (
 from stillhouse.models.pruning import PruneSettings, prune_layers, transformer_layers
 from stillhouse.models.side_by_side import Texts, before_blocks, open_models
 from stillhouse.models.standing import read_standing
-from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, Pruned, WidthPruned
 from stillhouse.training.batches import make_batch
+from tests.stillhouse.models.low_rank_cases import COMPUTE, TEACHER, split
 
-TEACHER = Path(__file__).parents[2] / "tiny_teacher"
-COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
 CUTS: dict[str, Pruned] = {
     "depth": DepthPruned(layers=3, ranking="drop_one", ranking_tokens=128),
     "width": WidthPruned(hidden_size=32, feed_forward_size=96, key_value_heads=1, statistics_tokens=256),
@@ -35,14 +32,6 @@ CUTS: dict[str, Pruned] = {
         layers=3, feed_forward_size=96, ranking="drop_one", ranking_tokens=128, statistics_tokens=256
     ),
 }
-
-
-def split(documents: int, seed: int) -> Split:
-    ids = np.random.default_rng(seed).integers(3, 1000, size=documents * 30).astype(np.int32)
-    starts = np.arange(documents + 1) * 30
-    counted = np.ones(len(ids), dtype=bool)
-    counted[starts[:-1]] = False
-    return Split(ids, counted, starts, np.full(documents, 60), tuple(f"a/{number}" for number in range(documents)))
 
 
 @pytest.fixture(scope="module")
