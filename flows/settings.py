@@ -304,13 +304,15 @@ class SettingsOfStages(SettingsOfDelivery):
 
     def _start_of(self, student: Student) -> SettingsOfStart:
         length = self.recipe.data.sequence_length
+        # What stays is chosen by small differences, which bf16 rounds away, and each processor its own way.
+        exact = self.compute.model_copy(update={"precision": "fp32"})
         match student:
             case DepthPruned():
-                return PruneSettings(student=student, sequence_length=length, compute=self.compute)
+                return PruneSettings(student=student, sequence_length=length, compute=exact)
             case WidthPruned():
-                return PruneWidthsSettings(student=student, sequence_length=length, compute=self.compute)
+                return PruneWidthsSettings(student=student, sequence_length=length, compute=exact)
             case DepthAndWidthPruned():
-                return PruneLayersAndWidthsSettings(student=student, sequence_length=length, compute=self.compute)
+                return PruneLayersAndWidthsSettings(student=student, sequence_length=length, compute=exact)
             case LowRank():
                 return LowRankSettings(student=student, sequence_length=length, compute=self.compute)
             case Fresh():

@@ -6,6 +6,7 @@ python -m benchmarks.techniques.train "plain KL" --seed 0
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,19 +145,23 @@ def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, 
     """Teacher and data, the student, and the artifacts that are this row's own; the seed is that of training alone.
 
     Whatever a row's own data are, its students are cut by the base's. What the base needs before it is trained is no
-    row's own.
+    row's own. The table may be filled on several machines: answers are written in fp32, so that all train on one text.
     """
     teacher = work.make(load_teacher, settings.teacher, {})
-    cut_by = prepare_data(base, work, teacher)["dataset"]
+    cut_by = prepare_data(_in_fp32(base), work, teacher)["dataset"]
     start = make_start(base, work, {"teacher": teacher, "dataset": cut_by})
     shared = set(work.artifacts)
-    data = prepare_data(settings, work, teacher)
+    data = prepare_data(_in_fp32(settings), work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
         return read, start, ()
     taught = teach(settings, work, read, seed=seed, cut_by=cut_by)
     own = [each for each in work.artifacts if each.kind not in _SHARED and each not in shared]
     return read, taught.student, tuple(own)
+
+
+def _in_fp32(settings: SettingsOfStages) -> SettingsOfStages:
+    return replace(settings, compute=settings.compute.model_copy(update={"precision": "fp32"}))
 
 
 def _record(

@@ -164,6 +164,17 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(
     assert key_of(out, PLAIN_KL, "tokens", 0) == kl.key
 
 
+def test_text_and_start_do_not_depend_on_the_precision_that_trains(base, tmp_path: Path):
+    store = Store(tmp_path / "store")
+    keys = []
+    for precision in ("fp32", "bf16"):
+        asked, work = train.settings_of({"precision": precision}, base, 1, store), Work(Planner(store.root), directly)
+        train.order(asked, asked, 0, work)
+        keys.append({each.kind: each.key for each in work.artifacts})
+    assert {"answer_prompts", "encode_documents", "prune_layers"} < keys[0].keys()
+    assert [kind for kind, key in keys[0].items() if key != keys[1][kind]] == ["distill"]
+
+
 def test_equal_time_is_equal_tokens_for_a_row_that_is_as_fast(tmp_path: Path, record_of):
     out = tmp_path / "out"
     write(out, record_of(PLAIN_KL, 0, seconds=100.0))

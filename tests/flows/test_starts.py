@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,22 @@ def examined(tiny_model: Path, tmp_path: Path) -> Callable[..., SettingsOfStages
 def test_a_start_is_made_by_its_stage(examined, tmp_path, student, stage):
     made = in_order(examined(**student), Work(Planner(tmp_path / "store"), directly))
     assert stage in {reference.kind for reference in made.artifacts}
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"kind": "depth", "layers": 1},
+        {"kind": "width", "feed_forward_size": 40},
+        {"kind": "depth_and_width", "parameters_share": 0.6},
+    ],
+    ids=lambda student: student["kind"],
+)
+def test_what_stays_is_chosen_in_fp32_whatever_precision_trains(examined, student):
+    settings = examined(**student)
+    in_bf16 = replace(settings, compute=settings.compute.model_copy(update={"precision": "bf16"}))
+    assert in_bf16.start == settings.start and settings.start.compute.precision == "fp32"
+    assert in_bf16.distill.compute.precision == "bf16"
 
 
 def test_a_teacher_that_is_cut_first_is_cut_by_that_stage_and_read_by_the_one_after_it(examined, tmp_path):
