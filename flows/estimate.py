@@ -53,6 +53,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """What the probe measured, GFLOP/s."""
+
+    of_run: float
+    """In the precision of the run."""
+    in_fp32: float
+    """In which is chosen what stays of a teacher, whatever the run's precision."""
+
+
+@dataclass(frozen=True)
 class Answering:
     """What it costs that a teacher answers prompts."""
 
@@ -100,7 +110,7 @@ def estimate(
     recipe: Recipe,
     teacher: ModelShape,
     student: ModelShape,
-    gigaflops_per_second: float,
+    speed: Speed,
     links: Sequence[Link] = (),
     *,
     above: ModelShape | None = None,
@@ -113,7 +123,7 @@ def estimate(
         recipe: What is asked.
         teacher: Shape of the teacher.
         student: Shape of the student.
-        gigaflops_per_second: What the probe measured in the precision of the run.
+        speed: Of this machine.
         links: The other trainings, where the route is not direct.
         above: Shape of what teaches the recipe's own student, where that is not the teacher.
         device: That trains. Several processes share a processor with its memory; of accelerators each has its own.
@@ -124,12 +134,15 @@ def estimate(
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
+    starts = [Link(recipe, teacher, student), *(link for link in links if link.is_cut)]
     flops = _flops(recipe, teacher, student)
+    flops += sum(_flops_of_start(each.recipe, each.teacher, each.student) for each in starts)
     for link in links:
-        flops += _flops_of_start(link.recipe, link.teacher, link.student) if link.is_cut else 0
         flops += recipe.data.held_out_tokens * 2 * (teacher.parameters + link.student.parameters)
     flops += sum(_flops_of_training(each.recipe, each.teacher, each.student) for each in trainings) / cards
-    flops_per_second = gigaflops_per_second * 1e9 * _TRAINING_SHARE
+    flops_per_second = speed.of_run * 1e9 * _TRAINING_SHARE
+    chosen = sum(_flops_of_choice(each.recipe.student, each.teacher, each.student) for each in starts)
+    chosen_seconds = chosen / (speed.in_fp32 * 1e9 * _TRAINING_SHARE)
     answered = _answering(recipe.data, answering, flops_per_second)
     memory = [
         max(
@@ -140,7 +153,7 @@ def estimate(
     ]
     return Estimate(
         training_tokens=sum(_training_tokens(each.recipe) for each in trainings),
-        seconds=_OTHER_SECONDS + flops / flops_per_second + sum(each.seconds for each in answered),
+        seconds=_OTHER_SECONDS + flops / flops_per_second + chosen_seconds + sum(each.seconds for each in answered),
         memory_bytes=max([*memory, *(each.memory_bytes for each in answered)]),
         # Of a link its start and what becomes of it; a start that is refitted or of low rank lies there as cut, too.
         disk_bytes=4 * teacher.parameters
@@ -260,9 +273,8 @@ def _tokens_a_step(recipe: Recipe) -> int:
 
 
 def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
-    """Of all but the training: 2 FLOP a weight and token forward (Kaplan et al., 2020)."""
+    """Of all but starts and training: 2 FLOP a weight and token forward (Kaplan et al., 2020)."""
     data, asked = recipe.data, recipe.evaluation
-    start = _flops_of_start(recipe, teacher, student)
     scored = len(recipe.evaluation.benchmarks) * recipe.evaluation.documents * _TOKENS_A_DOCUMENT
     # Answers are written side by side, so a token of one costs little more than one that is read.
     scored += 2 * asked.behaviour.prompts * asked.behaviour.new_tokens + len(asked.behaviour.suites) * 20_000
@@ -272,7 +284,7 @@ def _flops(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
     evaluation = scored * 2 * (teacher.parameters + 2 * student.parameters)
     held_out = data.held_out_tokens * 12 * teacher.parameters
     answers = answer_tokens(data, sets_of_own(data)) * 2 * teacher.parameters
-    return answers + start + evaluation + held_out + _flops_of_variants(recipe, student)
+    return answers + evaluation + held_out + _flops_of_variants(recipe, student)
 
 
 def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
@@ -315,18 +327,25 @@ def _parameters_held(knowledge: Knowledge, teacher: ModelShape, student: ModelSh
 
 
 def _flops_of_start(recipe: Recipe, teacher: ModelShape, student: ModelShape) -> float:
-    """What is read to choose layers and channels, and to fit what is left."""
+    """What is computed in the run's precision to fit what is left of a teacher, or to make its layers low rank."""
     # Both read once for their masks and once for their states, the start once more for what its layers are given; its
     # sums of squares are about as much again.
     read = 2 * (2 * teacher.parameters + 4 * student.parameters)
-    return _flops_of_cut(recipe.student, teacher, student) + _refit_tokens(recipe) * read
+    learned = 0.0
+    if isinstance(recipe.student, LowRank):
+        asked = recipe.student
+        # What each layer is shown, twice, and the steps, which are those of one layer at a time.
+        shown = asked.train_tokens + asked.validation_tokens
+        learned = 8 * shown * teacher.parameters + 6 * asked.steps * asked.batch_tokens * student.parameters
+    return learned + _refit_tokens(recipe) * read
 
 
 def _refit_tokens(recipe: Recipe) -> int:
     return 0 if recipe.refit is None else min(recipe.refit.tokens, recipe.data.train_tokens)
 
 
-def _flops_of_cut(asked: Student, teacher: ModelShape, student: ModelShape) -> float:
+def _flops_of_choice(asked: Student, teacher: ModelShape, student: ModelShape) -> float:
+    """What is read in fp32 to choose the layers and channels that stay."""
     token = 2 * teacher.parameters
     match asked:
         case DepthPruned():
@@ -338,10 +357,7 @@ def _flops_of_cut(asked: Student, teacher: ModelShape, student: ModelShape) -> f
             ranked = asked.ranking_tokens * _models_ranked(asked.ranking, teacher.layers, student.layers) * token
             return ranked + 2 * asked.statistics_tokens * token * student.layers / teacher.layers
         case LowRank(cut=cut):
-            # What each layer is shown, twice, and the steps, which are those of one layer at a time.
-            shown = asked.train_tokens + asked.validation_tokens
-            learned = 4 * shown * token + 3 * asked.steps * asked.batch_tokens * 2 * student.parameters
-            return learned + (0 if cut is None else _flops_of_cut(cut, teacher, student))
+            return 0 if cut is None else _flops_of_choice(cut, teacher, student)
         case Fresh() | ExistingModel():
             return 0
 

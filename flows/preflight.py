@@ -15,7 +15,7 @@ from evaluation.benchmark_files import benchmark, check_benchmarks, tokens_writt
 from evaluation.gate_figures import check_gates
 from evaluation.parity import PROMPT_TOKENS
 from flows.environment import device_name
-from flows.estimate import Estimate, Link, Room, estimate, room, room_for_export
+from flows.estimate import Estimate, Link, Room, Speed, estimate, room, room_for_export
 from flows.other_teachers import FoundTeacher, members_of_ensemble, teachers_of_rounds, teachers_that_answer
 from flows.settings import SettingsOfExport, SettingsOfStages
 from flows.starts import examine_route, examine_start, refuse_other_template
@@ -197,7 +197,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         tuple(None if each is None else each.source for each in rounds),
         answering_sources=tuple(each.source for each in answering),
     )
-    speed = store.facts(probe)["gigaflops_per_second"][compute.precision]
+    measured = store.facts(probe)["gigaflops_per_second"]
+    speed = Speed(measured[compute.precision], measured["fp32"])
     # The first of several rounds stands for one training on all text; the later ones add what they replay.
     counted = recipe.rounds[0] if recipe.rounds else recipe
     others = [each.shape for each in answering]

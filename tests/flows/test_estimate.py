@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flows.answering_cost import answer_tokens, sets_of_own
-from flows.estimate import estimate, room_for_export
+from flows.estimate import Speed, estimate, room_for_export
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.teachers.cache.draws import pack_draws
@@ -16,10 +16,20 @@ TEACHER = ModelShape(layers=30, hidden_size=576, vocabulary_size=49_152, paramet
 STUDENT = TEACHER.with_layers(15)
 
 
-def cost(device="cpu", answering=(), **changes):
+def cost(device="cpu", answering=(), in_fp32=100.0, **changes):
     content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | changes
     recipe = validated(Recipe, content, "the recipe")
-    return estimate(recipe, TEACHER, STUDENT, gigaflops_per_second=100.0, device=device, answering=answering)
+    return estimate(recipe, TEACHER, STUDENT, Speed(100.0, in_fp32), device=device, answering=answering)
+
+
+def test_layers_are_ranked_at_the_speed_of_fp32_and_all_else_at_that_of_the_run():
+    ranked = {"kind": "depth", "layers": 15, "ranking": "drop_one", "ranking_tokens": 2048}
+    # All of the teacher once, and without each of its 30 layers those behind it.
+    read = 2048 * 30 * 31 / 2 / 30 * 2 * TEACHER.parameters
+    slower, alike = cost(student=ranked, in_fp32=25.0), cost(student=ranked)
+    assert slower.seconds - alike.seconds == pytest.approx(read / (25e9 * 0.4) - read / (100e9 * 0.4))
+    fresh = {"kind": "fresh"}
+    assert cost(student=fresh, in_fp32=25.0).seconds == cost(student=fresh).seconds
 
 
 def test_every_teacher_of_an_ensemble_reads_the_text_and_lies_in_memory():
