@@ -49,6 +49,7 @@ techniques: setup  ## every technique beside plain KL, three seeds: some hours; 
 	$(BIN)/python -m benchmarks.capacity_gap_synthetic --out docs/benchmarks/capacity_gap_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --out docs/benchmarks/reasoning_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --terms 5 --digits 1 --steps 800 --out docs/benchmarks/reasoning_synthetic_digits.json
+	$(BIN)/python -m benchmarks.across_tokenizers recipes/techniques/cross-tokenizer.yaml --out docs/benchmarks/across_tokenizers.json
 	$(BIN)/python -m benchmarks.continual recipes/techniques/continual.yaml --out docs/benchmarks/continual.json
 
 check: setup  ## style and types
