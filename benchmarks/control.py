@@ -120,8 +120,13 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _told(row: Mapping[str, Any]) -> str:
-    softened = f", T {row['temperature']:g}" if row["alpha"] else ""
-    return f"{row['arm']}: alpha {row['alpha']:g}{softened}, rate {row['learning_rate']:g}"
+    softened = f", T {_number(row['temperature'])}" if row["alpha"] else ""
+    return f"{row['arm']}: alpha {_number(row['alpha'])}{softened}, rate {row['learning_rate']:g}"
+
+
+def _number(value: float | Mapping[str, Any]) -> str:
+    """A coefficient, or from where to where it moves."""
+    return f"{value['start']:g} to {value['end']:g}" if isinstance(value, Mapping) else f"{value:g}"
 
 
 if __name__ == "__main__":

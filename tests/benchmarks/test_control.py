@@ -27,3 +27,11 @@ def test_each_arm_is_trained_with_each_seed_from_one_start(small_recipe, tmp_pat
     monkeypatch.setattr(sys, "argv", ["control", *options[:-1], "--learning-rate", "1e-4", "--arms", "cross-entropy"])
     control.main()
     assert len(json.loads(out.read_text())["runs"]) == 5
+
+
+def test_an_arm_is_named_by_what_it_learns_from():
+    row = {"arm": "distillation", "temperature": 2.0, "learning_rate": 4e-4}
+    moving = {"shape": "linear", "start": 1.0, "end": 0.0}
+    assert control._told(row | {"alpha": 0.0}) == "distillation: alpha 0, rate 0.0004"
+    assert control._told(row | {"alpha": 0.5}) == "distillation: alpha 0.5, T 2, rate 0.0004"
+    assert control._told(row | {"alpha": moving}) == "distillation: alpha 1 to 0, T 2, rate 0.0004"
