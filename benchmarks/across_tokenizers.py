@@ -10,6 +10,7 @@ the order of the data. Everything runs through the store, so a killed study goes
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import log
 from pathlib import Path
@@ -51,11 +52,12 @@ def main() -> None:
     found: dict[str, Any] = {"models": []}
     with terminal.shown():
         asked = {alpha: prepare(_weighing(recipe, alpha), folder, store) for alpha in options.alphas}
+        # What is read is the same for all of them.
+        work, first = Work(store, directly), next(iter(asked.values()))
+        teacher = work.make(load_teacher, first.teacher, {})
+        data = prepare_data(first, work, teacher)
+        read = {name: data[name] for name in ("dataset", "tokenizer", "dataset_teacher")}
         for seed, (alpha, settings) in product(options.seeds, asked.items()):
-            work = Work(store, directly)
-            teacher = work.make(load_teacher, settings.teacher, {})
-            data = prepare_data(settings, work, teacher)
-            read = {name: data[name] for name in ("dataset", "tokenizer", "dataset_teacher")}
             taught = teach(settings, work, {"teacher": teacher, **read}, seed=seed)
             if not found["models"]:
                 found["models"].append({"model": "teacher"} | _text(settings, work, teacher, data["dataset_teacher"]))
@@ -64,7 +66,8 @@ def main() -> None:
             row = {"model": "student", "alpha": alpha, "seed": seed, "seconds": made.seconds}
             row |= {"peak_memory_bytes": made.peak_memory_bytes, "tokens": made.facts["tokens"]}
             found["models"].append(row | _text(settings, work, taught.student, data["dataset"]))
-            write_study(options.out, settings, found, page)
+            # The recipe as it was given, whatever alpha came last.
+            write_study(options.out, replace(settings, recipe=recipe), found, page)
 
 
 def _weighing(recipe: Recipe, alpha: float) -> Recipe:

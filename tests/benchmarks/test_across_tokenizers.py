@@ -20,7 +20,10 @@ def test_every_alpha_and_seed_begins_alike_and_is_read_in_its_own_tokens(small_r
     options = [str(path), "--runs", str(tmp_path / "runs"), "--out", str(out), "--threads", "1", "--seeds", "0", "1"]
     monkeypatch.setattr("sys.argv", ["across_tokenizers", *options])
     main()
-    models = json.loads(out.read_text())["models"]
+    found = json.loads(out.read_text())
+    models = found["models"]
+    assert found["recipe"]["distillation"]["alpha"] == 0.5, "the page tells another recipe than it was given"
+    assert len(list((tmp_path / "runs" / "store" / "make_fresh_student").glob("*/manifest.json"))) == 1
     students = [model for model in models if model["model"] == "student"]
     assert [model["model"] for model in models[:2]] == ["teacher", "start"]
     assert [(one["seed"], one["alpha"]) for one in students] == [(0, 0.0), (0, 0.3), (1, 0.0), (1, 0.3)]
