@@ -17,7 +17,10 @@ _LIBRARIES = (
 
 @cache
 def code_version() -> dict[str, str]:
-    """The project's version and commit, `-dirty` where the tree differs from it, `unknown` outside git."""
+    """The project's version and commit, `-dirty` where the tree differs from it, `unknown` outside git.
+
+    `docs/` is not looked at: no number depends on it, and studies write their results there as they go.
+    """
     return {"version": version("stillhouse"), "commit": _commit()}
 
 
@@ -53,7 +56,7 @@ def _version(name: str) -> str | None:
 def _commit() -> str:
     try:
         commit = _run("git", "rev-parse", "HEAD")
-        changed = _run("git", "status", "--porcelain", "--untracked-files=no")
+        changed = _run("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("-dirty" if changed else "")
