@@ -26,6 +26,7 @@ from stillhouse.recipe.knowledge import (
 from stillhouse.recipe.losses import UniversalLogitDistance
 from stillhouse.recipe.low_rank import LowRank
 from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, Ranking, WidthPruned
+from stillhouse.recipe.route import Progressive
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import ExistingModel, Fresh, Student
 
@@ -103,7 +104,7 @@ class Link:
     source: Source | None = None
     """Where the student lies, where it exists."""
     is_cut: bool = True
-    """Whether it begins as a cut of its teacher, and not as the student before it."""
+    """Whether it begins as a cut of its teacher, and not as another student does, or as the one before was left."""
 
 
 def estimate(
@@ -134,7 +135,8 @@ def estimate(
     # Teacher; start, student, ONNX and the forms in fewer bits; two checkpoints of three fp32 copies while training;
     # logits of the parity tokens.
     scratch_bytes = max(24 * student.parameters, recipe.evaluation.parity_tokens * teacher.vocabulary_size * 4)
-    starts = [Link(recipe, teacher, student), *(link for link in links if link.is_cut)]
+    cut_of = links[-1].student if isinstance(recipe.route, Progressive) else teacher
+    starts = [Link(recipe, cut_of, student), *(link for link in links if link.is_cut)]
     flops = _flops(recipe, teacher, student)
     flops += sum(_flops_of_start(each.recipe, each.teacher, each.student) for each in starts)
     for link in links:

@@ -18,7 +18,7 @@ from flows.environment import device_name
 from flows.estimate import Estimate, Link, Room, Speed, estimate, room, room_for_export
 from flows.other_teachers import FoundTeacher, members_of_ensemble, teachers_of_rounds, teachers_that_answer
 from flows.settings import SettingsOfExport, SettingsOfStages
-from flows.starts import examine_route, examine_start, refuse_other_template
+from flows.starts import examine_route, examine_students, refuse_other_template
 from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
@@ -165,13 +165,14 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     asked, trusted = recipe.teacher, recipe.teacher.trust_remote_code
     teacher = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
     shape = describe(teacher, trust_remote_code=trusted)
-    start = examine_start(recipe.student, base, teacher, shape, trust_remote_code=trusted)
+    students = examine_students(recipe, base, teacher, shape)
+    start = students[-1]
     recipe, student_shape = recipe.model_copy(update={"student": start.student}), start.shape
     members = members_of_ensemble(recipe, base, teacher)
     rounds = teachers_of_rounds(recipe, base, teacher)
     answering = teachers_that_answer(recipe.data, base)
     of_rounds = [shape if each is None else each.shape for each in rounds]
-    found = examine_route(recipe, base, teacher, shape, student_shape, of_rounds)
+    found = examine_route(recipe, shape, students, of_rounds)
     links = [replace(each, source=start.source) for each in found]
     # A round has a teacher of its own or the recipe's; on another route the student before teaches.
     above = of_rounds[0] if of_rounds else links[-1].student if links else shape

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from flows.estimate import Link
 from stillhouse.errors import InputError
 from stillhouse.models.checkpoint import shape_of_config
-from stillhouse.models.decoder import read_decoder
+from stillhouse.models.decoder import Decoder, Sizes, read_decoder, write_sizes
 from stillhouse.models.fresh import fresh_config
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
@@ -18,7 +19,7 @@ from stillhouse.models.widths import plan_widths
 from stillhouse.recipe.across import WAYS
 from stillhouse.recipe.continual import Continual
 from stillhouse.recipe.low_rank import LowRank
-from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, WidthPruned, Widths
+from stillhouse.recipe.pruned import DepthAndWidthPruned, DepthPruned, Pruned, WidthPruned
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.recipe.route import BornAgain, Direct, Progressive
 from stillhouse.recipe.source import Source
@@ -37,44 +38,64 @@ class Start:
     """Its size."""
 
 
-def examine_start(
-    student: Student, base: Path, teacher: Source, shape: ModelShape, *, trust_remote_code: bool
-) -> Start:
-    """Find out what a student starts from, and how large it is.
+@dataclass(frozen=True)
+class _Above:
+    """What a student is cut from: the teacher, or on a progressive route the student before."""
+
+    name: str
+    """What errors call it."""
+    shape: ModelShape
+    """Its size."""
+    config: Any
+    """What transformers makes of it."""
+
+    def cut(self, student: Pruned, name: str) -> "_Above":
+        """What is left of it, from which the next student may be cut."""
+        config = deepcopy(self.config)
+        match student:
+            case DepthPruned(layers=layers):
+                text = config.get_text_config(decoder=True)
+                text.num_hidden_layers = layers
+                if getattr(text, "layer_types", None):
+                    text.layer_types = text.layer_types[:layers]
+            case WidthPruned() | DepthAndWidthPruned():
+                write_sizes(config, _planned(student, self)[1])
+        return _Above(name, _cut(student, self), config)
+
+
+def examine_students(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> list[Start]:
+    """Find out what the students start from, and how large they are: those on the way first, the recipe's own last.
 
     Args:
-        student: The recipe's section.
+        recipe: Whose students they are.
         base: Folder that relative paths start from.
         teacher: Where the teacher lies.
         shape: The teacher's size.
-        trust_remote_code: Whether the teacher's own Python may run.
 
     Raises:
         InputError: Naming what was seen, what is allowed and what to do.
     """
+    above = _Above(teacher.name, shape, config_of(teacher, trust_remote_code=recipe.teacher.trust_remote_code))
+    found = []
+    if isinstance(recipe.route, Progressive):
+        for number, link in enumerate(recipe.route.through, start=1):
+            found.append(_examine_start(link.student, base, teacher, above))
+            above = above.cut(link.student, f"student {number} of route.through")
+    return [*found, _examine_start(recipe.student, base, teacher, above)]
+
+
+def _examine_start(student: Student, base: Path, teacher: Source, above: _Above) -> Start:
+    shape = above.shape
     match student:
-        case DepthPruned(layers=layers):
-            if layers > shape.layers:
-                raise InputError(
-                    f"student.layers is {layers}, but {teacher.name} has {shape.layers} layers; "
-                    f"keep between 1 and {shape.layers}"
-                )
-            return Start(student, None, shape.with_layers(layers))
-        case WidthPruned() | DepthAndWidthPruned():
-            layers_asked = student.layers if isinstance(student, DepthAndWidthPruned) else shape.layers
-            config = config_of(teacher, trust_remote_code=trust_remote_code)
-            return Start(student, None, _narrowed(student, layers_asked, teacher, config, shape))
+        case DepthPruned() | WidthPruned() | DepthAndWidthPruned():
+            return Start(student, None, _cut(student, above))
         case LowRank(cut=cut):
             # What is saved is the product, as large as what it stands for.
-            left = (
-                shape
-                if cut is None
-                else examine_start(cut, base, teacher, shape, trust_remote_code=trust_remote_code).shape
-            )
+            left = shape if cut is None else _cut(cut, above)
             _refuse_blocks(student, left)
             return Start(student, None, left)
         case Fresh():
-            config = config_of(teacher, trust_remote_code=trust_remote_code)
+            config = above.config
             read = student.model_copy(update={"config": _read_config(student.config, base)})
             tokens = read.tokenizer.vocabulary if isinstance(read.tokenizer, TrainedTokenizer) else None
             return Start(
@@ -93,40 +114,37 @@ def examine_start(
 
 def examine_route(
     recipe: Recipe,
-    base: Path,
-    teacher: Source,
     shape: ModelShape,
-    student: ModelShape,
+    students: Sequence[Start],
     of_rounds: Sequence[ModelShape],
 ) -> list[Link]:
-    """Find out how large the students are that teach the next one, and what their trainings are.
+    """Find out what the trainings are before that of the recipe's own student.
 
     Args:
         recipe: Whose route it is.
-        base: Folder that relative paths start from.
-        teacher: Where the first teacher lies.
-        shape: Its size.
-        student: Size of the recipe's own student.
+        shape: Size of the first teacher.
+        students: Those on the way, and the recipe's own.
         of_rounds: Sizes of the teachers of a continual route's rounds; empty on another route.
 
     Raises:
         InputError: If one is not smaller than its teacher, or no larger than the recipe's student.
     """
+    student = students[-1].shape
     match recipe.route:
         case Direct():
             return []
         case BornAgain(generations=generations):
             # The first is taught by the teacher, the others by a model of the student's size.
-            return [Link(recipe, shape, student)] + [Link(recipe, student, student)] * (generations - 2)
+            # All begin as the last does, whose start is counted.
+            begun, again = (Link(recipe, each, student, is_cut=False) for each in (shape, student))
+            return [begun, *[again] * (generations - 2)]
         case Continual():
             later = zip(_later_rounds(recipe), of_rounds[1:], strict=True)
             return [Link(each, own, student, is_cut=False) for each, own in later]
         case Progressive():
-            trusted = recipe.teacher.trust_remote_code
             found: list[Link] = []
-            for number, told in enumerate(recipe.before, start=1):
+            for number, (told, start) in enumerate(zip(recipe.before, students[:-1], strict=True), start=1):
                 above = found[-1].student if found else shape
-                start = examine_start(told.student, base, teacher, above, trust_remote_code=trusted)
                 _refuse_size(f"student {number} of route.through", start.shape, above, "the one before it")
                 found.append(Link(told, above, start.shape, start.source))
             _refuse_size("the recipe's student", student, found[-1].student, "the last of route.through")
@@ -136,14 +154,17 @@ def examine_route(
 def _later_rounds(recipe: Recipe) -> Iterator[Recipe]:
     """What the rounds after the first add to one training on all text: what is replayed, and that nothing is cut.
 
-    How much text a set has is not known yet; they are taken to be alike.
+    How much text a set has is not known yet; what is replayed is told as if they were alike. The first round that takes
+    as many steps as its text gives stands for one training on all text.
     """
     assert isinstance(recipe.route, Continual)
-    count = len(recipe.rounds)
+    count, first = len(recipe.rounds), recipe.rounds[0]
+    is_counted = first.distillation.steps is None
     for number, each in enumerate(recipe.rounds[1:], start=1):
-        replayed = max(1, round(recipe.data.train_tokens * recipe.route.replay * number / count))
-        data = recipe.data.model_copy(update={"train_tokens": replayed})
-        yield each.model_copy(update={"data": data})
+        tokens = max(1, round(recipe.data.train_tokens * recipe.route.replay * number / count))
+        if not is_counted and each.distillation.steps is None:
+            tokens, is_counted = tokens + recipe.data.train_tokens, True
+        yield each.model_copy(update={"data": recipe.data.model_copy(update={"train_tokens": tokens})})
 
 
 def _refuse_size(what: str, own: ModelShape, above: ModelShape, whom: str) -> None:
@@ -162,10 +183,27 @@ def _refuse_blocks(student: LowRank, left: ModelShape) -> None:
         )
 
 
-def _narrowed(asked: Widths, layers: int | None, teacher: Source, config: Any, shape: ModelShape) -> ModelShape:
-    decoder = read_decoder(config, teacher.name)
-    sizes = plan_widths(asked, layers, decoder, teacher.name)
-    return replace(shape, layers=sizes.layers, hidden_size=sizes.hidden_size, parameters=decoder.parameters(sizes))
+def _cut(student: Pruned, above: _Above) -> ModelShape:
+    """The size of what is left."""
+    shape = above.shape
+    match student:
+        case DepthPruned(layers=layers):
+            if layers > shape.layers:
+                raise InputError(
+                    f"student.layers is {layers}, but {above.name} has {shape.layers} layers; "
+                    f"keep between 1 and {shape.layers}"
+                )
+            return shape.with_layers(layers)
+        case WidthPruned() | DepthAndWidthPruned():
+            decoder, sizes = _planned(student, above)
+            parameters = decoder.parameters(sizes)
+            return replace(shape, layers=sizes.layers, hidden_size=sizes.hidden_size, parameters=parameters)
+
+
+def _planned(student: WidthPruned | DepthAndWidthPruned, above: _Above) -> tuple[Decoder, Sizes]:
+    layers = student.layers if isinstance(student, DepthAndWidthPruned) else above.shape.layers
+    decoder = read_decoder(above.config, above.name)
+    return decoder, plan_widths(student, layers, decoder, above.name)
 
 
 def _read_config(config: dict[str, Any] | str | None, base: Path) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """The ways from a teacher to its student: who is cut from whom, and who teaches whom."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +162,7 @@ def test_a_round_may_have_a_teacher_of_its_own_and_a_cache(tmp_path: Path):
         ({"rounds": [{"sets": NAMES[:1]}, {"sets": ["law"]}]}, "round 2 of route.rounds names law, which is none of"),
         ({"rounds": [{"sets": NAMES}, {"sets": NAMES[1:]}]}, "names reasoning-gym, which round 1 has"),
         ({"replay": 0}, "so that the replay buffer is empty"),
+        ({"previous_weight": 2.0}, "route.previous_weight is 2, and route.previous_student is replayed, where"),
         ({"previous_student": "none", "replay": 1.5}, "less than or equal to 1"),
     ],
 )
@@ -183,11 +184,15 @@ def test_a_set_without_a_round_is_refused():
         ({"knowledge": {"kind": "moving_average"}}, "knowledge.kind is moving_average; a round has one teacher"),
         ({"knowledge": {"kind": "cached"}, "distillation": {"temperature": 1}}, "a cache of sampled targets does not"),
         ({"distillation": {"features": {}}}, "compares hidden states, and knowledge of kind ensemble has none"),
+        (
+            {"route": ROUNDS | {"previous_student": "everywhere"}, "distillation": {"alpha": 0}},
+            "distillation.alpha is 0, so that nobody teaches",
+        ),
     ],
 )
 def test_knowledge_that_cannot_be_mixed_with_the_student_before_is_refused(changes: dict, said: str):
     with pytest.raises(InputError, match=said):
-        recipe(route=ROUNDS, **changes)
+        recipe(**{"route": ROUNDS} | changes)
 
 
 @pytest.mark.parametrize("route", [ROUNDS, {"kind": "born_again", "generations": 3}], ids=["rounds", "born again"])
@@ -236,6 +241,7 @@ def test_a_student_on_the_way_that_is_no_smaller_than_its_teacher_is_refused(lay
             "names layers of the recipe's teacher",
         ),
         ({"route": {"kind": "born_again", "generations": 1}}, "greater than or equal to 2"),
+        ({"route": {"kind": "born_again"}, "distillation": {"alpha": 0}}, "none is taught and all come out alike"),
         ({"route": {"kind": "progressive", "through": []}}, "at least 1 item"),
     ],
 )
@@ -262,6 +268,61 @@ def test_every_link_costs_its_training(tmp_path: Path):
     in_rounds = examine(recipe(route=ROUNDS), RECIPE.parent, Store(tmp_path)).cost
     assert in_rounds.training_tokens == costs["direct"].training_tokens + 3 * rows * length
     assert costs["direct"].disk_bytes < costs["progressive"].disk_bytes
+
+
+NARROW = {"kind": "width", "feed_forward_size": 64}
+SHALLOW = {"kind": "depth", "layers": 4}
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(NARROW, SHALLOW), (SHALLOW, NARROW)], ids=["width, depth", "depth, width"]
+)
+def test_each_student_is_as_large_as_what_is_left_of_the_one_before(first: dict, last: dict, tmp_path: Path):
+    """Preflight measured every one of them against the teacher, and refused chains that work."""
+    store, both = Store(tmp_path), SHALLOW | NARROW | {"kind": "depth_and_width"}
+    found = examine(
+        recipe(student=last, route={"kind": "progressive", "through": [{"student": first}]}), RECIPE.parent, store
+    )
+    alone = examine(recipe(student=both), RECIPE.parent, store)
+    assert found.student.parameters == pytest.approx(alone.student.parameters, rel=1e-3)
+    assert replace(found.student, parameters=alone.student.parameters) == alone.student
+    assert found.student.parameters < min(
+        examine(recipe(student=each), RECIPE.parent, store).student.parameters for each in (first, last)
+    )
+
+
+def test_a_student_cannot_keep_more_layers_than_the_one_before_it_has(tmp_path: Path):
+    route = {"kind": "progressive", "through": [{"student": {"kind": "depth", "layers": 3}}]}
+    with pytest.raises(InputError, match="student.layers is 4, but student 1 of route.through has 3 layers"):
+        examine(recipe(student=SHALLOW, route=route), RECIPE.parent, Store(tmp_path))
+
+
+def test_generations_begin_alike_so_the_start_is_paid_for_once(tmp_path: Path):
+    """Held-out reading aside, each further generation costs what the one before did: no ranking and no fit again."""
+    costs = [
+        examine(
+            recipe(refit={"tokens": 4096}, route={"kind": "born_again", "generations": number}),
+            RECIPE.parent,
+            Store(tmp_path),
+        ).cost.seconds
+        for number in (2, 3, 4)
+    ]
+    plain = [
+        examine(
+            recipe(route={"kind": "born_again", "generations": number}), RECIPE.parent, Store(tmp_path)
+        ).cost.seconds
+        for number in (2, 3, 4)
+    ]
+    starts = [fitted - cut for fitted, cut in zip(costs, plain, strict=True)]
+    assert starts[0] > 0 and starts == pytest.approx([starts[0]] * 3)
+
+
+def test_text_of_a_later_round_counts_where_the_first_has_a_number_of_steps(tmp_path: Path):
+    whole = examine(recipe(), RECIPE.parent, Store(tmp_path)).cost.training_tokens
+    rounds = [ROUNDS["rounds"][0] | {"steps": 3}, {"sets": ROUNDS["rounds"][1]["sets"]}]
+    found = examine(recipe(route=ROUNDS | {"rounds": rounds}), RECIPE.parent, Store(tmp_path)).cost.training_tokens
+    rows, length, replayed = 8, 256, round(whole * 0.25 / 2)
+    assert found == 3 * rows * length + whole + replayed
 
 
 def test_every_student_that_is_cut_is_refitted_before_it_is_trained(tmp_path: Path):
