@@ -54,6 +54,16 @@ class Continual(Settings):
     """With `everywhere`: its weight in the mixture, where the round's teacher has 1."""
 
     @model_validator(mode="after")
+    def _weighs_what_is_mixed(self) -> Self:
+        if self.previous_weight != 1 and self.previous_student != "everywhere":
+            raise ValueError(
+                f"route.previous_weight is {self.previous_weight:g}, and route.previous_student is "
+                f"{self.previous_student}, where the student before is mixed with no teacher; set previous_student to "
+                "everywhere, or leave the weight out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_something_to_replay(self) -> Self:
         if self.replay == 0 and self.previous_student == "replayed":
             raise ValueError(
@@ -63,16 +73,17 @@ class Continual(Settings):
         return self
 
 
-def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge) -> None:
-    """Refuse rounds that leave a data set out or name it twice, and a cache that cannot be mixed with a student.
+def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge, *, asks_teacher: bool) -> None:
+    """Refuse rounds that leave a data set out or name it twice, and a student before that cannot teach.
 
     Args:
         route: The section.
         sets: Names of all data sets.
         knowledge: The section.
+        asks_teacher: Whether who teaches has a share in the training at all.
 
     Raises:
-        ValueError: Naming the round.
+        ValueError: Naming the round, or what keeps the student before from teaching.
     """
     arrived: dict[str, int] = {}
     for number, told in enumerate(route.rounds, start=1):
@@ -94,6 +105,11 @@ def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge) ->
         raise ValueError(
             f"route is continual, and knowledge.kind is {knowledge.kind}; a round has one teacher, and perhaps the "
             "student before it, so set knowledge.kind to online or cached"
+        )
+    if route.previous_student == "everywhere" and not asks_teacher:
+        raise ValueError(
+            "route.previous_student is everywhere, but distillation.alpha is 0, so that nobody teaches; set alpha "
+            "above 0, or previous_student to none"
         )
     is_mixed = route.previous_student != "none"
     if is_mixed and isinstance(knowledge, Cached) and not isinstance(knowledge.targets, FullTargets):

@@ -74,6 +74,11 @@ class Curriculum(Settings):
                 "order is shuffled and nothing is left out, which is a training without a curriculum; leave the "
                 "section out, or take another order (easy_first, hard_first, growing_pool) or leave_out"
             )
+        if isinstance(self.order, Shuffled) and self.difficulty != "teacher_loss":
+            raise ValueError(
+                f"difficulty is {self.difficulty}, by which rows are ordered, and order is shuffled; leave difficulty "
+                "out (what is left out goes by leave_out.measure), or take another order"
+            )
         return self
 
     @property

@@ -162,6 +162,25 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
+    def _has_prompts_to_sample(self) -> Self:
+        if self.answers.sampled is not None and all(map(_without_prompts, self.sets)):
+            raise ValueError(
+                "answers.sampled says how prompts are answered, and no set has prompts; sets are "
+                f"{', '.join(names_of(self.sets))}; add one that has, or leave sampled out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _chooses_from_other_sets(self) -> Self:
+        target = None if self.selection is None else self.selection.similar_to
+        if target is not None and names_of(self.sets) == [target.set]:
+            raise ValueError(
+                f"selection.similar_to keeps of other sets what is like {target.set}, and there is no other set; "
+                "add what is to be chosen from, or leave similar_to out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_room_for_the_shortest_kept(self) -> Self:
         sampled, longest = self.answers.sampled, self.answers.max_new_tokens
         least = None if sampled is None else sampled.keep.tokens_at_least
@@ -197,13 +216,20 @@ class Data(Settings):
 
 def _refuse_without_prompts(key: str, name: str, data_set: DataSet) -> None:
     """Refuse to let another teacher answer what is known to hold no prompt."""
+    if seen := _without_prompts(data_set):
+        raise ValueError(
+            f"{key} names {name}, which {seen}; a teacher serves sets of prompts, so leave {name} out of it"
+        )
+
+
+def _without_prompts(data_set: DataSet) -> str:
+    """What a set holds that is known to hold no prompt; empty where it may."""
     match data_set:
         case PackagedSet(name=packaged) if packaged in PACKAGED_TEXTS:
-            seen = "is text"
+            return "is text"
         case HubSet(text_column=str(column)):
-            seen = f"is text, the column {column}"
+            return f"is text, the column {column}"
         case Reasoning():
-            seen = "holds problems, whose rationales the recipe's own teacher or a program writes"
+            return "holds problems, whose rationales the recipe's own teacher or a program writes"
         case _:
-            return
-    raise ValueError(f"{key} names {name}, which {seen}; a teacher serves sets of prompts, so leave {name} out of it")
+            return ""

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Positive, Share
+from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Moving, Positive, Share
 from stillhouse.recipe.settings import Settings
 
 
@@ -71,6 +71,19 @@ class Distillation(Settings):
             raise ValueError(
                 f"temperature moves from {self.temperature.start} to {self.temperature.end}; it must stay above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _moves_where_the_text_counts(self) -> Self:
+        if self.on_policy is None or self.on_policy.share < 1:
+            return self
+        for name, value in (("alpha", self.alpha), ("temperature", self.temperature)):
+            if isinstance(value, Following) or (name == "alpha" and isinstance(value, Moving)):
+                raise ValueError(
+                    f"on_policy.share is 1, so that every step has the student's own text, where the teacher's share "
+                    f"is whole and agreement is not counted, and {name} would not move; give it a number, or on_policy "
+                    "a share below 1"
+                )
         return self
 
     @property

@@ -288,10 +288,13 @@ def check_on_policy(knowledge: Knowledge, max_new_tokens: int, sequence_length: 
         )
 
 
-def check_moving_average(alpha: float | Moving | Following, processes: int, *, has_lora: bool) -> None:
-    """Refuse a student that would learn from itself alone, or whose average is in no one place.
+def check_moving_average(
+    knowledge: MovingAverage, alpha: float | Moving | Following, processes: int, *, has_lora: bool
+) -> None:
+    """Refuse a student that would learn from itself alone or not at all, or whose average is in no one place.
 
     Args:
+        knowledge: The section.
         alpha: The teacher's share of the loss.
         processes: That the training is spread over.
         has_lora: Whether adapters are trained in the place of weights.
@@ -299,10 +302,26 @@ def check_moving_average(alpha: float | Moving | Following, processes: int, *, h
     Raises:
         ValueError: If so.
     """
-    if alpha == 1 or (isinstance(alpha, Moving | Following) and alpha.start == 1):
+    shares = {alpha.start, alpha.end} if isinstance(alpha, Moving) else {alpha}
+    if shares == {1.0}:
         raise ValueError(
             "knowledge is the student's own moving average, which at the first step is the student itself, and "
             "distillation.alpha gives the text no share; set alpha below 1"
+        )
+    if shares == {0.0}:
+        raise ValueError(
+            "knowledge is the student's own moving average, and distillation.alpha is 0, so that it is never asked; "
+            "set alpha above 0, or leave knowledge out"
+        )
+    if isinstance(alpha, Following):
+        raise ValueError(
+            "distillation.alpha moves as the student comes to agree with its teacher, and with its own moving average "
+            "it agrees from the first step; give alpha a number, or let it move by the step (shape linear or cosine)"
+        )
+    if knowledge.decay == 0:
+        raise ValueError(
+            "knowledge.decay is 0, so that the average is the student as it is, from which it learns nothing; set it "
+            "above 0"
         )
     if processes > 1 or has_lora:
         seen = f"compute.processes is {processes}" if processes > 1 else "compute.lora is set"

@@ -86,9 +86,10 @@ class Recipe(Delivery):
 
     @model_validator(mode="after")
     def _route_suits_the_rest(self) -> Self:
-        check_route(self.route, self.student, self.knowledge.kind)
+        asks = self.distillation.asks_teacher
+        check_route(self.route, self.student, self.knowledge.kind, asks_teacher=asks)
         if isinstance(self.route, Continual):
-            check_rounds(self.route, names_of(self.data.sets), self.knowledge)
+            check_rounds(self.route, names_of(self.data.sets), self.knowledge, asks_teacher=asks)
             if self.distillation.features is not None:
                 for each in self.rounds:
                     check_features(each.knowledge, self.distillation.features)
@@ -116,7 +117,7 @@ class Recipe(Delivery):
             check_features(self.knowledge, self.distillation.features)
         if isinstance(self.knowledge, MovingAverage):
             has_lora = self.compute.lora is not None
-            check_moving_average(self.distillation.alpha, self.compute.processes, has_lora=has_lora)
+            check_moving_average(self.knowledge, self.distillation.alpha, self.compute.processes, has_lora=has_lora)
         if self.distillation.on_policy is not None:
             longest = self.distillation.on_policy.max_new_tokens
             check_on_policy(self.knowledge, longest, self.data.sequence_length)

@@ -72,16 +72,18 @@ def refuse_share(student: Student, where: str) -> None:
         )
 
 
-def check_route(route: Route, student: Student, knowledge_kind: str) -> None:
+def check_route(route: Route, student: Student, knowledge_kind: str, *, asks_teacher: bool) -> None:
     """Refuse a chain that has nothing to hand on.
 
     Args:
         route: The section.
         student: The recipe's own.
         knowledge_kind: How the teacher is asked.
+        asks_teacher: Whether it has a share in the training at all.
 
     Raises:
-        ValueError: If the student is not cut from its teacher, or the knowledge is of the first teacher alone.
+        ValueError: If the student is not cut from its teacher, the knowledge is of the first teacher alone, or
+            generations would all be alike.
     """
     # What a continual route can be taught by is its own matter (`check_rounds`).
     if isinstance(route, Direct | Continual):
@@ -90,6 +92,11 @@ def check_route(route: Route, student: Student, knowledge_kind: str) -> None:
         raise ValueError(
             f"route is {route.kind}, whose later students are taught by the ones before, but knowledge.kind is "
             f"{knowledge_kind}, which is of the recipe's teacher alone; set it to online or cached"
+        )
+    if isinstance(route, BornAgain) and not asks_teacher:
+        raise ValueError(
+            "route is born_again, in which each generation is taught by the one before, but distillation.alpha is 0, "
+            "so that none is taught and all come out alike; set alpha above 0, or leave route out"
         )
     if isinstance(route, Progressive):
         cut = student.cut if isinstance(student, LowRank) else student

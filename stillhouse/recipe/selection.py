@@ -1,6 +1,8 @@
 """The section `data.selection`: which of the gathered documents are trained on, and how often."""
 
-from pydantic import Field, PositiveFloat
+from typing import Self
+
+from pydantic import Field, PositiveFloat, model_validator
 
 from stillhouse.recipe.settings import Settings
 
@@ -25,3 +27,11 @@ class Selection(Settings):
     weights: dict[str, PositiveFloat] = {}
     """How often the documents of a set are seen, by its name: 2 is twice each, 0.5 is every other one. Sets that are
     not named have 1."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.near_duplicates is None and self.similar_to is None and not self.weights:
+            raise ValueError(
+                "selection asks for nothing; give near_duplicates, similar_to or weights, or leave the section out"
+            )
+        return self

@@ -70,6 +70,15 @@ def test_a_teacher_without_a_share_in_the_loss_says_nothing(tmp_path):
     assert gathered(FULL, tmp_path, alpha=0) == ([], set())
 
 
+OWN = {"kind": "moving_average"}
+AGREEING = {"shape": "agreement", "enough": 0.5}
+
+
+def test_a_students_own_average_may_have_all_of_the_first_step(tmp_path):
+    """There it says what the student says; the text has a share of every later step."""
+    assert gathered(OWN, tmp_path, alpha={"start": 1.0, "end": 0.0}) == ([], set())
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -88,6 +97,23 @@ def test_a_teacher_without_a_share_in_the_loss_says_nothing(tmp_path):
         ({"distillation": {"temperature": {"start": 2, "end": 0}}}, "it must stay above 0"),
         ({"distillation": {"loss": {"kind": "jensen_shannon", "beta": 1}}}, "distillation.loss.jensen_shannon.beta"),
         ({"compute": {"sharding": "full"}}, "there is one process to hold the shards"),
+        ({"knowledge": OWN, "distillation": {"alpha": 1}}, "gives the text no share"),
+        ({"knowledge": OWN, "distillation": {"alpha": 0}}, "alpha is 0, so that it is never asked"),
+        ({"knowledge": OWN, "distillation": {"alpha": AGREEING}}, "it agrees from the first step"),
+        ({"knowledge": OWN | {"decay": 0}}, "the average is the student as it is"),
+        (
+            {"distillation": {"alpha": AGREEING, "on_policy": {"share": 1}}},
+            "on_policy.share is 1, .* alpha would not move",
+        ),
+        ({"distillation": {"alpha": {}, "on_policy": {"share": 1}}}, "on_policy.share is 1, .* alpha would not move"),
+        (
+            {"distillation": {"temperature": AGREEING | {"start": 2, "end": 1}, "on_policy": {"share": 1}}},
+            "on_policy.share is 1, .* temperature would not move",
+        ),
+        (
+            {"curriculum": {"order": {"kind": "shuffled"}, "difficulty": "length", "leave_out": {"above": 3}}},
+            "difficulty is length, by which rows are ordered, and order is shuffled",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused_when_the_recipe_is_read(changes, said):

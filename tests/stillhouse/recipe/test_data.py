@@ -41,6 +41,30 @@ def test_what_no_other_teacher_can_serve_is_refused_when_the_recipe_is_read(serv
         data(*serves)
 
 
+@pytest.mark.parametrize("sets", [OTHER_KINDS[:2], OTHER_KINDS[3:]], ids=["texts", "problems"])
+def test_responses_to_no_prompts_are_refused(sets):
+    with pytest.raises(ValidationError, match="answers.sampled says how prompts are answered, and no set has prompts"):
+        Data(sets=sets, answers={"sampled": {}})
+    assert Data(sets=[*sets, PROMPTS[1]], answers={"sampled": {}}).answers.sampled is not None
+
+
+@pytest.mark.parametrize(
+    ("sets", "selection", "words"),
+    [
+        (
+            PROMPTS[:1],
+            {"similar_to": {"set": "nq-open", "share": 0.5}},
+            "what is like nq-open, and there is no other set",
+        ),
+        (PROMPTS, {}, "selection asks for nothing"),
+        (PROMPTS, {"weights": {}}, "selection asks for nothing"),
+    ],
+)
+def test_a_selection_that_would_select_nothing_is_refused(sets, selection, words):
+    with pytest.raises(ValidationError, match=words):
+        Data(sets=sets, selection=selection)
+
+
 def test_a_recipe_that_names_no_other_teacher_says_nothing_of_it():
     assert "others" not in Data(sets=PROMPTS).model_dump(mode="json")["answers"]
     assert len(data(["code"]).model_dump(mode="json")["answers"]["others"]) == 1
