@@ -128,6 +128,7 @@ def _lineage(settings: AssembleSettings, manifests: Mapping[str, Manifest], data
             )
             for row in manifest.facts.get("left_out", ())
         ],
+        answers=manifests["answers"].facts if "answers" in manifests else {},
         responses=_responses(manifests),
         code=settings.code,
         environment=settings.environment,

@@ -47,6 +47,9 @@ class Lineage(Part):
     left_out: list[dict[str, Any]] = []
     """Training documents that `data.selection` left out, and responses that `data.answers.sampled.keep` did: set,
     reason, how many, and three examples."""
+    answers: dict[str, int | float] = {}
+    """What became of the prompts that the recipe's own teacher answered greedily: `prompts`, `answers`, `empty`,
+    `too_long` (they left its context no room and are left out), `mean_tokens`, and `ended_share`, of the answers."""
     responses: dict[str, int | float | None] = {}
     """What the responses of the recipe's own teacher to the training prompts are like, all of them, where
     `data.answers.sampled` asks for several: tokens, shares, entropy of the teacher's distribution while it wrote,

@@ -38,7 +38,7 @@ def answer_tokens(data: Data, names: Collection[str]) -> int:
 def answering_bytes(data: Data, teacher: ModelShape) -> int:
     """What a model and its work hold: weights in fp32, keys and values of a batch, and its logits, twice.
 
-    Prompts are taken to be as long as a row of training text, since of what is longer the answer is not learned.
+    Prompts are taken to be as long as a row of training text; of a longer one only the end stands before its answer.
 
     Args:
         data: The section.

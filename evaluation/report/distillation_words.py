@@ -51,12 +51,26 @@ def loss(settings: Mapping[str, Any]) -> str:
     )
 
 
-def knowledge(settings: Mapping[str, Any]) -> str:
+def asks_teacher(settings: Mapping[str, Any]) -> bool:
+    """Whether a teacher had a share in the training.
+
+    Args:
+        settings: The recipe's `distillation` section.
+    """
+    alpha = settings.get("alpha", 0)
+    highest = max(alpha.get("start", 0), alpha.get("end", 0)) if isinstance(alpha, Mapping) else alpha
+    return bool(highest or settings.get("features") or settings.get("on_policy"))
+
+
+def knowledge(settings: Mapping[str, Any], *, is_asked: bool) -> str:
     """How the teacher was asked.
 
     Args:
         settings: The recipe's `knowledge` section.
+        is_asked: Whether it had a share in the training.
     """
+    if not is_asked:
+        return "No teacher was asked in training: the student learned from the text alone."
     match settings.get("kind", "online"):
         case "cached":
             targets = settings.get("targets") or {"kind": "sampled", "draws": 50}
@@ -77,18 +91,23 @@ def knowledge(settings: Mapping[str, Any]) -> str:
     return "The teacher read every training text beside the student."
 
 
-def route(settings: Mapping[str, Any]) -> Iterator[str]:
+def route(settings: Mapping[str, Any], *, is_asked: bool) -> Iterator[str]:
     """By which students the student was reached; nothing where the teacher taught it itself.
 
     Args:
         settings: The recipe's `route` section.
+        is_asked: Whether a teacher had a share in the training.
     """
     match settings.get("kind", "direct"):
         case "progressive":
+            through = (
+                f"The student was reached through {len(settings['through'])} larger: each was cut from the one before"
+            )
             yield (
-                f"The student was reached through {len(settings['through'])} larger: each was cut from the one before "
-                "and taught by it, the first by the teacher. What is said here of the teacher in training is true of "
-                "the one before; all are compared with the teacher itself."
+                f"{through} and taught by it, the first by the teacher. What is said here of the teacher in training "
+                "is true of the one before; all are compared with the teacher itself."
+                if is_asked
+                else f"{through}, and trained before the next was cut. All are compared with the teacher."
             )
         case "born_again":
             yield (
@@ -96,10 +115,10 @@ def route(settings: Mapping[str, Any]) -> Iterator[str]:
                 "was taught by the one before, the first by the teacher. All are compared with the teacher itself."
             )
         case "continual":
-            yield _rounds(settings)
+            yield _rounds(settings, is_asked=is_asked)
 
 
-def _rounds(settings: Mapping[str, Any]) -> str:
+def _rounds(settings: Mapping[str, Any], *, is_asked: bool) -> str:
     """In which rounds the domains came, and what kept the earlier ones."""
     came = "; then ".join(words.listed(told["sets"]) for told in settings["rounds"])
     share = float(settings.get("replay", 0.25))
@@ -111,7 +130,7 @@ def _rounds(settings: Mapping[str, Any]) -> str:
             "the student of the round before taught beside the teacher on all text, with weight "
             f"{float(settings.get('previous_weight', 1.0)):g} to the teacher's 1"
         ),
-    }[settings.get("previous_student", "replayed")]
+    }[settings.get("previous_student", "replayed") if is_asked else "none"]
     kept = ", and ".join(filter(None, (seen, taught)))
     kept = f"In each later round {kept}." if kept else "Nothing kept the earlier ones: this is naive fine-tuning."
     return f"The student was trained round by round, going on from where it was: {came}. {kept}"

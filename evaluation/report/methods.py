@@ -58,6 +58,12 @@ def _data(results: Results, data: Mapping[str, Any]) -> Iterator[str]:
         yield f"Texts longer than {words.number(length)} tokens are cut into pieces."
     if any(one.get("name") in ("nq-open", "reasoning-gym") for one in results.lineage.data):
         yield "Prompts that come without an answer are answered greedily, by the teacher where there is one."
+    if told := results.lineage.answers:
+        yield (
+            f"Of {words.plural(int(told['prompts']), 'prompt')} {words.number(told['answers'])} were answered so; "
+            f"{words.percent(told['ended_share'])} of the answers ended by themselves"
+            + (f", and {words.number(told['too_long'])} left the context no room." if told["too_long"] else ".")
+        )
     if sampled := (data.get("answers") or {}).get("sampled"):
         yield (
             f"Those that are trained on are answered {words.plural(sampled['samples'], 'time')} instead, by sampling "
@@ -73,9 +79,10 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
     if not settings or "teacher" not in results.models:
         return
     yield distillation_words.loss(settings)
-    yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {})
+    is_asked = distillation_words.asks_teacher(settings)
+    yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {}, is_asked=is_asked)
     yield from distillation_words.on_policy(settings)
-    yield from distillation_words.route(results.lineage.recipe.get("route") or {})
+    yield from distillation_words.route(results.lineage.recipe.get("route") or {}, is_asked=is_asked)
     yield from distillation_words.curriculum(results.lineage.recipe.get("curriculum") or {})
     steps = settings.get("steps")
     length = f"{words.plural(steps, 'step')}" if steps else "one pass over the training rows"

@@ -81,10 +81,10 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
         "validation": settings.validation_tokens,
         "held_out": settings.held_out_tokens,
     }
-    facts = {}
+    facts, parted = {}, list[str]()
     for name in SPLITS:
         documents = _with_answers(inputs, name)
-        pieces = list(_pieces(tokenizer, documents, settings.sequence_length, budgets[name]))
+        pieces = list(_pieces(tokenizer, documents, settings.sequence_length, budgets[name], parted))
         if not pieces:
             raise InputError(
                 f"the split {name} holds nothing to learn from: no document gave two tokens or more within "
@@ -102,6 +102,14 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
             spelled = [Spelled(piece.encoded.text, piece.encoded.ends) for piece in pieces]
             write_spelled(folder, name, spelled)
         facts[name] = _facts(pieces)
+    if parted:
+        logger.warning(
+            "%d conversations are longer than data.sequence_length %d, %s among them; what is said in a later piece is "
+            "learned without what stood in the pieces before",
+            len(parted),
+            settings.sequence_length,
+            parted[0],
+        )
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
@@ -119,9 +127,12 @@ def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
 
 
 def _pieces(
-    tokenizer: "PreTrainedTokenizerFast", documents: Iterable[Document], length: int, budget: int
+    tokenizer: "PreTrainedTokenizerFast", documents: Iterable[Document], length: int, budget: int, parted: list[str]
 ) -> Iterator[_Piece]:
-    """Pieces of documents that hold a target, until they have `budget` tokens."""
+    """Pieces of documents that hold a target, until they have `budget` tokens.
+
+    Conversations that are longer than a piece are noted in `parted`.
+    """
     used = 0
     remaining = iter(documents)
     while batch := list(islice(remaining, _BATCH)):
@@ -129,6 +140,8 @@ def _pieces(
         for document, encoded in zip(batch, encode_batch(tokenizer, batch), strict=True):
             if not encoded.counted.any():
                 logger.warning("document %s holds nothing to predict and is left out", document.id)
+            if document.kind == "messages" and len(encoded.ids) > length:
+                parted.append(document.id)
             for whole in _cut(encoded, length):
                 piece = whole.part(0, budget - used)
                 if piece.counted.any():

@@ -4,6 +4,7 @@ Training a student on the teacher's own greedy answers is sequence-level distill
 """
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.data import Answers
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
+
+logger = logging.getLogger(__name__)
 
 
 class AnswerSettings(Settings):
@@ -88,15 +91,30 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
         found = [(document, said[document.id]) for document in asked[split] if document.id in said]
         documents_said = (answered(document, answer.text, ended=answer.ended) for document, answer in found)
         write_documents(folder / f"{split}.jsonl", documents_said)
+    too_long, ended_share = len(documents) - len(answers), _mean([answer.ended for answer in answers])
+    warn_of_answers(len(documents), too_long, len(answers), "answers", ended_share, settings.answers.max_new_tokens)
     facts = {
         "prompts": len(documents),
         "answers": len(said),
         "empty": len(answers) - len(said),
-        "too_long": len(documents) - len(answers),
+        "too_long": too_long,
         "mean_tokens": _mean([answer.num_tokens for answer in answers]),
-        "ended_share": _mean([answer.ended for answer in answers]),
+        "ended_share": ended_share,
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def warn_of_answers(prompts: int, too_long: int, said: int, what: str, ended_share: float, most_tokens: int) -> None:
+    """Say while the run goes on what its results tell at the end: prompts without an answer, answers without an end."""
+    if too_long:
+        logger.warning(
+            "%d of %d prompts leave the teacher's context no room for %d tokens of answer, and are left out",
+            too_long,
+            prompts,
+            most_tokens,
+        )
+    if said and not ended_share:
+        logger.warning("none of %d %s ended within %d tokens", said, what, most_tokens)
 
 
 def read_prompts(path: Path) -> list[Document]:
@@ -171,7 +189,8 @@ def _answer_batch(teacher: _Teacher, prompts: Sequence[Prompt], file: Path, plac
     partial.replace(file)
     seconds = time.perf_counter() - started
     rate = sum(answer.num_tokens for answer in answers) / seconds
-    progress.step("the teacher answers prompts", place[0] + 1, place[1], {"tokens/s": rate})
+    figures = {"tokens/s": rate, "ended": _mean([answer.ended for answer in answers])}
+    progress.step("the teacher answers prompts", place[0] + 1, place[1], figures)
 
 
 @torch.inference_mode()

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stillhouse import progress
 from stillhouse.data.chat import render
 from stillhouse.data.document import Message
+from stillhouse.errors import InputError
 from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.reasoning.problems import ASK_STEPS, Problem, example_of, write_steps
@@ -54,8 +55,9 @@ def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], wo
         The texts by problem, in order.
 
     Raises:
-        InputError: If the model has no chat template.
+        InputError: If the model has no chat template, or problems leave its context no room for a rationale.
     """
+    _check_room(drawing.asked, teacher, problems)
     size = drawing.asked.batch_size
     batches = [problems[start : start + size] for start in range(0, len(problems), size)]
     work.mkdir(parents=True, exist_ok=True)
@@ -79,6 +81,22 @@ def conversation(problem: Problem) -> list[Message]:
         {"role": "assistant", "content": spell(steps, example.answer)},
         {"role": "user", "content": f"{ASK_STEPS}\n{problem.question}"},
     ]
+
+
+def _check_room(asked: TeacherTraces, teacher: Path, problems: Sequence[Problem]) -> None:
+    """Refuse what would run over the teacher's context, before the teacher is loaded."""
+    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
+    tokenizer, room = load_tokenizer(teacher), config.max_position_embeddings - asked.max_new_tokens
+    prompts = [render(tokenizer, conversation(problem), answer_next=True) for problem in problems]
+    lengths = [len(ids) for ids in tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]]
+    too_long = [length for length in lengths if length > room]
+    if too_long:
+        raise InputError(
+            f"{len(too_long)} of {len(problems)} problems, each behind a worked example, take up to {max(too_long)} "
+            f"tokens, and the teacher's context holds {config.max_position_embeddings}, of which "
+            f"rationales.max_new_tokens takes {asked.max_new_tokens}; lower that, take shorter problems, or rationales "
+            "of kind ground_truth"
+        )
 
 
 def _load(drawing: Drawing, teacher: Path) -> _Teacher:

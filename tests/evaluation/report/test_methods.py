@@ -58,3 +58,33 @@ def test_who_else_answered_prompts_is_told(results: dict[str, Any]):
     sampled = {"samples": 4, "temperature": 1.0, "top_p": 1.0}
     results["lineage"]["recipe"]["data"]["answers"] = {"others": others, "sampled": sampled}
     assert told(results)["Data"].endswith("All of this is done by org/code where prompts are of code and law.")
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "route"),
+    [
+        ({"kind": "ensemble", "members": [{"teacher": {"source": "org/code"}}]}, {}),
+        ({"kind": "online"}, {"kind": "continual", "rounds": [{"sets": ["law"]}, {"sets": ["code"]}]}),
+        ({"kind": "online"}, {"kind": "progressive", "through": [{}]}),
+    ],
+    ids=["several", "in rounds", "progressive"],
+)
+def test_without_a_share_in_the_loss_no_teacher_taught(results: dict[str, Any], knowledge: dict, route: dict):
+    recipe = results["lineage"]["recipe"]
+    recipe |= {"knowledge": knowledge, "route": route}
+    recipe["distillation"] |= {"alpha": 0.5}
+    said = told(results)["Distillation"]
+    assert "mixed" in said or "taught" in said
+    recipe["distillation"] |= {"alpha": 0.0}
+    said = told(results)["Distillation"]
+    assert "No teacher was asked in training: the student learned from the text alone." in said
+    assert "mixed" not in said and "taught" not in said and "beside the student" not in said
+    recipe["distillation"] |= {"on_policy": {"share": 0.5, "max_new_tokens": 8, "temperature": 1.0}}
+    assert "No teacher was asked" not in told(results)["Distillation"]
+
+
+def test_what_became_of_prompts_is_told(results: dict[str, Any]):
+    assert "left the context" not in told(results)["Data"]
+    results["lineage"]["answers"] = {"prompts": 90, "answers": 88, "empty": 0, "too_long": 2, "ended_share": 0.25}
+    text = told(results)["Data"]
+    assert "Of 90 prompts 88 were answered so; 25.0% of the answers ended by themselves, and 2 left the context" in text

@@ -16,7 +16,7 @@ def test_the_say_of_each_teacher_is_a_row_a_data_set():
 
 def test_the_weighting_is_told():
     said = [
-        distillation_words.knowledge(ENSEMBLE | weighting)
+        distillation_words.knowledge(ENSEMBLE | weighting, is_asked=True)
         for weighting in ({}, {"weighting": {"kind": "by_domain"}}, {"weighting": {"kind": "by_confidence"}})
     ]
     assert said[0] == "The distributions of 2 teachers were mixed, by their weights."

@@ -67,6 +67,15 @@ def test_the_budget_is_used_up_and_not_passed(encode):
     assert np.diff(split.starts).tolist() == [8, 3]
 
 
+def test_a_conversation_that_is_cut_into_pieces_is_told(encode, caplog):
+    turns = ({"role": "user", "content": "q" * 40}, {"role": "assistant", "content": "yes"})
+    asked = Document("chat/0", "messages", turns)
+    encode([asked, *texts("x" * 40)], settings(length=100))
+    assert not caplog.text
+    encode([asked, *texts("x" * 40)], settings(length=30))
+    assert "1 conversations are longer than data.sequence_length 30, chat/0 among them" in caplog.text
+
+
 def test_a_prompt_takes_part_only_once_it_is_answered(encode):
     prompts = [prompt("nq/0", "hi"), prompt("nq/1", "ho")]
     turns = (*prompts[1].messages, {"role": "assistant", "content": "yes"})

@@ -96,11 +96,21 @@ def test_an_answer_that_ends_by_itself_is_told_from_one_that_was_cut_off(tiny_mo
     assert (cut_off.text, cut_off.num_tokens, cut_off.ended) == ("ok", len(letters), False)
 
 
-def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(tmp_path, tiny_model, documents):
+def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(tmp_path, tiny_model, documents, caplog):
     write_documents(documents / "held_out.jsonl", [prompt("set/20", "long " * 60)])
     found, facts = answer(tmp_path, tiny_model, documents, settings())
     assert found["held_out"] == []
     assert facts["too_long"] == 1
+    assert "1 of 7 prompts leave the teacher's context no room for 6 tokens" in caplog.text
+
+
+def test_answers_that_never_end_are_told_while_the_run_goes_on(tmp_path, tiny_model, documents, caplog, monkeypatch):
+    shown = []
+    monkeypatch.setattr(answers.progress, "step", lambda what, done, total, figures: shown.append(figures["ended"]))
+    monkeypatch.setattr(answers, "end_tokens", lambda model, tokenizer: frozenset({tokenizer.pad_token_id}))
+    _, facts = answer(tmp_path, tiny_model, documents, settings())
+    assert shown and set(shown) == {0.0} and facts["ended_share"] == 0
+    assert "none of 6 answers ended within 6 tokens" in caplog.text
 
 
 def test_bf16_answers_too(tmp_path, tiny_model, documents):

@@ -154,19 +154,19 @@ def test_a_killed_drawing_repeats_only_the_unfinished_batches(tmp_path, roomy_mo
     tasks = read_problems(Reasoning(tasks=12))
     drawing = traces.Drawing(TEACHER, COMPUTE)
     whole = list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "whole"))
-    seen, conversation = [], traces.conversation
+    seen, draw = [], traces._draw_batch
 
-    def dies(each):
-        seen.append(each)
-        if len(seen) == 6:
+    def dies(teacher, batch, number, file):
+        seen.extend(batch)
+        if len(seen) == 8:
             raise KeyboardInterrupt
-        return conversation(each)
+        draw(teacher, batch, number, file)
 
-    monkeypatch.setattr(traces, "conversation", dies)
+    monkeypatch.setattr(traces, "_draw_batch", dies)
     with pytest.raises(KeyboardInterrupt):
         list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed"))
     assert list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed")) == whole
-    assert seen[6:] == tasks[4:]
+    assert seen == [*tasks[:8], *tasks[4:]]
     assert len(whole) == 12 and all(len(set(texts)) > 1 for texts in whole)
 
 
@@ -174,3 +174,13 @@ def test_the_example_that_a_teacher_is_shown_is_none_that_it_is_asked():
     task = read_problems(Reasoning(tasks=1))[0]
     shown, solved, asked = traces.conversation(task)
     assert shown["content"] != asked["content"] and "Answer: " in solved["content"]
+
+
+def test_problems_that_leave_the_teacher_no_room_are_refused_before_it_is_loaded(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(traces, "load_model", lambda *_, **__: pytest.fail("the teacher was loaded"))
+    problems = read_problems(Reasoning(tasks=14))
+    drawn = traces.draw_traces(traces.Drawing(TEACHER, COMPUTE), tiny_model, problems, tmp_path)
+    with pytest.raises(
+        InputError, match="14 of 14 problems, each behind a worked example, take up to .* context holds"
+    ):
+        next(drawn)
