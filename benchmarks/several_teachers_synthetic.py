@@ -58,15 +58,17 @@ class Arm:
     alpha: float = 1.0
 
 
+SHARPNESS = 5.0
+"""Five times the default: here a teacher is to count that is surer by a fraction of a nat."""
 ARMS = {
     "the text alone": Arm("backwards", alpha=0.0),
     "the teacher of backwards": Arm("backwards"),
     "the teacher of sorted": Arm("sorted"),
     "both, fixed": Arm("backwards", {"kind": "fixed"}),
     "both, by domain": Arm("backwards", {"kind": "by_domain", "own": ["backwards"]}, {"serves": ["sorted"]}),
-    "both, by confidence: entropy": Arm("backwards", {"kind": "by_confidence", "sharpness": 5.0}),
+    "both, by confidence: entropy": Arm("backwards", {"kind": "by_confidence", "sharpness": SHARPNESS}),
     "both, by confidence: cross-entropy": Arm(
-        "backwards", {"kind": "by_confidence", "measure": "cross_entropy", "sharpness": 5.0}
+        "backwards", {"kind": "by_confidence", "measure": "cross_entropy", "sharpness": SHARPNESS}
     ),
 }
 
@@ -150,8 +152,9 @@ def page(found: dict[str, Any]) -> str:
 Two teachers of {Size().layers} layers, one of which writes {LENGTH} letters backwards and the other in the order of
 the alphabet; neither has seen the other's questions. Students of their size, {effort["steps"]} steps each on texts of
 both, learn from the teachers' distributions alone. Right: share of {effort["asked"]} new questions that are answered
-without a mistake; mean, and each seed. This is a task with known answers and no language: it shows what a way of
-sharing does where teachers know different things, not how much a language model gains.
+without a mistake; mean, and each seed. Confidence counts with sharpness {SHARPNESS:g}. This is a task with
+known answers and no language: it shows what a way of sharing does where teachers know different things, not how much a
+language model gains.
 
 {chr(10).join(lines)}
 

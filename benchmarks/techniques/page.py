@@ -8,7 +8,7 @@ from statistics import mean
 
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences
 from benchmarks.techniques.record import Record, View, read_all
-from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
+from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
 from benchmarks.techniques.train import OUT
 
 FIGURES = {
@@ -44,8 +44,8 @@ def page(records: list[Record]) -> str:
 `benchmarks/techniques/rows.py`. Held-out: {held_out["tokens"]:,} tokens in {held_out["documents"]} documents. A cell is
 the mean over seeds, and each seed behind it in their order; a seed decides the order of the data. Loss above: nats per
 token above the teacher's. KL: to the teacher, nats per token. top-1: share of positions with the teacher's most likely
-token. Calibration error: of tokens, over 15 bins. Every row starts from the same student, whatever its own data;
-that of the progressive row is cut from the student between.""",
+token. Calibration error: of tokens, over 15 bins. Every row starts from the same student, whatever its own data,
+or from that student refitted, where it says so; that of the progressive row is cut from the student between.""",
     ]
     for view, title in VIEWS.items():
         found = _by_row(records, view)
@@ -86,13 +86,17 @@ _VIEW_NOTES: dict[View, str] = {
     "training of equal tokens, since one training is timed no better. Seconds are what it took.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
-wanted; [reasoning](../techniques/reasoning.md), which so small a model does not learn from so little text;
+wanted; [reasoning](../techniques/reasoning.md), of which the demo's student gets no answer right;
 [continual](../techniques/continual.md), whose measure is what is kept; [across
 tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this start. Their pages say what was
 measured, or that nothing was yet."""
 _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
+    # Which has its alpha.
+    "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
+    # Which has its rate.
+    "start refitted, rate 4e-4": ("rate 4e-4",),
 }
 """What a row is read against besides: TAID's paper puts it above these, and a row without a teacher has the text."""
 
@@ -115,7 +119,7 @@ def _beside_others(found: Found) -> Iterator[str]:
 
 
 def _by_row(records: list[Record], view: View) -> dict[str, list[Record]]:
-    known = (UNTRAINED, *ROWS)
+    known = (*STARTS, *ROWS)
     mine = [record for record in records if record.view == view and record.row in known]
     found: dict[str, list[Record]] = {}
     for record in sorted(mine, key=lambda one: (known.index(one.row), -1 if one.seed is None else one.seed)):

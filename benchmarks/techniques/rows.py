@@ -5,7 +5,9 @@ from typing import Any
 
 PLAIN_KL = "plain KL"
 UNTRAINED = "no training"
-"""The start as it was cut; it has no seeds."""
+"""The start as it was cut."""
+REFITTED = "refitted, no training"
+"""The start of the rows that are refitted."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Row:
 
 
 _REFIT: dict[str, Any] = {"refit": {"tokens": 16384}}
+STARTS: dict[str, dict[str, Any]] = {UNTRAINED: {}, REFITTED: _REFIT}
+"""Rows without a training, which have no seeds: by name, what each lays over the base."""
 _SOFT_TO_HARD = {"shape": "linear", "start": 1.0, "end": 0.0}
 _AGREEING = {"shape": "agreement", "enough": 0.5}
 _LARGER = {"kind": "depth", "layers": 22, "ranking": "greedy", "ranking_tokens": 256}
@@ -90,6 +94,8 @@ ROWS: dict[str, Row] = {
     "near-duplicates left out": _selection("selection", near_duplicates=0.7),
     "questions three times as often": _selection("selection", weights={"nq-open": 3.0}),
     "the half most like the questions": _selection("task", similar_to={"set": "nq-open", "share": 0.5}),
+    # The rate that refitted rows have, alone.
+    "rate 4e-4": _distillation(learning_rate=4.0e-4),
     "start refitted, rate 4e-4": Row(_REFIT | {"distillation": {"learning_rate": 4.0e-4}}),
     # On the text that it was fitted to a start agrees at once.
     "refitted, rate 4e-4, alpha as agreement rises to 0.5": Row(

@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.figures import SPLITS
 from benchmarks.techniques.record import Record, View, key_of, path_of, write
-from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
+from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
 from flows.delivery import prepare_data
 from flows.environment import code_version, device_name
 from flows.preflight import prepare
@@ -46,7 +46,7 @@ def main() -> None:
     """Do one row and seed, unless its record is there and has the key that it would have now."""
     options = _parser().parse_args()
     store = Store(options.runs.resolve() / "store")
-    seed = None if options.row == UNTRAINED else options.seed
+    seed = None if options.row in STARTS else options.seed
     with terminal.shown():
         changes = changes_of(options.row, options.view, seed, options.base, options.out)
         settings, base = (settings_of(each, options.base, options.threads, store) for each in (changes, {}))
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("row", choices=(UNTRAINED, *ROWS))
+    parser.add_argument("row", choices=(*STARTS, *ROWS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--view", choices=("tokens", "time"), default="tokens")
     parser.add_argument("--base", type=Path, default=BASE, help="the recipe under every row")
@@ -80,7 +80,7 @@ def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) ->
     Raises:
         ValueError: If a record that tells the speed is not there, or tells that of another processor than plain KL's.
     """
-    changes = ROWS[row].changes if row in ROWS else {}
+    changes = STARTS[row] if row in STARTS else ROWS[row].changes
     if view == "tokens":
         return changes
     (plain, plain_on), (own, own_on) = (_cost_of(out, name, seed) for name in (PLAIN_KL, row))
@@ -149,12 +149,12 @@ def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, 
     """
     teacher = work.make(load_teacher, settings.teacher, {})
     cut_by = prepare_data(_in_fp32(base), work, teacher)["dataset"]
-    start = make_start(base, work, {"teacher": teacher, "dataset": cut_by})
+    make_start(base, work, {"teacher": teacher, "dataset": cut_by})
     shared = set(work.artifacts)
     data = prepare_data(_in_fp32(settings), work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
-        return read, start, ()
+        return read, make_start(settings, work, {"teacher": teacher, "dataset": cut_by}), ()
     taught = teach(settings, work, read, seed=seed, cut_by=cut_by)
     own = [each for each in work.artifacts if each.kind not in _SHARED and each not in shared]
     return read, taught.student, tuple(own)

@@ -11,7 +11,7 @@ from benchmarks.techniques import page as writing
 from benchmarks.techniques.page import page
 from benchmarks.techniques.paired import CALIBRATION, differences
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
-from benchmarks.techniques.rows import PLAIN_KL, ROWS, UNTRAINED
+from benchmarks.techniques.rows import PLAIN_KL, REFITTED, ROWS, UNTRAINED
 from benchmarks.techniques.train import BASE, changes_of, merged, scaled
 from flows.work import Planner, Work, directly
 from stillhouse.recipe.recipe import Recipe, validated
@@ -115,23 +115,26 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(
 ):
     out = tmp_path / "out"
     monkeypatch.setattr(writing, "OUT", out)
-    for row in (UNTRAINED, PLAIN_KL, "cross-entropy"):
+    for row in (UNTRAINED, REFITTED, PLAIN_KL, "cross-entropy"):
         trained(row)
         writing.main()
         # A table that begins has nothing to lay its first row beside.
-        assert out.with_suffix(".md").exists() == (row != UNTRAINED)
+        assert out.with_suffix(".md").exists() == (row not in (UNTRAINED, REFITTED))
     trained("cross-entropy", "--view", "time")
     records = {(record.row, record.view): record for record in read_all(out)}
     assert set(records) == {
         (UNTRAINED, "tokens"),
+        (REFITTED, "tokens"),
         (PLAIN_KL, "tokens"),
         ("cross-entropy", "tokens"),
         ("cross-entropy", "time"),
     }
     kl, plain = records[PLAIN_KL, "tokens"], records["cross-entropy", "tokens"]
     assert kl.cost["tokens"] == plain.cost["tokens"] > 0
-    assert records[UNTRAINED, "tokens"].cost["tokens"] == 0
+    assert records[UNTRAINED, "tokens"].cost["tokens"] == records[REFITTED, "tokens"].cost["tokens"] == 0
     figure = "kl_to_teacher_nats_per_token"
+    cut, fitted = (records[row, "tokens"].figures["held_out"][figure] for row in (UNTRAINED, REFITTED))
+    assert fitted < cut
     assert kl.figures["held_out"][figure] < records[UNTRAINED, "tokens"].figures["held_out"][figure]
     # As much longer as plain KL took, with more text; where both took as long, what it had.
     expected = kl.cost["seconds"] / plain.cost["seconds"]
