@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stillhouse.data.dataset import read_split
 from stillhouse.errors import InputError
@@ -215,4 +216,7 @@ def test_only_the_models_that_are_needed_read_the_texts():
     assert asked(difficulty="length").readers == ()
     assert asked(difficulty="start_loss").readers == ("start",)
     assert asked(difficulty="start_loss", leave_out={"above": 3}).readers == ("teacher", "start")
-    assert asked(difficulty="start_loss", order={"kind": "shuffled"}, leave_out={"above": 3}).readers == ("teacher",)
+    assert asked(order={"kind": "shuffled"}, leave_out={"above": 3}).readers == ("teacher",)
+    # Nothing is ordered by it, so it is refused and not ignored.
+    with pytest.raises(ValidationError, match="difficulty is start_loss, by which rows are ordered"):
+        asked(difficulty="start_loss", order={"kind": "shuffled"}, leave_out={"above": 3})
