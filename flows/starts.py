@@ -10,7 +10,7 @@ from typing import Any
 from flows.estimate import Link
 from stillhouse.errors import InputError
 from stillhouse.models.checkpoint import shape_of_config
-from stillhouse.models.decoder import Decoder, Sizes, read_decoder, write_sizes
+from stillhouse.models.decoder import read_decoder, write_sizes
 from stillhouse.models.fresh import fresh_config
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import config_of, describe, resolve_model, tokenizer_of
@@ -49,19 +49,6 @@ class _Above:
     config: Any
     """What transformers makes of it."""
 
-    def cut(self, student: Pruned, name: str) -> "_Above":
-        """What is left of it, from which the next student may be cut."""
-        config = deepcopy(self.config)
-        match student:
-            case DepthPruned(layers=layers):
-                text = config.get_text_config(decoder=True)
-                text.num_hidden_layers = layers
-                if getattr(text, "layer_types", None):
-                    text.layer_types = text.layer_types[:layers]
-            case WidthPruned() | DepthAndWidthPruned():
-                write_sizes(config, _planned(student, self)[1])
-        return _Above(name, _cut(student, self), config)
-
 
 def examine_students(recipe: Recipe, base: Path, teacher: Source, shape: ModelShape) -> list[Start]:
     """Find out what the students start from, and how large they are: those on the way first, the recipe's own last.
@@ -79,8 +66,8 @@ def examine_students(recipe: Recipe, base: Path, teacher: Source, shape: ModelSh
     found = []
     if isinstance(recipe.route, Progressive):
         for number, link in enumerate(recipe.route.through, start=1):
-            found.append(_examine_start(link.student, base, teacher, above))
-            above = above.cut(link.student, f"student {number} of route.through")
+            above = _cut(link.student, above, f"student {number} of route.through")
+            found.append(Start(link.student, None, above.shape))
     return [*found, _examine_start(recipe.student, base, teacher, above)]
 
 
@@ -88,18 +75,17 @@ def _examine_start(student: Student, base: Path, teacher: Source, above: _Above)
     shape = above.shape
     match student:
         case DepthPruned() | WidthPruned() | DepthAndWidthPruned():
-            return Start(student, None, _cut(student, above))
+            return Start(student, None, _cut(student, above, "the student").shape)
         case LowRank(cut=cut):
             # What is saved is the product, as large as what it stands for.
-            left = shape if cut is None else _cut(cut, above)
+            left = shape if cut is None else _cut(cut, above, "the student").shape
             _refuse_blocks(student, left)
             return Start(student, None, left)
         case Fresh():
-            config = above.config
             read = student.model_copy(update={"config": _read_config(student.config, base)})
             tokens = read.tokenizer.vocabulary if isinstance(read.tokenizer, TrainedTokenizer) else None
             return Start(
-                read, None, shape_of_config(fresh_config(read, config, teacher.name, tokens), "student.config")
+                read, None, shape_of_config(fresh_config(read, above.config, teacher.name, tokens), "student.config")
             )
         case ExistingModel():
             found = _existing(student, base, teacher)
@@ -183,9 +169,9 @@ def _refuse_blocks(student: LowRank, left: ModelShape) -> None:
         )
 
 
-def _cut(student: Pruned, above: _Above) -> ModelShape:
-    """The size of what is left."""
-    shape = above.shape
+def _cut(student: Pruned, above: _Above, name: str) -> _Above:
+    """What is left of a model, from which the next student may be cut; `name` is what errors call it."""
+    shape, config = above.shape, deepcopy(above.config)
     match student:
         case DepthPruned(layers=layers):
             if layers > shape.layers:
@@ -193,17 +179,15 @@ def _cut(student: Pruned, above: _Above) -> ModelShape:
                     f"student.layers is {layers}, but {above.name} has {shape.layers} layers; "
                     f"keep between 1 and {shape.layers}"
                 )
-            return shape.with_layers(layers)
+            config.get_text_config(decoder=True).num_hidden_layers = layers
+            return _Above(name, shape.with_layers(layers), config)
         case WidthPruned() | DepthAndWidthPruned():
-            decoder, sizes = _planned(student, above)
-            parameters = decoder.parameters(sizes)
-            return replace(shape, layers=sizes.layers, hidden_size=sizes.hidden_size, parameters=parameters)
-
-
-def _planned(student: WidthPruned | DepthAndWidthPruned, above: _Above) -> tuple[Decoder, Sizes]:
-    layers = student.layers if isinstance(student, DepthAndWidthPruned) else above.shape.layers
-    decoder = read_decoder(above.config, above.name)
-    return decoder, plan_widths(student, layers, decoder, above.name)
+            asked = student.layers if isinstance(student, DepthAndWidthPruned) else shape.layers
+            decoder = read_decoder(config, above.name)
+            sizes = plan_widths(student, asked, decoder, above.name)
+            write_sizes(config, sizes)
+            left = {"layers": sizes.layers, "hidden_size": sizes.hidden_size, "parameters": decoder.parameters(sizes)}
+            return _Above(name, replace(shape, **left), config)
 
 
 def _read_config(config: dict[str, Any] | str | None, base: Path) -> dict[str, Any] | None:

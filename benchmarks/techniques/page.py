@@ -86,19 +86,19 @@ _VIEW_NOTES: dict[View, str] = {
     "training of equal tokens, since one training is timed no better. Seconds are what it took.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
-wanted; [reasoning](../techniques/reasoning.md), of which the demo's student gets no answer right;
+wanted; [reasoning](../techniques/reasoning.md), of which an earlier student of the demo got no
+answer right;
 [continual](../techniques/continual.md), whose measure is what is kept; [across
 tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this start. Their pages say what was
 measured, or that nothing was yet."""
 _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
-    # Which has its alpha.
     "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
-    # Which has its rate.
     "start refitted, rate 4e-4": ("rate 4e-4",),
 }
-"""What a row is read against besides: TAID's paper puts it above these, and a row without a teacher has the text."""
+"""What a row is read against besides: TAID's paper puts it above these, a row without a teacher has the text, and of a
+row that changes two things one stands alone."""
 
 
 def _paired_note(found: Found) -> str:

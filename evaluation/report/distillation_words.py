@@ -51,17 +51,6 @@ def loss(settings: Mapping[str, Any]) -> str:
     )
 
 
-def asks_teacher(settings: Mapping[str, Any]) -> bool:
-    """Whether a teacher had a share in the training.
-
-    Args:
-        settings: The recipe's `distillation` section.
-    """
-    alpha = settings.get("alpha", 0)
-    highest = max(alpha.get("start", 0), alpha.get("end", 0)) if isinstance(alpha, Mapping) else alpha
-    return bool(highest or settings.get("features") or settings.get("on_policy"))
-
-
 def knowledge(settings: Mapping[str, Any], *, is_asked: bool) -> str:
     """How the teacher was asked.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from evaluation.report import distillation_words, start_words, words
 from evaluation.results import Results, VariantFigures
+from stillhouse.recipe.distillation import Distillation
 
 Paragraph = tuple[str, str]
 """A heading, and what follows it."""
@@ -79,7 +80,7 @@ def _distillation(results: Results, settings: Mapping[str, Any]) -> Iterator[str
     if not settings or "teacher" not in results.models:
         return
     yield distillation_words.loss(settings)
-    is_asked = distillation_words.asks_teacher(settings)
+    is_asked = Distillation.model_validate(settings).asks_teacher
     yield distillation_words.knowledge(results.lineage.recipe.get("knowledge") or {}, is_asked=is_asked)
     yield from distillation_words.on_policy(settings)
     yield from distillation_words.route(results.lineage.recipe.get("route") or {}, is_asked=is_asked)

@@ -91,21 +91,23 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
         found = [(document, said[document.id]) for document in asked[split] if document.id in said]
         documents_said = (answered(document, answer.text, ended=answer.ended) for document, answer in found)
         write_documents(folder / f"{split}.jsonl", documents_said)
-    too_long, ended_share = len(documents) - len(answers), _mean([answer.ended for answer in answers])
-    warn_of_answers(len(documents), too_long, len(answers), "answers", ended_share, settings.answers.max_new_tokens)
+    too_long, ended = len(documents) - len(answers), [answer.ended for answer in answers]
+    warn_of_prompts(too_long, len(documents), settings.answers.max_new_tokens)
+    if answers and not any(ended):
+        logger.warning("none of %d answers ended within %d tokens", len(answers), settings.answers.max_new_tokens)
     facts = {
         "prompts": len(documents),
         "answers": len(said),
         "empty": len(answers) - len(said),
         "too_long": too_long,
         "mean_tokens": _mean([answer.num_tokens for answer in answers]),
-        "ended_share": ended_share,
+        "ended_share": _mean(ended),
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def warn_of_answers(prompts: int, too_long: int, said: int, what: str, ended_share: float, most_tokens: int) -> None:
-    """Say while the run goes on what its results tell at the end: prompts without an answer, answers without an end."""
+def warn_of_prompts(too_long: int, prompts: int, most_tokens: int) -> None:
+    """Say while the run goes on which share of the prompts has no answer in its results."""
     if too_long:
         logger.warning(
             "%d of %d prompts leave the teacher's context no room for %d tokens of answer, and are left out",
@@ -113,8 +115,6 @@ def warn_of_answers(prompts: int, too_long: int, said: int, what: str, ended_sha
             prompts,
             most_tokens,
         )
-    if said and not ended_share:
-        logger.warning("none of %d %s ended within %d tokens", said, what, most_tokens)
 
 
 def read_prompts(path: Path) -> list[Document]:
@@ -155,15 +155,25 @@ def fitting_prompts(
     Raises:
         InputError: If the model has no chat template.
     """
-    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
-    room = config.max_position_embeddings - longest_answer
+    room = context_of(teacher) - longest_answer
     prompts = [prompt for prompt in _render(tokenizer, documents) if prompt.num_tokens <= room]
     return sorted(prompts, key=lambda prompt: -prompt.num_tokens)
 
 
+def context_of(teacher: Path) -> int:
+    """Tokens that a model reads, prompt and answer together."""
+    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
+    return int(config.max_position_embeddings)
+
+
+def lengths_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
+    """Tokens of each rendered prompt."""
+    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
+
+
 def _render(tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document]) -> list[Prompt]:
     texts = [render(tokenizer, document.messages, answer_next=True) for document in documents]
-    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+    lengths = lengths_of(tokenizer, texts)
     return [Prompt(document.id, text, length) for document, text, length in zip(documents, texts, lengths, strict=True)]
 
 

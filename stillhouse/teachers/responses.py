@@ -32,7 +32,7 @@ from stillhouse.recipe.data import Data
 from stillhouse.recipe.settings import Settings
 from stillhouse.serving.nucleus import draw, entropy
 from stillhouse.store.artifact import FACTS, WORK, Inputs
-from stillhouse.teachers.answers import Prompt, answered, fitting_prompts, read_prompts, warn_of_answers
+from stillhouse.teachers.answers import Prompt, answered, fitting_prompts, read_prompts, warn_of_prompts
 from stillhouse.teachers.vocabulary import true_vocabulary_size
 
 logger = logging.getLogger(__name__)
@@ -154,8 +154,10 @@ def sample_responses(settings: SampleSettings, inputs: Inputs, folder: Path) -> 
     ]
     write_documents(folder / "train.jsonl", (document for document, _ in kept))
     write_figures(folder, (figures_of(response) for _, response in kept))
-    too_long, ended = len(documents) - len(groups), any(response.ended for response in responses)
-    warn_of_answers(len(documents), too_long, len(responses), "responses", ended, settings.max_new_tokens)
+    too_long = len(documents) - len(groups)
+    warn_of_prompts(too_long, len(documents), settings.max_new_tokens)
+    if responses and not any(response.ended for response in responses):
+        logger.warning("none of %d responses ended within %d tokens", len(responses), settings.max_new_tokens)
     facts = {
         "prompts": len(documents),
         "too_long": too_long,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from stillhouse import progress
 from stillhouse.data.chat import render
@@ -18,6 +18,7 @@ from stillhouse.reasoning.problems import ASK_STEPS, Problem, example_of, write_
 from stillhouse.reasoning.steps import spell
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.reasoning import TeacherTraces
+from stillhouse.teachers.answers import context_of, lengths_of
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,14 @@ def conversation(problem: Problem) -> list[Message]:
 
 def _check_room(asked: TeacherTraces, teacher: Path, problems: Sequence[Problem]) -> None:
     """Refuse what would run over the teacher's context, before the teacher is loaded."""
-    config = AutoConfig.from_pretrained(teacher, local_files_only=True).get_text_config(decoder=True)
-    tokenizer, room = load_tokenizer(teacher), config.max_position_embeddings - asked.max_new_tokens
+    context, tokenizer = context_of(teacher), load_tokenizer(teacher)
+    room = context - asked.max_new_tokens
     prompts = [render(tokenizer, conversation(problem), answer_next=True) for problem in problems]
-    lengths = [len(ids) for ids in tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]]
-    too_long = [length for length in lengths if length > room]
+    too_long = [length for length in lengths_of(tokenizer, prompts) if length > room]
     if too_long:
         raise InputError(
             f"{len(too_long)} of {len(problems)} problems, each behind a worked example, take up to {max(too_long)} "
-            f"tokens, and the teacher's context holds {config.max_position_embeddings}, of which "
+            f"tokens, and the teacher's context holds {context}, of which "
             f"rationales.max_new_tokens takes {asked.max_new_tokens}; lower that, take shorter problems, or rationales "
             "of kind ground_truth"
         )
