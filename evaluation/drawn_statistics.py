@@ -64,11 +64,27 @@ def error_of_gaps(gaps: ArrayLike, tokens: ArrayLike) -> float:
 
 
 def drawn_errors_of_gaps(gaps: ArrayLike, tokens: ArrayLike, *, seed: int) -> NDArray[np.float64]:
-    """Return `error_of_gaps` over documents drawn again and again, `[resamples]`."""
+    """Return `error_of_gaps` over documents drawn again and again, `[resamples]`; for an interval, see `centred`."""
     columns = np.column_stack([np.asarray(gaps, dtype=np.float64), np.asarray(tokens, dtype=np.float64)])
     sums = bootstrap_sums(columns, seed=seed)
     errors: NDArray[np.float64] = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
     return errors
+
+
+def centred(drawn: NDArray[np.float64], figure: float) -> NDArray[np.float64]:
+    """Move the draws of one calibration error so that the figure is their mean, and none is below 0.
+
+    Gaps count whichever way they go, so every draw adds some by chance to those that the documents have: of a model
+    with little error all draws lay above its figure. On documents made to have an error of 0.01, intervals of 60 held
+    it in none of 300 trials and, moved back, in 53%; of 200, in 53% and 89%; at 0.03 and above both do alike. The
+    figure has some by chance too, and is left as it is.
+
+    Args:
+        drawn: `[resamples]` estimates.
+        figure: Of the documents as they are.
+    """
+    moved: NDArray[np.float64] = np.maximum(drawn - (drawn.mean() - figure), 0)
+    return moved
 
 
 def drawn_figures(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
-from evaluation.drawn_statistics import drawn_errors_of_gaps, drawn_figures, error_of_gaps, statistic
+from evaluation.drawn_statistics import centred, drawn_errors_of_gaps, drawn_figures, error_of_gaps, statistic
 from evaluation.evidence import Evidence, of_draws, of_share, of_sums, of_two_ratios
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
@@ -69,9 +69,10 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
     }
     # Files of before calibration was told by document have none.
     if (gaps := columns.get("calibration_gaps")) is not None:
+        error = error_of_gaps(gaps, tokens)
         found[f"models.{model}.calibration_error", "alone"] = of_draws(
-            error_of_gaps(gaps, tokens),
-            drawn_errors_of_gaps(gaps, tokens, seed=seed),
+            error,
+            centred(drawn_errors_of_gaps(gaps, tokens, seed=seed), error),
             num_units=len(tokens),
             documents=len(tokens),
             direction="lower is better",
@@ -155,8 +156,10 @@ def _of_drawn(owner: str, folder: Path, seed: int) -> Iterator[tuple[Key, Eviden
         if (kind := record.get("statistic")) is not None:
             rows = np.asarray(record["rows"], dtype=np.float64)
             drawn, units = drawn_figures(kind, [rows], record["clusters"], seed=seed)
+            value = statistic(kind, rows)
+            estimates = centred(drawn[:, 0], value) if kind == "calibration error" else drawn[:, 0]
             told: Any = {"num_units": units, "documents": len(rows), "direction": record["direction"]}
-            yield _alone(name, owner), of_draws(statistic(kind, rows), drawn[:, 0], **told)
+            yield _alone(name, owner), of_draws(value, estimates, **told)
     if not (folder / stereoset_scores.FILE).is_file():
         return
     triples = stereoset_scores.Triples(**read(folder, stereoset_scores.FILE))
