@@ -1,9 +1,11 @@
 """Depth pruning by measurement: the layers that go are those whose absence hurts least."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +107,71 @@ def rank_layers(model: PreTrainedModel, batches: Sequence[Batch], method: Rankin
 def _rank(model: PreTrainedModel, batches: Sequence[Batch], method: Ranking, num_kept: int) -> LayerRanking:
     every = list(range(len(transformer_layers(model))))
     rounds = len(every) - num_kept if method == "greedy" else 1
-    total = sum(len(every) - number for number in range(max(rounds, 1)))
-    first = _measure_without(model, batches, every, "ranks layers", (0, total))
+    place = _Place(sum(len(every) - number for number in range(max(rounds, 1))) * len(batches))
+    first = _measure_without(model, batches, every, every, place)
     baseline, without = first.whole, first.without
     if method == "drop_one":
         return LayerRanking(method, choose_layers(without, num_kept), baseline, without, [])
-    left, losses, removed, done = every, without, list[tuple[int, float]](), len(every)
+    roughly = rounds > 1 and _is_much_faster_in_bf16(model, batches[0])
+    left, losses, removed = every, without, list[tuple[int, float]]()
     while len(left) > num_kept:
         if removed:
-            losses = _measure_without(model, batches, left, "ranks layers that are left", (done, total)).without
-            done += len(left)
+            losses = _measure_again(model, batches, left, place, roughly=roughly)
         stay = choose_layers(losses, len(left) - 1)
-        place = next(index for index in range(len(left)) if index not in stay)
-        removed.append((left[place], losses[place]))
+        at = next(index for index in range(len(left)) if index not in stay)
+        removed.append((left[at], losses[at]))
         left = [left[index] for index in stay]
     return LayerRanking(method, left, baseline, without, removed)
+
+
+NEAR_NATS = 0.05
+"""What bf16 finds within so many nats of the least is measured again before a layer goes. In the 14 rounds that halve
+SmolLM2-135M, bf16 was 0.008 nats off at most where it matters, among the layers within 0.3 of the least."""
+_MUCH_FASTER = 1.5
+"""Below that, measuring twice does not pay."""
+
+
+def _measure_again(
+    model: PreTrainedModel, batches: Sequence[Batch], left: Sequence[int], place: "_Place", *, roughly: bool
+) -> list[float]:
+    """Losses without each layer of those `left`; of ones that are far from the least, perhaps infinity.
+
+    Only the layer that hurts least goes. Where bf16 is much faster, it says first which ones may be that, and these
+    are measured as they would be without it: what is chosen does not depend on the machine.
+    """
+    everywhere = list(range(len(left)))
+    if not roughly:
+        return _measure_without(model, batches, left, everywhere, place).without
+    with torch.autocast(model.device.type, torch.bfloat16):
+        rough = _measure_without(model, batches, left, everywhere, place).without
+    least = min((loss for loss in rough if loss == loss), default=inf)
+    near = [index for index, loss in enumerate(rough) if not loss > least + NEAR_NATS]
+    measured = dict(zip(near, _measure_without(model, batches, left, near, None).without, strict=True))
+    return [measured.get(index, inf) for index in everywhere]
+
+
+def _is_much_faster_in_bf16(model: PreTrainedModel, batch: Batch) -> bool:
+    """Whether this machine has it: one pass of each is timed, after one that is not."""
+    seconds = []
+    for rough in (False, True):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=rough):
+            _loss(model, batch)
+            started = time.perf_counter()
+            _loss(model, batch)
+            seconds.append(time.perf_counter() - started)
+    return seconds[0] > _MUCH_FASTER * seconds[1]
+
+
+@dataclass
+class _Place:
+    """How far a ranking is, for whoever watches."""
+
+    total: int
+    done: int = 0
+
+    def say(self, loss: float) -> None:
+        self.done += 1
+        progress.step("ranks layers", self.done, self.total, {"loss without it": loss})
 
 
 @dataclass(frozen=True)
@@ -129,33 +181,36 @@ class _Measured:
     whole: float
     """Of a model of some layers."""
     without: list[float]
-    """Of the same without each of them."""
+    """Of the same without each of the layers that were asked about."""
 
 
 def _measure_without(
-    model: PreTrainedModel, batches: Sequence[Batch], left: Sequence[int], what: str, place: tuple[int, int]
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    left: Sequence[int],
+    asked: Sequence[int],
+    place: _Place | None,
 ) -> _Measured:
-    """Losses of a model of the layers `left`, and without each of them.
+    """Losses of a model of the layers `left`, and without each of those at the places `asked` among them.
 
     What a layer reads is the same whichever of the later ones is missing. So every batch goes through the whole of them
     once, and without each layer only through those behind it: half of the work. One batch's states are held at a time.
     """
-    layers, (done, total) = transformer_layers(model), place
-    sums, count = [0.0] * (len(left) + 1), 0
-    for number, batch in enumerate(batches):
-        tokens, told = batch.num_counted, (done * len(batches), total * len(batches))
+    layers = transformer_layers(model)
+    whole, sums, count = 0.0, [0.0] * len(asked), 0
+    for batch in batches:
+        tokens = batch.num_counted
         with _only_layers(layers, left), _outputs_of(layers) as outputs:
-            sums[-1] += _loss(model, batch) * tokens
-        for missing in range(len(left)):
+            whole += _loss(model, batch) * tokens
+        for index, missing in enumerate(asked):
             stay = [each for each in left if each != left[missing]]
             with _only_layers(layers, stay), _going_on_from(layers, missing, outputs):
                 loss = _loss(model, batch)
-            sums[missing] += loss * tokens
-            step = told[0] + number * len(left) + missing + 1
-            progress.step(what, step, told[1], {"loss without it": loss})
+            sums[index] += loss * tokens
+            if place is not None:
+                place.say(loss)
         count += tokens
-    means = [each / max(count, 1) for each in sums]
-    return _Measured(means[-1], means[:-1])
+    return _Measured(whole / max(count, 1), [each / max(count, 1) for each in sums])
 
 
 def choose_layers(loss_without_layer: Sequence[float], num_kept: int) -> list[int]:

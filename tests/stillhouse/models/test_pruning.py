@@ -123,6 +123,69 @@ def test_greedily_keeping_all_layers_measures_each_once(four_layers, monkeypatch
     assert found.kept == [0, 1, 2, 3] and found.removed == [] and len(found.loss_without_layer) == 4
 
 
+def off_in_bf16(loss: float) -> float:
+    """What rounding makes of a loss: layers that are nearly alike change places."""
+    return loss + (0.02 if loss == 1.6 else -0.02 if loss == 1.63 else 0)
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_what_bf16_finds_near_the_least_is_measured_again_before_a_layer_goes(faster, four_layers, monkeypatch):
+    numbers = {id(layer): index for index, layer in enumerate(transformer_layers(four_layers))}
+    losses = LOSSES | {(0, 3): 1.63}
+    asked: dict[bool, list[tuple[int, ...]]] = {True: [], False: []}
+
+    def loss(model, batch):
+        layers, rough = tuple(numbers[id(layer)] for layer in model.model.layers), torch.is_autocast_enabled("cpu")
+        asked[rough].append(layers)
+        return off_in_bf16(losses[layers]) if rough else losses[layers]
+
+    monkeypatch.setattr(pruning, "_loss", loss)
+    monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: faster)
+    found = pruning.rank_layers(four_layers, [SimpleNamespace(num_counted=7)], "greedy", 2)
+    assert (found.kept, found.removed) == ([0, 2], [(1, 1.1), (3, 1.6)])
+    assert found.loss_without_layer == [3.0, 1.1, 1.2, 1.5]
+    second = [(0, 2, 3), (2, 3), (0, 3), (0, 2)]
+    assert asked[True] == (second if faster else [])
+    assert asked[False][5:] == ([(0, 2, 3), (0, 3), (0, 2)] if faster else second)
+
+
+def test_a_loss_that_is_no_number_in_bf16_is_measured_again(four_layers, monkeypatch):
+    def loss(model, batch):
+        return float("nan") if torch.is_autocast_enabled("cpu") else float(len(model.model.layers))
+
+    monkeypatch.setattr(pruning, "_loss", loss)
+    monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: True)
+    found = pruning.rank_layers(four_layers, [SimpleNamespace(num_counted=7)], "greedy", 1)
+    assert found.removed == [(3, 3.0), (2, 2.0), (1, 1.0)]
+
+
+def test_bf16_is_asked_first_where_it_is_faster_by_the_clock(four_layers, text, monkeypatch):
+    taken = {False: 0.2, True: 0.1}
+    now = 0.0
+
+    def loss(model, batch):
+        nonlocal now
+        now += taken[torch.is_autocast_enabled("cpu")]
+        return 1.0
+
+    monkeypatch.setattr(pruning, "_loss", loss)
+    monkeypatch.setattr(pruning.time, "perf_counter", lambda: now)
+    assert pruning._is_much_faster_in_bf16(four_layers, text[0])
+    taken[True] = 0.15
+    assert not pruning._is_much_faster_in_bf16(four_layers, text[0])
+
+
+@pytest.mark.parametrize("num_kept", [1, 2])
+def test_layers_go_as_they_would_without_bf16(num_kept, text, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **{**SIZES, "num_hidden_layers": 6}))
+    monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: False)
+    exact = pruning.rank_layers(model.eval(), text, "greedy", num_kept)
+    monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: True)
+    assert pruning.rank_layers(model, text, "greedy", num_kept) == exact
+
+
 SIZES = {
     "vocab_size": 120,
     "hidden_size": 32,
