@@ -5,7 +5,7 @@ tokens; draws are repeated with several seeds. Students: the recipe's start, tra
 alpha 1 at temperature 1, and measured on held-out text. Everything else runs through the store, so a killed study goes
 on and a repeated one is free.
 
-    python -m benchmarks.stored_targets recipes/demo.yaml --out docs/benchmarks/stored_targets.json
+    python -m benchmarks.stored_targets benchmarks/starts.yaml --out docs/benchmarks/stored_targets.json
 """
 
 import argparse

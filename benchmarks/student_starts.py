@@ -6,7 +6,7 @@ rank is measured as its layers were trained, one by one, since a distillation wo
 between, both are trained for half of the steps. What is chosen, is chosen by validation text; held-out text is only
 reported. Everything runs through the store, so a killed study goes on and a repeated one is free.
 
-    python -m benchmarks.student_starts recipes/demo.yaml --out docs/benchmarks/student_starts.json
+    python -m benchmarks.student_starts benchmarks/starts.yaml --out docs/benchmarks/student_starts.json
 """
 
 import argparse
