@@ -2,7 +2,8 @@
 
 From one start, on one set of training tokens, the student is trained with plain cross-entropy and with distillation,
 once a seed (the seed decides the order of the data). What is chosen, is chosen by validation text; held-out text is
-only reported. Everything runs through the store, so a killed control goes on and a repeated one is free.
+only reported, each arm beside cross-entropy document by document too. Everything runs through the store, so a killed
+control goes on and a repeated one is free.
 
     python -m benchmarks.control recipes/demo.yaml --runs runs --out docs/demo/control.json
 """
@@ -14,7 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import SPLITS, cells, measure, write_study
+from benchmarks.figures import FIGURES, SPLITS, cells, documents_of, measure, write_study
+from benchmarks.techniques.paired import Documents, differences
+from evaluation.statistics import FEWEST_UNITS
 from flows.delivery import prepare_data
 from flows.preflight import prepare
 from flows.route import make_start
@@ -27,8 +30,10 @@ from stillhouse.store.store import Store
 from tasks.distill import distill
 from tasks.fetch import load_teacher
 
+PLAIN = "cross-entropy"
+LESS_PLAIN = "held_out_less_cross_entropy"
 ARMS: dict[str, dict[str, float]] = {
-    "cross-entropy": {"alpha": 0.0},
+    PLAIN: {"alpha": 0.0},
     # As the recipe says.
     "distillation": {},
     "teacher only": {"alpha": 1.0, "temperature": 1.0},
@@ -47,6 +52,7 @@ def main() -> None:
         read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
         start = make_start(settings, work, read)
         found: dict[str, Any] = {"start": measure(settings, work, start, read), "runs": _earlier(options.out)}
+        texts: dict[tuple[str, int], Documents] = {}
         for seed, arm in product(options.seeds, options.arms):
             changed = settings.recipe.distillation.model_copy(update=ARMS[arm] | _rate(options.learning_rate))
             student = work.make(distill, _distill(settings, changed, seed), {"start": start, **read})
@@ -54,7 +60,9 @@ def main() -> None:
             found["runs"] = [one for one in found["runs"] if one | row != one]
             made = read_manifest(store.folder(student))
             cost = {"seconds": made.seconds, "peak_memory_bytes": made.peak_memory_bytes, **made.facts}
-            found["runs"].append(row | cost | measure(settings, work, student, read))
+            texts[arm, seed] = documents_of(settings, work, student, read)
+            beside = _beside(texts[arm, seed], texts.get((PLAIN, seed)))
+            found["runs"].append(row | cost | measure(settings, work, student, read) | beside)
             write_study(options.out, settings, found, page)
 
 
@@ -64,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
     parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["cross-entropy", "distillation"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[PLAIN, "distillation"])
     parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of every stage (default: 1)")
     return parser
@@ -78,6 +86,17 @@ def _earlier(out: Path) -> list[dict[str, Any]]:
 
 def _rate(learning_rate: float | None) -> dict[str, float]:
     return {} if learning_rate is None else {"learning_rate": learning_rate}
+
+
+def _beside(row: Documents, plain: Documents | None) -> dict[str, Any]:
+    """The held-out figures less those of cross-entropy at the same seed, with intervals over documents that both read.
+
+    What makes a document hard for both cancels there, which it does not where two intervals are laid side by side.
+    """
+    if plain is None or plain is row or len(row) < FEWEST_UNITS:
+        return {}
+    found = differences(row, plain)
+    return {LESS_PLAIN: {name: {"value": found[name][0], "interval": found[name][1]} for name in FIGURES}}
 
 
 def _distill(settings: SettingsOfStages, changed: Any, seed: int) -> Any:
@@ -99,7 +118,7 @@ Validation is {run["validation"]["tokens"]:,} tokens in {run["validation"]["docu
 text is only reported.
 
 {chr(10).join(_table(found))}
-
+{chr(10).join(_paired(found["runs"]))}
 {compute["precision"]} on {found["environment"]["processor"]}, threads: {compute["threads"]}. Minutes are of training,
 whatever else the machine did at the time. Made by `python -m benchmarks.control`; every figure with its interval over
 documents is in the JSON file beside this page.
@@ -117,6 +136,28 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
         for row in rows:
             yield f"| {told} | {row['seed']} | {' | '.join(cells([row]))} | {row['seconds'] / 60:.1f} |"
         yield f"| **{told}** | mean of {len(rows)} | {' | '.join(cells(rows))} | |"
+
+
+def _paired(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What each arm differs from cross-entropy by, seed by seed; nothing where no document is at hand."""
+    told = [row for row in rows if LESS_PLAIN in row]
+    if not told:
+        return
+    yield f"""
+Held-out, less {PLAIN} at the same seed, with the 95% interval over the documents that both read:
+
+| arm | seed | loss above | KL | top-1, points |
+|---|--:|--:|--:|--:|"""
+    for row in sorted(told, key=lambda row: (_told(row), row["seed"])):
+        shown = [_difference(row[LESS_PLAIN][name], 100 if name.startswith("top1") else 1) for name in FIGURES]
+        yield f"| {_told(row)} | {row['seed']} | {' | '.join(shown)} |"
+    yield ""
+
+
+def _difference(told: Mapping[str, Any], scale: int) -> str:
+    digits = 1 if scale > 1 else 3
+    value, low, high = (f"{scale * each:+.{digits}f}" for each in (told["value"], *told["interval"]))
+    return f"{value} ({low} to {high})"
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -34,6 +34,16 @@ def measure(
     return found
 
 
+def documents_of(
+    settings: SettingsOfStages, work: Work, model: Reference, read: Mapping[str, Reference]
+) -> list[dict[str, Any]]:
+    """What each held-out document adds to the figures."""
+    asked = settings.held_out.model_copy(update={"split": "held_out"})
+    folder = work.store.folder(work.make(measure_held_out, asked, {"model": model, **read}))
+    documents: list[dict[str, Any]] = json.loads((folder / "held_out.json").read_text(encoding="utf-8"))["documents"]
+    return documents
+
+
 def cells(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Means over the rows, of every figure on every split."""
     for split, name in product(SPLITS, FIGURES):

@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import control
 
 
@@ -22,7 +24,18 @@ def test_each_arm_is_trained_with_each_seed_from_one_start(small_recipe, tmp_pat
     ]
     losses = [row["validation"]["held_out_loss_above_teacher_nats_per_token"] for row in found["runs"]]
     assert len(set(losses)) == 4, "a seed or an arm changed nothing"
+    # Document by document the teacher's arm differs from the text's by as much as the figures do.
+    assert [control.LESS_PLAIN in row for row in found["runs"]] == [False, True, False, True]
+    for plain, taught in (found["runs"][:2], found["runs"][2:]):
+        for name, told in taught[control.LESS_PLAIN].items():
+            assert told["value"] == pytest.approx(taught["held_out"][name] - plain["held_out"][name], abs=1e-6)
+            assert told["interval"][0] < told["value"] < told["interval"][1]
     page = out.with_suffix(".md").read_text()
+    kl = found["runs"][1][control.LESS_PLAIN]["kl_to_teacher_nats_per_token"]["value"]
+    assert (
+        "| distillation: alpha 0.5, T 2, rate 0.002 | 0 | " in page.split("Held-out, less")[1]
+        and f"{kl:+.3f} (" in page
+    )
     assert "| **distillation: alpha 0.5, T 2, rate 0.002** | mean of 2 |" in page and "| start |" in page
     monkeypatch.setattr(sys, "argv", ["control", *options[:-1], "--learning-rate", "1e-4", "--arms", "cross-entropy"])
     control.main()
