@@ -1,0 +1,123 @@
+"""Techniques laid upon each other at random, and trained: what the recipe accepts must not fail hours later."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.delivery import prepare_data
+from flows.preflight import prepare
+from flows.route import teach
+from flows.work import Work, directly
+from stillhouse.errors import InputError
+from stillhouse.recipe.recipe import Recipe, load_recipe, validated
+from stillhouse.store.store import Store
+from tasks.fetch import load_teacher
+from tests.conftest import RECIPE, ROOT
+
+pytestmark = pytest.mark.slow
+
+TEACHER = str(ROOT / "tests" / "tiny_teacher")
+SETS: dict[str, dict[str, Any]] = {
+    "boolq-passages": {"kind": "packaged", "name": "boolq-passages", "limit": 120},
+    "reasoning-gym": {"kind": "packaged", "name": "reasoning-gym", "limit": 30},
+    "pubmed-abstracts": {"kind": "packaged", "name": "pubmed-abstracts", "limit": 40},
+}
+DEPTH = {"kind": "depth", "layers": 4, "ranking_tokens": 512}
+STUDENTS = [
+    DEPTH,
+    {"kind": "width", "parameters_share": 0.7},
+    {"kind": "depth_and_width", "layers": 4, "parameters_share": 0.5},
+    {"kind": "low_rank", "train_tokens": 2000, "validation_tokens": 500, "steps": 3, "cut": DEPTH},
+    {"kind": "fresh", "layers": 2},
+]
+LOSSES = [
+    "forward_kl",
+    "reverse_kl",
+    "jensen_shannon",
+    "skewed_forward_kl",
+    "skewed_reverse_kl",
+    "total_variation",
+    "taid",
+]
+AGREEMENT = {"shape": "agreement", "enough": 0.4, "smoothing_steps": 2}
+ALPHAS = [0.0, 0.5, 1.0, {"shape": "linear"}, {"shape": "cosine", "start": 1.0, "end": 0.0}, AGREEMENT]
+TEMPERATURES = [1.0, 2.0, {"shape": "linear", "start": 3.0, "end": 1.0}, AGREEMENT | {"start": 3.0, "end": 1.0}]
+FULL = {"kind": "cached", "targets": {"kind": "full"}}
+KNOWLEDGE = [
+    {"kind": "online"},
+    FULL,
+    {"kind": "cached", "targets": {"kind": "top_k", "k": 8}},
+    {"kind": "cached", "targets": {"kind": "sampled", "draws": 8}},
+    {"kind": "moving_average", "decay": 0.9},
+    {"kind": "ensemble", "members": [{"teacher": TEACHER, "knowledge": FULL}]},
+    {"kind": "ensemble", "weighting": {"kind": "by_confidence"}, "members": [{"teacher": TEACHER}]},
+]
+ROUTES = [
+    None,
+    {"kind": "progressive", "through": [{"student": DEPTH | {"layers": 5}, "steps": 2}]},
+    {"kind": "born_again"},
+    "continual",
+]
+CURRICULA = [
+    {"difficulty": "start_loss", "order": {"kind": "hard_first"}},
+    {"difficulty": "length", "order": {"kind": "growing_pool"}},
+    {"order": {"kind": "shuffled"}, "leave_out": {"worst_share": 0.1}},
+]
+
+
+def draw(generator: random.Random) -> dict[str, Any]:
+    """A recipe of techniques that may or may not go together."""
+    pick = generator.choice
+
+    def perhaps(*values: Any) -> Any:
+        return pick(values) if generator.random() < 0.3 else None
+
+    names = ["boolq-passages", *(name for name in list(SETS)[1:] if generator.random() < 0.5)]
+    content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | {"gates": [], "threads": 1}
+    content["data"] |= {
+        "sets": [SETS[name] for name in names],
+        **{"train_tokens": 6000, "validation_tokens": 1000, "held_out_tokens": 1500},
+        "answers": {"max_new_tokens": 8, "sampled": perhaps({"samples": 2, "weigh": "by_entropy"})},
+        "selection": perhaps({"near_duplicates": 0.7}, {"similar_to": {"set": names[-1], "share": 0.5}}),
+    }
+    content["distillation"] = {
+        "loss": {"kind": pick(LOSSES)},
+        **{"alpha": pick(ALPHAS), "temperature": pick(TEMPERATURES)},
+        "features": perhaps({"rank": 8}, {"rank": 8, "layers": {"1": 1}, "balance": "logit_loss"}),
+        "on_policy": perhaps({"share": 0.5, "max_new_tokens": 8}),
+        **{"steps": 2, "batch_rows": 2, "accumulation": pick([1, 2]), "warmup_steps": 0},
+    }
+    content |= {"student": pick(STUDENTS), "knowledge": pick(KNOWLEDGE), "curriculum": perhaps(*CURRICULA)}
+    content |= {"refit": perhaps({"tokens": 2048}), "compute": perhaps({"lora": {"rank": 4}}) or {}}
+    route = pick(ROUTES)
+    if route == "continual":
+        rounds = [{"sets": [name], "steps": 2} for name in names]
+        replay = {"replay": 0.5, "previous_student": pick(["none", "replayed", "everywhere"])}
+        route = {"kind": "continual", "rounds": rounds, **replay} if len(names) > 1 else None
+    return content | ({"route": route} if route else {})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("runs") / "store")
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_what_the_recipe_accepts_can_be_trained(number: int, store: Store):
+    generator = random.Random(number)
+    for _ in range(200):
+        try:
+            recipe = validated(Recipe, draw(generator), "the drawn recipe")
+            settings = prepare(recipe, Path(RECIPE).parent, store)
+        except InputError:
+            continue
+        break
+    else:
+        pytest.fail("200 recipes drawn, and none that is accepted")
+    work = Work(store, directly)
+    teacher = work.make(load_teacher, settings.teacher, {})
+    dataset = prepare_data(settings, work, teacher)["dataset"]
+    taught = teach(settings, work, {"teacher": teacher, "dataset": dataset})
+    assert work.facts(taught.student)["steps"] == 2
