@@ -16,8 +16,6 @@ from stillhouse.store.store import Store
 from tasks.fetch import load_teacher
 from tests.conftest import RECIPE, ROOT
 
-pytestmark = pytest.mark.slow
-
 TEACHER = str(ROOT / "tests" / "tiny_teacher")
 SETS: dict[str, dict[str, Any]] = {
     "boolq-passages": {"kind": "packaged", "name": "boolq-passages", "limit": 120},
