@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: demo tiny ui test browser soak bench techniques check setup lock schemas
 
-demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (16 to about 28 minutes on 2 cores)
+demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (16 minutes on 2 cores, some 28 on older ones)
 	$(BIN)/stillhouse run recipes/demo.yaml
 
 tiny: setup  ## the same stages on a one-megabyte model (under 3 minutes)

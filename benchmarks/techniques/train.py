@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.figures import SPLITS
+from benchmarks.figures import SPLITS, documents_of
 from benchmarks.techniques.record import Record, View, key_of, path_of, write
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
 from flows.delivery import prepare_data
@@ -173,12 +173,12 @@ def _record(
 ) -> Record:
     """Measure what `order` made for a row, view and seed."""
     read, student, own = ordered
-    figures, documents = {}, []
+    figures = {}
     for split in SPLITS:
         asked = settings.held_out.model_copy(update={"split": split})
         measured = work.make(measure_held_out, asked, {"model": student, **read})
         figures[split] = work.facts(measured)
-        documents = json.loads((work.store.folder(measured) / "held_out.json").read_text("utf-8"))["documents"]
+    documents = documents_of(settings, work, student, read)
     made = [read_manifest(work.store.folder(each)) for each in own]
     environment = {
         "processor": device_name(settings.compute.device),

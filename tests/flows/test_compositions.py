@@ -2,7 +2,7 @@
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,6 +11,7 @@ from flows.preflight import prepare
 from flows.route import teach
 from flows.work import Work, directly
 from stillhouse.errors import InputError
+from stillhouse.recipe.losses import LossKind
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.store.store import Store
 from tasks.fetch import load_teacher
@@ -30,15 +31,7 @@ STUDENTS = [
     {"kind": "low_rank", "train_tokens": 2000, "validation_tokens": 500, "steps": 3, "cut": DEPTH},
     {"kind": "fresh", "layers": 2},
 ]
-LOSSES = [
-    "forward_kl",
-    "reverse_kl",
-    "jensen_shannon",
-    "skewed_forward_kl",
-    "skewed_reverse_kl",
-    "total_variation",
-    "taid",
-]
+LOSSES = get_args(LossKind)
 AGREEMENT = {"shape": "agreement", "enough": 0.4, "smoothing_steps": 2}
 ALPHAS = [0.0, 0.5, 1.0, {"shape": "linear"}, {"shape": "cosine", "start": 1.0, "end": 0.0}, AGREEMENT]
 TEMPERATURES = [1.0, 2.0, {"shape": "linear", "start": 3.0, "end": 1.0}, AGREEMENT | {"start": 3.0, "end": 1.0}]
