@@ -37,7 +37,7 @@ bench: setup  ## our speed and memory beside our peers', some hours with nothing
 	$(BIN)/python -m benchmarks.capture_speed --out docs/benchmarks/capture_speed.json
 	$(BIN)/python -m benchmarks.stored_targets benchmarks/starts.yaml --out docs/benchmarks/stored_targets.json
 	$(BIN)/python -m benchmarks.student_starts benchmarks/starts.yaml --out docs/benchmarks/student_starts.json
-	$(BIN)/python -m benchmarks.growing_work recipes/demo.yaml --out docs/benchmarks/growing_work.json
+	$(BIN)/python -m benchmarks.growing_work benchmarks/starts.yaml --out docs/benchmarks/growing_work.json
 	$(BIN)/python -m benchmarks.gate_error_rates --out docs/benchmarks/gate_error_rates.json
 	$(BIN)/python -m benchmarks.loss_memory --tokens 1024 2048 4096 --vocabularies 49152 128256 \
 		--out docs/benchmarks/loss_memory.json

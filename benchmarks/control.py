@@ -53,7 +53,7 @@ def main() -> None:
         start = make_start(settings, work, read)
         found: dict[str, Any] = {"start": measure(settings, work, start, read), "runs": _earlier(options.out)}
         texts: dict[tuple[str, int], Documents] = {}
-        for seed, arm in product(options.seeds, options.arms):
+        for seed, arm in product(options.seeds, sorted(options.arms, key=lambda arm: arm != PLAIN)):
             changed = settings.recipe.distillation.model_copy(update=ARMS[arm] | _rate(options.learning_rate))
             student = work.make(distill, _distill(settings, changed, seed), {"start": start, **read})
             row = {"arm": arm, "seed": seed, **changed.model_dump(include={"alpha", "temperature", "learning_rate"})}
@@ -144,7 +144,7 @@ def _paired(rows: list[dict[str, Any]]) -> Iterator[str]:
     if not told:
         return
     yield f"""
-Held-out, less {PLAIN} at the same seed, with the 95% interval over the documents that both read:
+Held-out, less {PLAIN} at the same seed and rate, with the 95% interval over the documents that both read:
 
 | arm | seed | loss above | KL | top-1, points |
 |---|--:|--:|--:|--:|"""

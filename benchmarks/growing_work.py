@@ -3,7 +3,7 @@
 Each size is captured and trained in a store of its own, so nothing is taken from a smaller one; the figures are those
 that the manifests hold. Run it while nothing else runs.
 
-    python -m benchmarks.growing_work recipes/demo.yaml --out docs/benchmarks/growing_work.json
+    python -m benchmarks.growing_work benchmarks/starts.yaml --out docs/benchmarks/growing_work.json
 """
 
 import argparse

@@ -64,11 +64,17 @@ def error_of_gaps(gaps: ArrayLike, tokens: ArrayLike) -> float:
 
 
 def drawn_errors_of_gaps(gaps: ArrayLike, tokens: ArrayLike, *, seed: int) -> NDArray[np.float64]:
-    """Return `error_of_gaps` over documents drawn again and again, `[resamples]`; for an interval, see `centred`."""
+    """Return `error_of_gaps` over documents drawn again and again, `[resamples]`, for the difference of two models."""
     columns = np.column_stack([np.asarray(gaps, dtype=np.float64), np.asarray(tokens, dtype=np.float64)])
     sums = bootstrap_sums(columns, seed=seed)
     errors: NDArray[np.float64] = np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1]
     return errors
+
+
+def drawn_error_of_gaps(gaps: ArrayLike, tokens: ArrayLike, *, seed: int) -> tuple[float, NDArray[np.float64]]:
+    """Return one model's calibration error of tokens, and the draws that its interval is read off, `[resamples]`."""
+    error = error_of_gaps(gaps, tokens)
+    return error, centred(drawn_errors_of_gaps(gaps, tokens, seed=seed), error)
 
 
 def centred(drawn: NDArray[np.float64], figure: float) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from evaluation.drawn_statistics import centred, drawn_errors_of_gaps, error_of_gaps
+from evaluation.drawn_statistics import drawn_error_of_gaps
 from evaluation.statistics import bootstrap_mean_interval, percentile_interval
 from stillhouse import progress
 from stillhouse.data.dataset import Split, read_split
@@ -161,10 +161,8 @@ def figures_of_sums(sums: Sums, *, seed: int) -> dict[str, Any]:
         "top1_agreement_with_teacher": (sums.agreements, sums.tokens),
     }
     figures: dict[str, Any] = {"tokens": int(sums.tokens.sum()), "documents": len(sums.names), "intervals": {}}
-    figures["calibration_error"] = error_of_gaps(sums.gaps, sums.tokens)
     # An absolute value of sums is no ratio of theirs: it is worked out anew in every draw.
-    drawn = drawn_errors_of_gaps(sums.gaps, sums.tokens, seed=seed)
-    drawn = centred(drawn, figures["calibration_error"])
+    figures["calibration_error"], drawn = drawn_error_of_gaps(sums.gaps, sums.tokens, seed=seed)
     if (bounds := percentile_interval(drawn, len(sums.names))) is not None:
         figures["intervals"]["calibration_error"] = bounds
     for name, (totals, units) in ratios.items():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evaluation.behaviour import stereoset_scores
 from evaluation.benchmark_files import POOLED
 from evaluation.comparison import Compared
-from evaluation.drawn_statistics import centred, drawn_errors_of_gaps, drawn_figures, error_of_gaps, statistic
+from evaluation.drawn_statistics import centred, drawn_error_of_gaps, drawn_figures, statistic
 from evaluation.evidence import Evidence, of_draws, of_share, of_sums, of_two_ratios
 from evaluation.score_files import DocumentScores, read, read_behaviour, read_capability, together
 from evaluation.statistics import by_cluster
@@ -69,10 +69,8 @@ def _of_model(model: str, folder: Path, seed: int) -> dict[Key, Evidence | None]
     }
     # Files of before calibration was told by document have none.
     if (gaps := columns.get("calibration_gaps")) is not None:
-        error = error_of_gaps(gaps, tokens)
         found[f"models.{model}.calibration_error", "alone"] = of_draws(
-            error,
-            centred(drawn_errors_of_gaps(gaps, tokens, seed=seed), error),
+            *drawn_error_of_gaps(gaps, tokens, seed=seed),
             num_units=len(tokens),
             documents=len(tokens),
             direction="lower is better",

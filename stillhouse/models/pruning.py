@@ -137,7 +137,7 @@ def _measure_again(
     """Losses without each layer of those `left`; of ones that are far from the least, perhaps infinity.
 
     Only the layer that hurts least goes. Where bf16 is much faster, it says first which ones may be that, and these
-    are measured as they would be without it: what is chosen does not depend on the machine.
+    are measured as they would be without it, so that its rounding, which differs between machines, does not choose.
     """
     everywhere = list(range(len(left)))
     if not roughly:

@@ -95,6 +95,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("runs") / "store")
 
 
+def test_what_is_accepted_is_of_every_kind():
+    """Else a technique that is always refused would not be missed below."""
+    generator, seen = random.Random(0), set[tuple[str, str]]()
+    for _ in range(600):
+        try:
+            recipe = validated(Recipe, draw(generator), "the drawn recipe")
+        except InputError:
+            continue
+        seen |= {
+            ("student", recipe.student.kind),
+            ("route", recipe.route.kind),
+            ("knowledge", recipe.knowledge.kind),
+            ("loss", recipe.distillation.loss.kind),
+            ("curriculum", "there" if recipe.curriculum else "none"),
+            ("refit", "there" if recipe.refit else "none"),
+            ("features", "there" if recipe.distillation.features else "none"),
+            ("on_policy", "there" if recipe.distillation.on_policy else "none"),
+            ("sampled", "there" if recipe.data.answers.sampled else "none"),
+        }
+    students, routes = {each["kind"] for each in STUDENTS}, {"direct", "progressive", "born_again", "continual"}
+    assert {kind for what, kind in seen if what == "student"} == students
+    assert {kind for what, kind in seen if what == "route"} == routes
+    assert {kind for what, kind in seen if what == "knowledge"} == {each["kind"] for each in KNOWLEDGE}
+    assert {kind for what, kind in seen if what == "loss"} == set(LOSSES)
+    for what in ("curriculum", "refit", "features", "on_policy", "sampled"):
+        assert (what, "there") in seen and (what, "none") in seen
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_what_the_recipe_accepts_can_be_trained(number: int, store: Store):
     generator = random.Random(number)

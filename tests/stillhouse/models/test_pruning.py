@@ -183,7 +183,13 @@ def test_layers_go_as_they_would_without_bf16(num_kept, text, monkeypatch):
     monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: False)
     exact = pruning.rank_layers(model.eval(), text, "greedy", num_kept)
     monkeypatch.setattr(pruning, "_is_much_faster_in_bf16", lambda model, batch: True)
+    measured, whole = [], pruning._measure_without
+    monkeypatch.setattr(
+        pruning, "_measure_without", lambda *told: measured.append((len(told[2]), len(told[3]))) or whole(*told)
+    )
     assert pruning.rank_layers(model, text, "greedy", num_kept) == exact
+    # In full precision not all of those left were measured again.
+    assert any(asked < left for left, asked in measured)
 
 
 SIZES = {
