@@ -27,8 +27,8 @@ def compress(
     """Compress a teacher into a package that is ready to serve.
 
     Args:
-        preset: A recipe that ships with Stillhouse. tiny: three minutes, for a first look. demo: 18 to about 23 minutes
-            on two cores. smollm2-1.7b-to-360m: needs a model hub and a GPU.
+        preset: A recipe that ships with Stillhouse. tiny: three minutes, for a first look. demo: 16 minutes on
+            two cores, some 28 on older ones. smollm2-1.7b-to-360m: needs a model hub and a GPU.
         recipe: Path of a recipe of your own, on the worker's machine, instead of a preset.
         changes: What this run does otherwise than its recipe says. What is left empty stays as the recipe has it.
         runs: Folder on the worker's machine that holds all that runs make, the store included.
