@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import write_study
+from benchmarks.figures import difference, write_study
 from evaluation.statistics import bootstrap_mean_interval
 from flows.delivery import prepare_data
 from flows.preflight import prepare
@@ -140,15 +140,10 @@ def _table(models: Sequence[dict[str, Any]]) -> Iterator[str]:
     for alpha in dict.fromkeys(model["alpha"] for model in students):
         rows = sorted((model for model in students if model["alpha"] == alpha), key=lambda model: model["seed"])
         for row in rows:
-            told = _less(row["documents"], alone[row["seed"]]) if alpha and row["seed"] in alone else ""
+            told = difference(*apart(row["documents"], alone[row["seed"]])) if alpha and row["seed"] in alone else ""
             cost = f"{row['seconds'] / 60:.1f} | {row['peak_memory_bytes'] / 1e9:.1f} GB"
             yield f"| alpha {alpha:g} | {row['seed']} | {row['bits_per_byte']:.3f} | {told} | {cost} |"
         yield f"| **alpha {alpha:g}** | mean of {len(rows)} | {mean(row['bits_per_byte'] for row in rows):.3f} | | | |"
-
-
-def _less(one: Documents, other: Documents) -> str:
-    value, bounds = apart(one, other)
-    return f"{value:+.3f}" + ("" if bounds is None else f" ({bounds[0]:+.3f} to {bounds[1]:+.3f})")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import FIGURES, SPLITS, cells, documents_of, measure, write_study
+from benchmarks.figures import FIGURES, SPLITS, cells, difference, documents_of, measure, write_study
 from benchmarks.techniques.paired import Documents, differences
 from evaluation.statistics import FEWEST_UNITS
 from flows.delivery import prepare_data
@@ -149,15 +149,15 @@ Held-out, less {PLAIN} at the same seed and rate, with the 95% interval over the
 | arm | seed | loss above | KL | top-1, points |
 |---|--:|--:|--:|--:|"""
     for row in sorted(told, key=lambda row: (_told(row), row["seed"])):
-        shown = [_difference(row[LESS_PLAIN][name], 100 if name.startswith("top1") else 1) for name in FIGURES]
-        yield f"| {_told(row)} | {row['seed']} | {' | '.join(shown)} |"
+        shown = " | ".join(_less_plain(row, name) for name in FIGURES)
+        yield f"| {_told(row)} | {row['seed']} | {shown} |"
     yield ""
 
 
-def _difference(told: Mapping[str, Any], scale: int) -> str:
-    digits = 1 if scale > 1 else 3
-    value, low, high = (f"{scale * each:+.{digits}f}" for each in (told["value"], *told["interval"]))
-    return f"{value} ({low} to {high})"
+def _less_plain(row: Mapping[str, Any], figure: str) -> str:
+    found = row[LESS_PLAIN][figure]
+    digits, scale = (1, 100) if figure.startswith("top1") else (3, 1)
+    return difference(found["value"], found["interval"], digits=digits, scale=scale)
 
 
 def _told(row: Mapping[str, Any]) -> str:

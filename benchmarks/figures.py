@@ -51,6 +51,12 @@ def cells(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{100 * value:.1f}%" if name.startswith("top1") else f"{value:.3f}"
 
 
+def difference(value: float, bounds: Sequence[float] | None, *, digits: int = 3, scale: int = 1, unit: str = "") -> str:
+    """What one differs from another by, and its interval where there is one, signed and times `scale`."""
+    told = f"{scale * value:+.{digits}f}{unit}"
+    return told if bounds is None else f"{told} ({' to '.join(f'{scale * bound:+.{digits}f}' for bound in bounds)})"
+
+
 def write_study(
     out: Path, settings: SettingsOfStages, found: dict[str, Any], page: Callable[[dict[str, Any]], str]
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.figures import write_study
+from benchmarks.figures import difference, write_study
 from benchmarks.techniques.record import Record, key_of, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, order, settings_of
@@ -181,10 +181,7 @@ def _shown(value: float) -> str:
 
 def _beside(figure: dict[str, Any]) -> str:
     bounds = figure["difference_interval"]
-    if bounds is None:
-        return ""
-    low, high = (100 * bound for bound in bounds)
-    return f"{100 * figure['difference_to_teacher']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return "" if bounds is None else difference(figure["difference_to_teacher"], bounds, digits=1, scale=100)
 
 
 if __name__ == "__main__":

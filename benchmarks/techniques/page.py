@@ -6,6 +6,7 @@ python -m benchmarks.techniques.page
 from collections.abc import Iterator, Mapping
 from statistics import mean
 
+from benchmarks.figures import difference
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
@@ -176,7 +177,7 @@ def _apart(found: Difference, figure: str) -> str:
     value, (low, high) = found
     scale, unit = (100, " points") if figure.startswith("top1") else (1, "")
     digits = 1 if unit else 3
-    told = f"{scale * value:+.{digits}f}{unit} ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
+    told = difference(value, (low, high), digits=digits, scale=scale, unit=unit)
     if low <= 0 <= high:
         return told
     better = (value > 0) == (figure in HIGHER_IS_BETTER)
