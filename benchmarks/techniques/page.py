@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from statistics import mean
 
 from benchmarks.figures import difference
+from benchmarks.techniques.equal_time import AS_FAST
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
@@ -82,9 +83,10 @@ def _processors(records: list[Record]) -> str:
 _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
     "those that were counted: of a row that writes its own text, what the student wrote alone.",
-    "time": "Every row has the wall time that plain KL had above, at its own speed there; all stages count that the "
-    "row needs beyond teacher, data and start. A faster one gets more text; one within 5% of that time has the "
-    "training of equal tokens, since one training is timed no better. Seconds are what it took.",
+    "time": "Every row has the wall time that plain KL takes for the tokens above, at the speed that its fastest "
+    "training there tells (on the processor on which most were timed); all stages count that the row needs beyond "
+    "teacher, data and start. A faster one gets more text, and every seed as much; one within "
+    f"{AS_FAST:.0%} of that time has the training of equal tokens. Seconds are what it took, on a shared machine.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), of which an earlier student of the demo got no
@@ -103,7 +105,9 @@ row that changes two things one stands alone."""
 
 
 def _paired_note(found: Found) -> str:
-    number = len(FIGURES) * sum(len(records) for row, records in found.items() if row != PLAIN_KL)
+    # A start has no seed, and no interval.
+    trained = sum(record.seed is not None for row, records in found.items() if row != PLAIN_KL for record in records)
+    number = len(FIGURES) * trained
     return (
         "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
         f"leaves zero out; *italic*: worse. Of {number} intervals some {0.05 * number:.0f} would do so by chance if no "

@@ -56,6 +56,12 @@ def read_all(folder: Path) -> Iterator[Record]:
         yield Record(**json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_row(folder: Path, row: str) -> list[Record]:
+    """The records of one row, view after view and seed after seed."""
+    paths = sorted(path_of(folder, row, "tokens", 0).parent.glob("*.json"))
+    return [Record(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
 def key_of(folder: Path, row: str, view: View, seed: int | None) -> str:
     """The key that a record has; empty where there is none."""
     path = path_of(folder, row, view, seed)

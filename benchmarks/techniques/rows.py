@@ -107,3 +107,21 @@ ROWS: dict[str, Row] = {
     ),
 }
 """By what a table calls them, in its order."""
+
+
+def changes_of(row: str) -> dict[str, Any]:
+    """What a row, or a start, lays over the base."""
+    return STARTS[row] if row in STARTS else ROWS[row].changes
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one mapping over another; mappings inside are merged, unless they are of another `kind`."""
+    found = dict(base)
+    for key, value in over.items():
+        below = found.get(key)
+        same = isinstance(below, dict) and isinstance(value, dict)
+        if same and value.get("kind", below.get("kind")) == below.get("kind"):
+            found[key] = merged(below, value)
+        else:
+            found[key] = value
+    return found

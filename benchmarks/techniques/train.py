@@ -4,7 +4,6 @@ python -m benchmarks.techniques.train "plain KL" --seed 0
 """
 
 import argparse
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import yaml
 
 from benchmarks.figures import SPLITS, documents_of
-from benchmarks.techniques.record import Record, View, key_of, path_of, write
-from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
+from benchmarks.techniques.equal_time import changes_in_equal_time
+from benchmarks.techniques.record import Record, View, key_of, read_row, write
+from benchmarks.techniques.rows import ROWS, STARTS, changes_of, merged
 from flows.delivery import prepare_data
 from flows.environment import code_version, device_name
 from flows.preflight import prepare
@@ -32,14 +32,8 @@ BASE = Path(__file__).parent / "base.yaml"
 OUT = Path("docs/benchmarks/techniques")
 _SHARED = ("load_teacher", "gather_documents", "measure_contamination", "answer_prompts", "encode_documents")
 """Stages that every row needs."""
-_SCALED = ("steps", "train_tokens")
-"""What grows with the time that a training may take."""
 Ordered = tuple[dict[str, Reference], Reference, tuple[Reference, ...]]
 """Teacher and data, the student, and the artifacts that are a row's own."""
-_LEAST = 0.1
-"""Of a row's training, where all that comes before it takes plain KL's time already."""
-_AS_FAST = 0.05
-"""A row within this share of plain KL's time is as fast as it, since one training is timed no better than that."""
 
 
 def main() -> None:
@@ -48,10 +42,16 @@ def main() -> None:
     store = Store(options.runs.resolve() / "store")
     seed = None if options.row in STARTS else options.seed
     with terminal.shown():
-        changes = changes_of(options.row, options.view, seed, options.base, options.out)
+        tokens = options.view == "tokens"
+        changes = changes_of(options.row) if tokens else changes_in_equal_time(options.row, options.base, options.out)
         settings, base = (settings_of(each, options.base, options.threads, store) for each in (changes, {}))
         planned = order(settings, base, seed, Work(Planner(store.root), directly))[1]
         if key_of(options.out, options.row, options.view, seed) == planned.key:
+            return
+        twin = next((each for each in read_row(options.out, options.row) if each.key == planned.key), None)
+        if twin is not None:
+            # As fast as plain KL: the same training in both views.
+            write(options.out, replace(twin, view=options.view))
             return
         work = Work(store, directly)
         made = order(settings, base, seed, work)
@@ -68,71 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
     parser.add_argument("--threads", type=int, default=2)
     return parser
-
-
-def changes_of(row: str, view: View, seed: int | None, base: Path, out: Path) -> dict[str, Any]:
-    """What a row lays over the base.
-
-    In the view of equal time it has as much data and as many steps as plain KL's time allows, at the speed that the
-    row's own record in the view of equal tokens tells. One that is as fast as plain KL, as far as one training can
-    tell, has what it had there, and is not trained again.
-
-    Raises:
-        ValueError: If a record that tells the speed is not there, or tells that of another processor than plain KL's.
-    """
-    changes = STARTS[row] if row in STARTS else ROWS[row].changes
-    if view == "tokens":
-        return changes
-    (plain, plain_on), (own, own_on) = (_cost_of(out, name, seed) for name in (PLAIN_KL, row))
-    if plain_on != own_on:
-        raise ValueError(
-            f"{row}, seed {seed}, was timed on {own_on} and {PLAIN_KL} on {plain_on}, so their seconds are no ratio; "
-            "delete the record that is not of this machine and do it again"
-        )
-    if abs(plain["seconds"] / own["seconds"] - 1) <= _AS_FAST:
-        return changes
-    # What comes before the training, as sampling or a cut between, takes what it takes.
-    left = plain["seconds"] - (own["seconds"] - own["training_seconds"])
-    content = yaml.safe_load(base.read_text(encoding="utf-8"))
-    data = {"data": {"train_tokens": content["data"]["train_tokens"]}}
-    return scaled(merged(data, changes), max(left / own["training_seconds"], _LEAST))
-
-
-def _cost_of(out: Path, row: str, seed: int | None) -> tuple[dict[str, float], str]:
-    """What a row's training of equal tokens took, and on which processor."""
-    if not key_of(out, row, "tokens", seed):
-        raise ValueError(f"{row}, seed {seed}, has no record of equal tokens, which tells its speed; do it first")
-    record = json.loads(path_of(out, row, "tokens", seed).read_text(encoding="utf-8"))
-    return record["cost"], record["environment"]["processor"]
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another; mappings inside are merged, unless they are of another `kind`."""
-    found = dict(base)
-    for key, value in over.items():
-        below = found.get(key)
-        same = isinstance(below, dict) and isinstance(value, dict)
-        if same and value.get("kind", below.get("kind")) == below.get("kind"):
-            found[key] = merged(below, value)
-        else:
-            found[key] = value
-    return found
-
-
-def scaled(content: Any, factor: float) -> Any:
-    """Multiply every number of steps or training tokens, however deep it lies."""
-    match content:
-        case dict():
-            return {
-                key: max(1, round(value * factor))
-                if key in _SCALED and isinstance(value, int)
-                else scaled(value, factor)
-                for key, value in content.items()
-            }
-        case list() | tuple():
-            return [scaled(each, factor) for each in content]
-        case _:
-            return content
 
 
 def settings_of(changes: dict[str, Any], base: Path, threads: int, store: Store) -> SettingsOfStages:
