@@ -50,8 +50,10 @@ def prepare_data(settings: SettingsOfDelivery, work: Work, teacher: Reference) -
     if settings.select is not None:
         found["selected"] = work.make(select_documents, settings.select, {"documents": documents})
     read = {"teacher": teacher, "documents": found.get("selected", documents)}
+    # Rationales first: a teacher that has no room for them, or none right, is found out before hours of answers.
+    solved = _rationales(settings, work, read)
     answered = answer(settings, work, read)
-    made = {**answered.said, **_rationales(settings, work, read), **_own_tokenizer(settings, work, read)}
+    made = {**answered.said, **solved, **_own_tokenizer(settings, work, read)}
     dataset = work.make(encode_documents, settings.encode, {**read, **made})
     found |= {**answered.besides, **made, "dataset": dataset}
     if "tokenizer" in found:

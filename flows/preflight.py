@@ -40,7 +40,7 @@ from stillhouse.recipe.teacher import Teacher
 from stillhouse.recipe.training_compute import TrainingCompute
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
-from stillhouse.teachers.endpoint import check_endpoint
+from stillhouse.teachers.endpoint import check_endpoint, try_endpoint
 from stillhouse.training.compiler import ProbeCompilerSettings
 from stillhouse.training.precision import ProbeSettings
 from tasks.probe import probe_precision
@@ -183,6 +183,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
     _check_chat(recipe, teacher, data)
+    if isinstance(recipe.knowledge, Endpoint):
+        try_endpoint(recipe.knowledge, shape.vocabulary_size)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)

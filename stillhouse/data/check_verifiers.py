@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.verifiers import scored_sets
 from stillhouse.errors import InputError
-from stillhouse.recipe.data import Data, HubSet, JsonLines
+from stillhouse.recipe.data import Data, HubSet, JsonLines, without_prompts
 from stillhouse.recipe.source import Source
 from stillhouse.sandbox.run import check_sandbox
 
 
 def check_verifiers(data: Data, sources: Sequence[Source]) -> None:
-    """Refuse tests that this machine cannot run, and verified responses where no prompt has a verifier.
+    """Refuse responses where nothing is a prompt, tests that cannot be run, and a verification without a verifier.
 
     Where prompts have one answer each, nothing is judged and nothing refused.
 
@@ -20,14 +20,20 @@ def check_verifiers(data: Data, sources: Sequence[Source]) -> None:
         sources: What `check_data` found.
 
     Raises:
-        InputError: If there are tests and no sandbox, or `keep.verified` and no verifier. What a set of a hub holds is
-            only read when it is gathered.
+        InputError: If no file has a prompt and no set may; if there are tests and no sandbox, or `keep.verified` and
+            no verifier. What a set of a hub holds is only read when it is gathered.
     """
     sampled = data.answers.sampled
     if sampled is None:
         return
+    may_have_prompts = any(not without_prompts(each) for each in data.sets if not isinstance(each, JsonLines))
     names_tests = any(isinstance(each, HubSet) and each.tests_column is not None for each in data.sets)
     prompts, with_tests = _count(data, sources)
+    if not prompts and not may_have_prompts:
+        raise InputError(
+            "data.answers.sampled says how prompts are answered, and no file has one: a prompt is a line whose "
+            "messages end with the user's; give some, or leave sampled out"
+        )
     if with_tests or names_tests:
         check_sandbox("take the tests out of the prompts, or data.answers.sampled out of the recipe")
     elif sampled.keep.verified and not scored_sets(data):

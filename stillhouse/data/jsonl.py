@@ -1,15 +1,13 @@
 """A user's own file: one JSON object a line, read strictly, each mistake named with its line."""
 
-import ast
 import json
-import sys
-import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from stillhouse.data.document import Document, Message
+from stillhouse.data.prompt_tests import check_tests
 from stillhouse.errors import InputError
 
 ROLES = ("system", "user", "assistant")
@@ -83,36 +81,8 @@ def _tests(value: Any, where: str) -> str | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     tests = _text(value, where)
-    try:
-        with warnings.catch_warnings():
-            # An escape that Python does not know is the author's matter.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(
-            f"{where} is no Python ({error}): {tests.strip()[:60]!r}; it is run after the program that a response "
-            'holds, as in "assert add(1, 2) == 3"'
-        ) from None
-    if not tree.body:
-        raise InputError(f"{where} runs nothing, so that every response would pass; leave the key out")
-    if foreign := sorted(_imported(tree) - sys.stdlib_module_names):
-        raise InputError(
-            f"{where} imports {foreign[0]}, and programs are run with Python's own library alone, so that no response "
-            "would pass; write it without, or leave the prompt out"
-        )
+    check_tests(tests, where)
     return tests
-
-
-def _imported(tree: ast.Module) -> set[str]:
-    """Names of the packages that are imported, wherever that stands."""
-    found = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                found |= {each.name.partition(".")[0] for each in names}
-            case ast.ImportFrom(module=str(module), level=0):
-                found.add(module.partition(".")[0])
-    return found
 
 
 def _messages(value: Any, where: str) -> tuple[Message, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from stillhouse.recipe.reasoning import Reasoning
+from stillhouse.recipe.reasoning import Reasoning, check_apart
 from stillhouse.recipe.responses import Sampled
 from stillhouse.recipe.selection import Selection
 from stillhouse.recipe.settings import Settings
@@ -163,11 +163,17 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _has_prompts_to_sample(self) -> Self:
-        if self.answers.sampled is not None and all(map(_without_prompts, self.sets)):
+        if self.answers.sampled is not None and all(map(without_prompts, self.sets)):
             raise ValueError(
                 "answers.sampled says how prompts are answered, and no set has prompts; sets are "
                 f"{', '.join(names_of(self.sets))}; add one that has, or leave sampled out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_each_task_once(self) -> Self:
+        named = zip(names_of(self.sets), self.sets, strict=True)
+        check_apart([(name, each) for name, each in named if isinstance(each, Reasoning)])
         return self
 
     @model_validator(mode="after")
@@ -216,13 +222,13 @@ class Data(Settings):
 
 def _refuse_without_prompts(key: str, name: str, data_set: DataSet) -> None:
     """Refuse to let another teacher answer what is known to hold no prompt."""
-    if seen := _without_prompts(data_set):
+    if seen := without_prompts(data_set):
         raise ValueError(
             f"{key} names {name}, which {seen}; a teacher serves sets of prompts, so leave {name} out of it"
         )
 
 
-def _without_prompts(data_set: DataSet) -> str:
+def without_prompts(data_set: DataSet) -> str:
     """What a set holds that is known to hold no prompt; empty where it may."""
     match data_set:
         case PackagedSet(name=packaged) if packaged in PACKAGED_TEXTS:

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from stillhouse.recipe.features import LowRankFeatures
-from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Moving, Positive, Share
+from stillhouse.recipe.losses import Following, ForwardKl, Loss, Moves, Moving, Positive, Share, Taid
 from stillhouse.recipe.settings import Settings
 
 
@@ -84,6 +84,16 @@ class Distillation(Settings):
                     f"is whole and agreement is not counted, and {name} would not move; give it a number, or on_policy "
                     "a share below 1"
                 )
+        if isinstance(self.loss, Taid):
+            raise ValueError(
+                "on_policy.share is 1, so that every step has the student's own text, whose loss does not say how the "
+                "training goes, and TAID's t would be a straight line; give on_policy a share below 1, or another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _agreement_can_move_something(self) -> Self:
+        check_agreement(self)
         return self
 
     @property
@@ -96,3 +106,25 @@ class Distillation(Settings):
     def follows_agreement(self) -> bool:
         """Whether a number moves with how far student and teacher agree, which must then be counted."""
         return isinstance(self.alpha, Following) or isinstance(self.temperature, Following)
+
+
+def check_agreement(distillation: Distillation) -> None:
+    """Refuse a number that follows the agreement of a training in which it would never move.
+
+    Raises:
+        ValueError: If nobody teaches, or the training ends before agreement is followed.
+    """
+    for name, value in (("alpha", distillation.alpha), ("temperature", distillation.temperature)):
+        if not isinstance(value, Following):
+            continue
+        if not distillation.asks_teacher:
+            raise ValueError(
+                f"{name} follows the agreement with the teacher, and alpha is 0, so that the teacher is not asked; set "
+                f"alpha above 0, or give {name} a number"
+            )
+        if distillation.steps is not None and distillation.steps <= value.smoothing_steps:
+            raise ValueError(
+                f"{name} follows the agreement with the teacher after {value.smoothing_steps} steps "
+                f"({name}.smoothing_steps), and the training has {distillation.steps}, so that it would never move; "
+                "give it more steps, or lower smoothing_steps"
+            )

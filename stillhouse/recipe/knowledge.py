@@ -288,14 +288,34 @@ def check_on_policy(knowledge: Knowledge, max_new_tokens: int, sequence_length: 
         )
 
 
+def check_unasked(knowledge: Knowledge) -> None:
+    """Refuse teachers that are named and never asked; whoever gives the text no teacher, names none.
+
+    Raises:
+        ValueError: If so.
+    """
+    if isinstance(knowledge, Ensemble | Endpoint):
+        named = "the teachers of an ensemble" if isinstance(knowledge, Ensemble) else "a server"
+        raise ValueError(
+            f"knowledge.kind is {knowledge.kind}, and distillation.alpha is 0, so that {named} would never be asked; "
+            "set alpha above 0, or leave knowledge out"
+        )
+
+
 def check_moving_average(
-    knowledge: MovingAverage, alpha: float | Moving | Following, processes: int, *, has_lora: bool
+    knowledge: MovingAverage,
+    alpha: float | Moves,
+    temperature: float | Moves,
+    processes: int,
+    *,
+    has_lora: bool,
 ) -> None:
     """Refuse a student that would learn from itself alone or not at all, or whose average is in no one place.
 
     Args:
         knowledge: The section.
         alpha: The teacher's share of the loss.
+        temperature: Of the teacher's term.
         processes: That the training is spread over.
         has_lora: Whether adapters are trained in the place of weights.
 
@@ -313,11 +333,13 @@ def check_moving_average(
             "knowledge is the student's own moving average, and distillation.alpha is 0, so that it is never asked; "
             "set alpha above 0, or leave knowledge out"
         )
-    if isinstance(alpha, Following):
-        raise ValueError(
-            "distillation.alpha moves as the student comes to agree with its teacher, and with its own moving average "
-            "it agrees from the first step; give alpha a number, or let it move by the step (shape linear or cosine)"
-        )
+    for name, value in (("alpha", alpha), ("temperature", temperature)):
+        if isinstance(value, Following):
+            raise ValueError(
+                f"distillation.{name} moves as the student comes to agree with its teacher, and with its own moving "
+                f"average it agrees from the first step; give {name} a number, or let it move by the step (shape "
+                "linear or cosine)"
+            )
     if knowledge.decay == 0:
         raise ValueError(
             "knowledge.decay is 0, so that the average is the student as it is, from which it learns nothing; set it "

@@ -1,5 +1,8 @@
 """The data set kind `reasoning`: tasks with rationales that are checked before anything is trained on them."""
 
+from collections.abc import Sequence
+from itertools import combinations
+from math import ceil
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -87,6 +90,27 @@ class Reasoning(Settings):
         return self
 
     @property
+    def seeds(self) -> range:
+        """Those that its tasks have, or more where some are of no use."""
+        return range(self.seed, self.seed + ceil(self.tasks / len(self.families)))
+
+    @property
     def rationale_share(self) -> float:
         """Share of the rationale task in the loss of two tasks."""
         return 0.5 if self.rationale_weight is None else self.rationale_weight
+
+
+def check_apart(named: Sequence[tuple[str, Reasoning]]) -> None:
+    """Refuse two sets of the same tasks: a question is trained on once, so nothing would be left of the second.
+
+    Raises:
+        ValueError: Naming both.
+    """
+    for (name, one), (other_name, other) in combinations(named, 2):
+        families = [family for family in one.families if family in other.families]
+        if families and one.seeds.start < other.seeds.stop and other.seeds.start < one.seeds.stop:
+            raise ValueError(
+                f"{name} and {other_name} both have tasks of {families[0]} from seeds {one.seed} and {other.seed} on, "
+                f"which are the same questions; give {other_name} other families, or a seed from "
+                f"{one.seed + SEEDS_A_TASK * one.tasks} on"
+            )

@@ -13,7 +13,7 @@ from stillhouse.recipe.continual import Continual, check_rounds, knowledge_of_ro
 from stillhouse.recipe.curriculum import Curriculum
 from stillhouse.recipe.data import names_of
 from stillhouse.recipe.delivery import Delivery
-from stillhouse.recipe.distillation import Distillation
+from stillhouse.recipe.distillation import Distillation, check_agreement
 from stillhouse.recipe.knowledge import (
     Knowledge,
     MovingAverage,
@@ -23,6 +23,7 @@ from stillhouse.recipe.knowledge import (
     check_knowledge,
     check_moving_average,
     check_on_policy,
+    check_unasked,
 )
 from stillhouse.recipe.refit import Refit, check_refit
 from stillhouse.recipe.route import Direct, Progressive, Route, check_layers_of_route, check_route
@@ -93,6 +94,8 @@ class Recipe(Delivery):
             if self.distillation.features is not None:
                 for each in self.rounds:
                     check_features(each.knowledge, self.distillation.features)
+        for each in (*self.before, *self.rounds):
+            check_agreement(each.distillation)
         if not isinstance(self.route, Direct) and self.distillation.features is not None:
             check_layers_of_route(self.route.kind, self.distillation.features.layers)
         return self
@@ -113,11 +116,16 @@ class Recipe(Delivery):
     def _knowledge_suits_the_loss(self) -> Self:
         if self.distillation.asks_teacher:
             check_knowledge(self.knowledge, self.distillation.loss, self.distillation.temperature)
+        else:
+            check_unasked(self.knowledge)
         if self.distillation.features is not None:
             check_features(self.knowledge, self.distillation.features)
         if isinstance(self.knowledge, MovingAverage):
             has_lora = self.compute.lora is not None
-            check_moving_average(self.knowledge, self.distillation.alpha, self.compute.processes, has_lora=has_lora)
+            asked = self.distillation
+            check_moving_average(
+                self.knowledge, asked.alpha, asked.temperature, self.compute.processes, has_lora=has_lora
+            )
         if self.distillation.on_policy is not None:
             longest = self.distillation.on_policy.max_new_tokens
             check_on_policy(self.knowledge, longest, self.data.sequence_length)

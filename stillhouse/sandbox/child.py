@@ -1,6 +1,7 @@
 """The process in which a program runs that a model wrote: it gives up its rights, then runs it.
 
-Started by `stillhouse.sandbox.run` as a script, `python -I child.py`; it imports nothing of this project.
+Started by `stillhouse.sandbox.run` as a script, `python -P -s -S child.py`, without the user's environment; it imports
+nothing of this project.
 
 Everything but a short list of system calls fails with EPERM (Linux seccomp, `man 2 seccomp`). What is not on the
 list: sockets, processes and threads, signals to others, `execve`, opening files for writing, and whatever changes,

@@ -14,10 +14,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from stillhouse.errors import InputError
+
+_LOOK_SECONDS = 0.25
+"""How often a program that has not ended is looked at."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,11 @@ class Limits:
     """What a program may use."""
 
     wall_seconds: float = 60.0
-    """From its start; then its process is killed. It is for programs that wait: a busy machine must fail none."""
+    """From its start; then its process is killed. A busy machine must fail no program."""
     cpu_seconds: int = 5
     """Of processor time."""
+    asleep_seconds: float = 5.0
+    """Without a break in which it waits for something other than a processor."""
     memory_bytes: int = 1 << 29
     """Of address space, the interpreter included."""
 
@@ -39,7 +45,7 @@ class Outcome:
     passed: bool
     """Whether it ran to its end without an error."""
     reason: str
-    """`passed`, the name of the error that ended it, `ran too long` or `killed by signal N`."""
+    """`passed`, the name of the error that ended it, `ran too long`, `slept too long` or `killed by signal N`."""
 
 
 def check_sandbox(advice: str) -> None:
@@ -89,7 +95,8 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
     }
     with tempfile.TemporaryDirectory(prefix="stillhouse-sandbox-") as scratch:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(child.__file__))],
+            # As alone as with -I, which would not heed the environment: the order of a set would be another each time.
+            [sys.executable, "-P", "-s", "-S", str(Path(child.__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -99,12 +106,33 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
             start_new_session=True,
         )
         try:
-            said, _ = process.communicate(json.dumps(asked).encode(), timeout=limits.wall_seconds)
-        except subprocess.TimeoutExpired:
-            return Outcome(passed=False, reason="ran too long")
+            said = _listen(process, json.dumps(asked).encode(), limits)
         finally:
             _kill(process)
-    return _outcome(said, secret, process.returncode)
+    return said if isinstance(said, Outcome) else _outcome(said, secret, process.returncode)
+
+
+def _listen(process: "subprocess.Popen[bytes]", asked: bytes, limits: Limits) -> bytes | Outcome:
+    """What the process says until it ends, or how it went over its time."""
+    started, asleep = time.monotonic(), 0
+    unsent: bytes | None = asked
+    while True:
+        try:
+            return process.communicate(unsent, timeout=_LOOK_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            # What is not sent yet is not forgotten.
+            unsent = None
+            asleep = asleep + 1 if _is_asleep(process.pid) else 0
+            if time.monotonic() - started >= limits.wall_seconds:
+                return Outcome(passed=False, reason="ran too long")
+            if asleep * _LOOK_SECONDS >= limits.asleep_seconds:
+                return Outcome(passed=False, reason="slept too long")
+
+
+def _is_asleep(pid: int) -> bool:
+    """Whether a process waits, and not for a processor; the letter behind its name, which may hold anything."""
+    state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return state.rpartition(")")[2].split()[0] == "S"
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -17,6 +17,7 @@ from stillhouse import progress
 from stillhouse.data.chat import render
 from stillhouse.data.document import Document, read_documents, write_documents
 from stillhouse.data.splits import SPLITS
+from stillhouse.errors import InputError
 from stillhouse.models.continuing import end_tokens
 from stillhouse.models.load import load_model, load_tokenizer
 from stillhouse.recipe.compute import Compute
@@ -81,7 +82,7 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
         folder: Gets the answers; may hold what a killed run finished.
 
     Raises:
-        InputError: If there are prompts and the model has no chat template.
+        InputError: If there are prompts and the model has no chat template, or none of them leaves room.
     """
     asked = {split: read_prompts(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
     documents = [document for split in SPLITS for document in asked[split]]
@@ -92,7 +93,6 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
         documents_said = (answered(document, answer.text, ended=answer.ended) for document, answer in found)
         write_documents(folder / f"{split}.jsonl", documents_said)
     too_long, ended = len(documents) - len(answers), [answer.ended for answer in answers]
-    warn_of_prompts(too_long, len(documents), settings.answers.max_new_tokens)
     if answers and not any(ended):
         logger.warning("none of %d answers ended within %d tokens", len(answers), settings.answers.max_new_tokens)
     facts = {
@@ -104,17 +104,6 @@ def answer_prompts(settings: AnswerSettings, inputs: Inputs, folder: Path) -> No
         "ended_share": _mean(ended),
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def warn_of_prompts(too_long: int, prompts: int, most_tokens: int) -> None:
-    """Say while the run goes on which share of the prompts has no answer in its results."""
-    if too_long:
-        logger.warning(
-            "%d of %d prompts leave the teacher's context no room for %d tokens of answer, and are left out",
-            too_long,
-            prompts,
-            most_tokens,
-        )
 
 
 def read_prompts(path: Path) -> list[Document]:
@@ -144,7 +133,7 @@ def _answer_all(settings: AnswerSettings, teacher: Path, documents: Sequence[Doc
 def fitting_prompts(
     teacher: Path, tokenizer: PreTrainedTokenizerFast, documents: Sequence[Document], longest_answer: int
 ) -> list[Prompt]:
-    """The prompts that leave room for an answer, the longest first.
+    """The prompts that leave room for an answer, the longest first; the others are told of at once.
 
     Args:
         teacher: A model folder, which says how much the model reads.
@@ -153,10 +142,25 @@ def fitting_prompts(
         longest_answer: Tokens of room.
 
     Raises:
-        InputError: If the model has no chat template.
+        InputError: If the model has no chat template, or no prompt leaves room.
     """
-    room = context_of(teacher) - longest_answer
-    prompts = [prompt for prompt in _render(tokenizer, documents) if prompt.num_tokens <= room]
+    context = context_of(teacher)
+    room = context - longest_answer
+    every = _render(tokenizer, documents)
+    prompts = [prompt for prompt in every if prompt.num_tokens <= room]
+    if every and not prompts:
+        raise InputError(
+            f"all {len(every)} prompts are too long: the shortest takes "
+            f"{min(prompt.num_tokens for prompt in every)} tokens, and the teacher's context holds {context}, of which "
+            f"data.answers.max_new_tokens takes {longest_answer}; lower that, take shorter prompts, or leave them out"
+        )
+    if len(prompts) < len(every):
+        logger.warning(
+            "%d of %d prompts leave the teacher's context no room for %d tokens of answer, and are left out",
+            len(every) - len(prompts),
+            len(every),
+            longest_answer,
+        )
     return sorted(prompts, key=lambda prompt: -prompt.num_tokens)
 
 

@@ -43,7 +43,7 @@ class DifficultySettings(Settings):
     """How the model reads."""
 
     sequence_length: PositiveInt
-    """Tokens in a packed row."""
+    """Tokens in a packed row, or those of the longest text."""
     batch_rows: PositiveInt
     """Rows in a forward pass; in the key, since it changes low bits."""
     compute: Compute
@@ -63,6 +63,9 @@ def measure_difficulty(settings: DifficultySettings, inputs: Inputs, folder: Pat
     """
     torch.set_num_threads(settings.compute.threads)
     split = read_split(inputs["dataset"], "train")
+    # A teacher with other tokens has more of them in some pieces than a row of the student's holds.
+    longest = int(np.diff(split.starts).max(initial=0))
+    settings = settings.model_copy(update={"sequence_length": max(settings.sequence_length, longest)})
     rows = pack(split.starts, settings.sequence_length)
     size = settings.batch_rows * _BATCHES_A_PART
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]

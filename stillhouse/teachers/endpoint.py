@@ -5,6 +5,7 @@ is the distribution of token i given those before it, which is the target of pos
 before it and is null.
 """
 
+import logging
 import math
 import os
 import time
@@ -18,14 +19,20 @@ import torch
 
 from stillhouse import progress
 from stillhouse.errors import InputError
+from stillhouse.losses.reduction import IGNORED
 from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.teachers.samples import Sample, samples_of
 from stillhouse.teachers.targets import Targets, TopK
 from stillhouse.training.batches import Batch
 
 _LONGEST_WAIT_SECONDS = 60.0
+_TRIAL_SECONDS = 20.0
+_TRIAL_TOKENS = 8
 _PREFIX = "token_id:"
 """How a server that names tokens by id writes them where OpenAI writes their text."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class EndpointFailed(RuntimeError):
@@ -148,6 +155,29 @@ class EndpointTeacher:
 
     def _who(self) -> str:
         return f"the endpoint {self.settings.url} with the model {self.settings.model}"
+
+
+def try_endpoint(settings: Endpoint, vocabulary_size: int) -> None:
+    """Ask about a short text, so that what the server cannot give is known before anything is made.
+
+    One that is not there is told and no more: it may be started later, and a run that is taken up again may be past it.
+
+    Args:
+        settings: Complete, as `check_endpoint` wants it.
+        vocabulary_size: Of the recipe's teacher.
+
+    Raises:
+        InputError: If the server refuses, or answers with something that targets cannot be read from.
+    """
+    briefly = {"retries": 0, "timeout_seconds": min(settings.timeout_seconds, _TRIAL_SECONDS)}
+    teacher = EndpointTeacher(settings.model_copy(update=briefly), vocabulary_size)
+    ids = torch.arange(_TRIAL_TOKENS) % vocabulary_size
+    labels = torch.cat([ids[1:], torch.tensor([IGNORED])])
+    text = Batch(ids[None], labels[None], torch.arange(_TRIAL_TOKENS)[None], torch.empty(0), (("a trial",),))
+    try:
+        teacher.targets(text)
+    except EndpointFailed as error:
+        logger.warning("%s; the training will ask it: see that it answers by then", error)
 
 
 def check_endpoint(settings: Endpoint) -> None:

@@ -76,8 +76,8 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
         folder: Gets the documents; may hold what a killed run finished.
 
     Raises:
-        InputError: If no trace of a set is kept, which is found out after those of `ENOUGH` problems; or the teacher
-            has no chat template.
+        InputError: If a set has no problem left; if no trace of a set is kept, which is found out after those of
+            `ENOUGH` problems; or the teacher has no chat template.
     """
     waiting = {split: _problems(inputs["documents"] / f"{split}.jsonl") for split in SPLITS}
     written: dict[str, list[Document]] = {}
@@ -85,6 +85,11 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
     for name, asked in settings.sets.items():
         tasks = read_problems(asked)
         ids = [each.id for split in SPLITS for each in waiting[split] if each.set_name == name]
+        if not ids:
+            raise InputError(
+                f"of the set {name} no problem is left: another set or a benchmark has the same questions, or "
+                "data.selection leaves them out; give it another seed or other families, or leave it out"
+            )
         problems = {each: tasks[int(each.rpartition("/")[2])] for each in ids}
         texts = _texts(settings, asked, inputs, problems, folder / WORK / name)
         judged = _judge_all(name, asked, problems, texts)
@@ -129,7 +134,8 @@ def judge(asked: Reasoning, problem: Problem, texts: Sequence[str]) -> list[_Jud
 
 
 def _problems(path: Path) -> list[Document]:
-    return [document for document in read_documents(path) if document.kind == "problem"]
+    """Each problem once, however often it is to be seen."""
+    return list({document.id: document for document in read_documents(path) if document.kind == "problem"}.values())
 
 
 def _texts(

@@ -32,7 +32,7 @@ from stillhouse.recipe.data import Data
 from stillhouse.recipe.settings import Settings
 from stillhouse.serving.nucleus import draw, entropy
 from stillhouse.store.artifact import FACTS, WORK, Inputs
-from stillhouse.teachers.answers import Prompt, answered, fitting_prompts, read_prompts, warn_of_prompts
+from stillhouse.teachers.answers import Prompt, answered, fitting_prompts, read_prompts
 from stillhouse.teachers.vocabulary import true_vocabulary_size
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,6 @@ def sample_responses(settings: SampleSettings, inputs: Inputs, folder: Path) -> 
     write_documents(folder / "train.jsonl", (document for document, _ in kept))
     write_figures(folder, (figures_of(response) for _, response in kept))
     too_long = len(documents) - len(groups)
-    warn_of_prompts(too_long, len(documents), settings.max_new_tokens)
     if responses and not any(response.ended for response in responses):
         logger.warning("none of %d responses ended within %d tokens", len(responses), settings.max_new_tokens)
     facts = {

@@ -20,6 +20,9 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.reasoning import TeacherTraces
 from stillhouse.teachers.answers import context_of, lengths_of
 
+_SEEDS = 1 << 63
+"""So many seeds the generator takes."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -132,7 +135,7 @@ def _draw_batch(teacher: _Teacher, batch: Sequence[Problem], number: int, file: 
     ).to(teacher.model.device)
     # transformers draws from the global generator and takes no other.
     with torch.random.fork_rng(), torch.inference_mode():
-        torch.manual_seed(teacher.seed * 1_000_003 + number)
+        torch.manual_seed((teacher.seed * 1_000_003 + number) % _SEEDS)
         drawn = teacher.model.generate(**read, generation_config=teacher.generation, use_model_defaults=False)  # type: ignore[operator]
     new = drawn[:, read["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)

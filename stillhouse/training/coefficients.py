@@ -1,11 +1,14 @@
 """The numbers of the loss that may move: which they are at a step, and what of them a checkpoint must hold."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.losses import Following, Moving, Taid
 from stillhouse.training.schedules import AgreementState, TaidSchedule, TaidState, advance, follow, scheduled
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,17 @@ class Course:
             for name in ("alpha", "temperature")
             if isinstance(getattr(distillation, name), Following)
         }
+        for name in self._followed:
+            first = getattr(distillation, name).smoothing_steps
+            if num_steps <= first:
+                logger.warning(
+                    "%s follows the agreement with the teacher after %d steps, and this training has %d: it stays "
+                    "where it starts; train longer, or lower distillation.%s.smoothing_steps",
+                    name,
+                    first,
+                    num_steps,
+                    name,
+                )
 
     @property
     def state(self) -> dict[str, Any] | None:

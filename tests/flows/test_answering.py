@@ -14,7 +14,7 @@ from stillhouse.data.dataset import read_split
 from stillhouse.data.document import read_documents
 from stillhouse.errors import InputError
 from stillhouse.models.load import load_tokenizer
-from stillhouse.recipe.recipe import ExportRecipe, load_recipe, validated
+from stillhouse.recipe.recipe import ExportRecipe, Recipe, load_recipe, validated
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
 from stillhouse.teachers import answers
@@ -215,3 +215,19 @@ def test_an_export_lets_other_teachers_answer_what_it_is_measured_on(tiny_model,
     work = Work(store, directly)
     found = prepare_data(settings, work, work.make(load_teacher, settings.model, {}))
     assert set(documents(store, found["answers_1"])) and found["answering_1"].kind == "load_teacher"
+
+
+def test_rationales_are_written_before_prompts_are_answered(tiny_model, tmp_path):
+    """What a teacher cannot solve ends the run, and ought not to after hours of answers."""
+    data = {"sets": [{"kind": "packaged", "name": "nq-open"}, {"kind": "reasoning", "tasks": 20}]}
+    content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True)
+    content["data"] |= data
+    store = Store(tmp_path / "store")
+    settings, called = examine(validated(Recipe, content, "the recipe"), RECIPE.parent, store).settings, []
+
+    def call(task, store, told, inputs) -> Reference:
+        called.append(task.fn.__name__)
+        return Reference(task.fn.__name__, "1" * 64)
+
+    prepare_data(settings, Work(store, call), Reference("load_teacher", "3" * 64))
+    assert called.index("write_rationales") < called.index("answer_prompts")

@@ -100,7 +100,19 @@ def test_a_students_own_average_may_have_all_of_the_first_step(tmp_path):
         ({"knowledge": OWN, "distillation": {"alpha": 1}}, "gives the text no share"),
         ({"knowledge": OWN, "distillation": {"alpha": 0}}, "alpha is 0, so that it is never asked"),
         ({"knowledge": OWN, "distillation": {"alpha": AGREEING}}, "it agrees from the first step"),
+        (
+            {"knowledge": OWN, "distillation": {"temperature": AGREEING | {"start": 2, "end": 1}}},
+            "distillation.temperature moves as the student .* it agrees from the first step",
+        ),
         ({"knowledge": OWN | {"decay": 0}}, "the average is the student as it is"),
+        (
+            {"knowledge": {"kind": "ensemble", "members": [{"teacher": "org/other"}]}, "distillation": {"alpha": 0}},
+            "alpha is 0, so that the teachers of an ensemble would never be asked",
+        ),
+        (
+            {"knowledge": {"kind": "endpoint", "url": "http://x/v1", "model": "m"}, "distillation": {"alpha": 0}},
+            "alpha is 0, so that a server would never be asked",
+        ),
         (
             {"distillation": {"alpha": AGREEING, "on_policy": {"share": 1}}},
             "on_policy.share is 1, .* alpha would not move",

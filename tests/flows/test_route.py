@@ -188,6 +188,17 @@ def test_a_set_without_a_round_is_refused():
             {"route": ROUNDS | {"previous_student": "everywhere"}, "distillation": {"alpha": 0}},
             "distillation.alpha is 0, so that nobody teaches",
         ),
+        (
+            {"route": ROUNDS | {"previous_student": "replayed"}, "distillation": {"alpha": 0}},
+            "is replayed, but distillation.alpha is 0, so that nobody teaches what is seen again",
+        ),
+        (
+            {
+                "route": ROUNDS | {"rounds": [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"steps": 5}]},
+                "distillation": {"alpha": {"shape": "agreement", "enough": 0.5}},
+            },
+            "the training has 5, so that it would never move",
+        ),
     ],
 )
 def test_knowledge_that_cannot_be_mixed_with_the_student_before_is_refused(changes: dict, said: str):

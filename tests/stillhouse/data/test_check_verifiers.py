@@ -56,6 +56,15 @@ def test_one_set_with_a_verifier_is_enough(check, sets):
     check(*sets)
 
 
+def test_sampling_where_no_file_has_a_prompt_is_refused(check, tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"text": "because"}\n')
+    texts = JsonLines(path="texts.jsonl")
+    with pytest.raises(InputError, match="says how prompts are answered, and no file has one"):
+        check(texts, PackagedSet(name="boolq-passages"), answers={"sampled": {}})
+    for others in ((PLAIN,), (PackagedSet(name="nq-open"),), (HUB,)):
+        check(texts, *others, answers={"sampled": {}})
+
+
 def test_without_sampled_responses_or_their_verification_no_verifier_is_needed(check):
     check(PLAIN, answers={})
     check(PLAIN, answers={"sampled": {}})

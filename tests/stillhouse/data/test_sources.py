@@ -127,6 +127,18 @@ def test_two_files_of_one_name_keep_their_documents_apart(tmp_path):
         (with_tests("a\0b"), r"line 2: tests is no Python"),
         (with_tests("(" * 5000), r"line 2: tests is no Python"),
         (with_tests("# none yet\n"), r"line 2: tests runs nothing, so that every response would pass"),
+        (
+            with_tests("def check(candidate):\n    assert candidate(1, 2) == 3"),
+            r"only defines check and runs nothing of it",
+        ),
+        (with_tests("import unittest\n\n\nclass T(unittest.TestCase):\n    pass"), r"only defines T and runs nothing"),
+        (
+            with_tests("def test_add():\n    assert 1\n\n\nif __name__ == '__main__':\n    test_add()"),
+            r"only defines test_add and runs nothing of it, .*; call it at the end",
+        ),
+        (with_tests("THREE = 3"), r"only defines something and runs nothing"),
+        (with_tests("return"), r"line 2: tests is no Python \('return' outside function"),
+        (with_tests("from __future__ import annotations\nassert f()"), r"line 2: tests is no Python \(from __future__"),
         (with_tests(["assert 1", 2]), r"line 2: tests is a JSON list, not a string"),
         (with_tests("def f():\n    import numpy as np"), r"line 2: tests imports numpy, and programs are run with"),
         (with_tests("from yaml.loader import Loader"), r"line 2: tests imports yaml"),

@@ -65,6 +65,22 @@ def test_a_selection_that_would_select_nothing_is_refused(sets, selection, words
         Data(sets=sets, selection=selection)
 
 
+REASONING = {"kind": "reasoning", "families": ["chain_sum", "gcd"], "tasks": 40}
+
+
+@pytest.mark.parametrize("other", [{}, {"seed": 20_030, "families": ["gcd"]}, {"form": "two_tasks"}])
+def test_two_sets_of_the_same_tasks_are_refused(other):
+    with pytest.raises(
+        ValidationError, match="reasoning and reasoning-2 both have tasks of .* the same questions; give"
+    ):
+        Data(sets=[REASONING, REASONING | other])
+
+
+@pytest.mark.parametrize("other", [{"seed": 20_011 + 160}, {"families": ["word_sorting"]}])
+def test_two_sets_of_different_tasks_may_stand_beside_each_other(other):
+    assert len(Data(sets=[REASONING, REASONING | other]).sets) == 2
+
+
 def test_a_recipe_that_names_no_other_teacher_says_nothing_of_it():
     assert "others" not in Data(sets=PROMPTS).model_dump(mode="json")["answers"]
     assert len(data(["code"]).model_dump(mode="json")["answers"]["others"]) == 1

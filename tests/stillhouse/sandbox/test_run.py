@@ -38,6 +38,23 @@ def test_an_endless_loop_is_stopped_by_processor_time_and_one_that_sleeps_by_the
     assert time.monotonic() - start < 5
 
 
+def test_a_program_that_only_waits_is_ended_before_its_time_and_one_that_waits_briefly_is_not():
+    start = time.monotonic()
+    assert reason("import time\nwhile True: time.sleep(1)", asleep_seconds=1) == "slept too long"
+    assert reason("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()", asleep_seconds=1) == (
+        "slept too long"
+    )
+    assert time.monotonic() - start < 20
+    assert run_program("import time\nfor _ in range(3): time.sleep(0.4)", Limits(asleep_seconds=5)).passed
+
+
+def test_a_program_comes_out_alike_every_time():
+    """Of a set the order depends on the seed of hashes, which is drawn anew for a process that does not fix it."""
+    firsts = [f"assert next(iter({{*'abcdefg'}})) == {letter!r}" for letter in "abcdefg"]
+    passed = [[run_program(first).passed for first in firsts] for _ in range(3)]
+    assert sum(passed[0]) == 1 and passed[0] == passed[1] == passed[2]
+
+
 def test_memory_is_limited():
     assert reason("x = bytearray(1 << 30)") == "MemoryError"
     grows = "x = []\nwhile True: x.append(bytearray(1 << 20))"

@@ -15,9 +15,9 @@ from stillhouse.teachers.answers import AnswerSettings, answer_prompts
 QUESTIONS = ("hi", "what is a cat", "why", "who are you and where", "when")
 
 
-def settings(batch_size=2, precision="fp32"):
+def settings(batch_size=2, precision="fp32", longest=6):
     compute = Compute(device="cpu", precision=precision, threads=1, seed=0)
-    return AnswerSettings(answers=Answers(max_new_tokens=6, batch_size=batch_size), compute=compute)
+    return AnswerSettings(answers=Answers(max_new_tokens=longest, batch_size=batch_size), compute=compute)
 
 
 @pytest.fixture
@@ -102,6 +102,30 @@ def test_a_prompt_that_leaves_no_room_is_left_out_and_counted(tmp_path, tiny_mod
     assert found["held_out"] == []
     assert facts["too_long"] == 1
     assert "1 of 7 prompts leave the teacher's context no room for 6 tokens" in caplog.text
+
+
+def test_prompts_of_which_none_leaves_room_are_refused_before_the_model_is_loaded(
+    tmp_path, tiny_model, documents, monkeypatch
+):
+    monkeypatch.setattr(answers, "load_model", lambda *_, **__: pytest.fail("the teacher was loaded"))
+    with pytest.raises(InputError, match=r"all \d+ prompts are too long: the shortest takes \d+ tokens"):
+        answer(tmp_path, tiny_model, documents, settings(longest=10_000))
+
+
+def test_prompts_that_are_left_out_are_told_of_before_any_is_answered(
+    tmp_path, tiny_model, documents, caplog, monkeypatch
+):
+    write_documents(documents / "held_out.jsonl", [prompt("set/20", "long " * 60)])
+    told = []
+
+    def load(*_, **__):
+        told.append(caplog.text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(answers, "load_model", load)
+    with pytest.raises(KeyboardInterrupt):
+        answer(tmp_path, tiny_model, documents, settings())
+    assert "1 of 7 prompts leave the teacher's context no room" in told[0]
 
 
 def test_answers_that_never_end_are_told_while_the_run_goes_on(tmp_path, tiny_model, documents, caplog, monkeypatch):

@@ -61,3 +61,13 @@ def test_a_killed_reading_goes_on_where_it_was(inputs, tmp_path, monkeypatch):
     assert parts > 3 and len(seen) == parts + 1
     for name in ("difficulty.npy", "facts.json"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_text_with_more_tokens_than_a_row_is_read_all_the_same(inputs, tmp_path):
+    """As of a teacher with other tokens, which may have more of them in a piece of the student's."""
+    folders = [tmp_path / name for name in ("short", "long")]
+    for folder, length in zip(folders, (4, 32), strict=True):
+        folder.mkdir()
+        measure_difficulty(SETTINGS.model_copy(update={"sequence_length": length}), inputs, folder)
+    short, long = (read_difficulty(folder, "loss") for folder in folders)
+    np.testing.assert_allclose(short, long, rtol=1e-4)

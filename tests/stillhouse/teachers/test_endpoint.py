@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from stillhouse.errors import InputError
 from stillhouse.losses.top_k_with_tail import top_k_with_tail
 from stillhouse.recipe.knowledge import Endpoint
-from stillhouse.teachers.endpoint import EndpointFailed, EndpointTeacher
+from stillhouse.teachers.endpoint import EndpointFailed, EndpointTeacher, try_endpoint
 from stillhouse.teachers.local import open_local
 from tests.stillhouse.teachers.captures import COMPUTE
 from tests.stillhouse.teachers.completions_server import serving
@@ -136,3 +136,26 @@ def test_a_key_comes_from_the_environment(ask, server, monkeypatch):
     monkeypatch.delenv("TEACHER_KEY")
     with pytest.raises(InputError, match="environment variable TEACHER_KEY, which knowledge.api_key_variable names"):
         ask(api_key_variable="TEACHER_KEY")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_that_can_be_asked_passes_a_trial_with_one_short_request(server, way, caplog):
+    try_endpoint(Endpoint(url=server.url, model="tiny", k=6, ask_by=way), 300)
+    assert len(server.requests) == 1 and len(server.requests[0]["prompt"][0]) == 8
+    assert not caplog.text
+
+
+def test_what_a_server_cannot_give_shows_in_the_trial(server):
+    with pytest.raises(InputError, match=r"where 30 were asked for; lower knowledge.k"):
+        try_endpoint(Endpoint(url=server.url, model="tiny", k=30), 300)
+    with pytest.raises(InputError, match="it serves a model with another tokenizer"):
+        try_endpoint(Endpoint(url=server.url, model="tiny", k=6), 20)
+    with pytest.raises(InputError, match="status 404"):
+        try_endpoint(Endpoint(url=server.url.removesuffix("/v1"), model="tiny", k=6), 300)
+
+
+def test_a_server_that_is_not_there_yet_is_told_of_and_waited_for_no_longer(caplog):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        try_endpoint(Endpoint(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1", model="tiny", k=6), 300)
+    assert "failed 1 times" in caplog.text and "see that it answers by then" in caplog.text

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from stillhouse.data.document import LossTask, problem, read_documents, write_documents
+from stillhouse.data.encode import _with_answers
 from stillhouse.errors import InputError
 from stillhouse.reasoning.problems import ASK_ANSWER, ASK_STEPS, is_right, read_problems, write_steps
 from stillhouse.reasoning.steps import read, spell
@@ -184,3 +185,33 @@ def test_problems_that_leave_the_teacher_no_room_are_refused_before_it_is_loaded
         InputError, match="14 of 14 problems, each behind a worked example, take up to .* context holds"
     ):
         next(drawn)
+
+
+def test_a_problem_that_is_seen_several_times_is_solved_once(tmp_path):
+    """How often it is seen is what the documents say, which hold it as often."""
+    asked = Reasoning(tasks=4, families=("chain_sum",))
+    once = [problem(f"reasoning/{n}", each.question) for n, each in enumerate(read_problems(asked))]
+    documents, folder = tmp_path / "documents", tmp_path / "rationales"
+    for each in (documents, folder):
+        each.mkdir()
+    for split, part in (("train", [once[0], once[1], once[0]]), ("validation", once[2:3]), ("held_out", once[3:])):
+        write_documents(documents / f"{split}.jsonl", part)
+    write_rationales(RationaleSettings(sets={"reasoning": asked}, compute=None), {"documents": documents}, folder)
+    assert [each.id for each in read_documents(folder / "train.jsonl")] == ["reasoning/0", "reasoning/1"]
+    seen = [each.id for each in _with_answers({"documents": documents, "rationales": folder}, "train")]
+    assert seen == ["reasoning/0", "reasoning/1", "reasoning/0"]
+
+
+def test_a_set_that_has_no_problem_left_is_refused(tmp_path):
+    for split in ("train", "validation", "held_out"):
+        write_documents(tmp_path / f"{split}.jsonl", [])
+    settings = RationaleSettings(sets={"reasoning-2": Reasoning(tasks=4)}, compute=None)
+    with pytest.raises(InputError, match="of the set reasoning-2 no problem is left: another set or a benchmark has"):
+        write_rationales(settings, {"documents": tmp_path}, tmp_path)
+
+
+def test_any_seed_that_a_recipe_may_have_draws_traces(tmp_path, roomy_model):
+    largest = COMPUTE.model_copy(update={"seed": 2**63 - 1})
+    problems = read_problems(Reasoning(tasks=1, families=("chain_sum",)))
+    drawn = list(traces.draw_traces(traces.Drawing(TEACHER, largest), roomy_model, problems, tmp_path))
+    assert [len(texts) for texts in drawn] == [TEACHER.samples]

@@ -3,6 +3,7 @@
 import pytest
 
 from stillhouse.recipe.distillation import Distillation
+from stillhouse.training.coefficients import Course
 from tests.stillhouse.training.trainings import FOLLOWING, left, run
 
 LEARNS = {"alpha": {**FOLLOWING, "enough": 0.2}, "steps": 30, "learning_rate": 1e-2, "temperature": 1.0}
@@ -36,6 +37,16 @@ def test_agreement_is_not_counted_where_the_teacher_is_no_longer_asked(apart, tm
     assert ["agreement" in entry for entry in training] == [True, True, False, False]
 
 
+def test_a_training_that_turns_out_too_short_to_follow_anything_says_so(caplog):
+    Course(Distillation(alpha={"shape": "agreement", "enough": 0.5}), num_steps=11)
+    assert not caplog.text
+    Course(Distillation(alpha={"shape": "agreement", "enough": 0.5}), num_steps=10)
+    assert "after 10 steps, and this training has 10: it stays where it starts" in caplog.text
+
+
+COOLING = {"shape": "agreement", "start": 2, "end": 1, "enough": 0.5}
+
+
 def test_an_alpha_without_ends_goes_from_the_teacher_to_the_text():
     for shape in ({}, {"shape": "cosine"}, {"shape": "agreement", "enough": 0.5}):
         alpha = Distillation(alpha=shape).alpha
@@ -52,6 +63,13 @@ def test_an_alpha_without_ends_goes_from_the_teacher_to_the_text():
         ({"alpha": {"shape": "linear", "enough": 0.5}}, "Extra inputs"),
         ({"temperature": {}}, "start"),
         ({"temperature": {"shape": "agreement", "start": 2, "end": 0, "enough": 0.5}}, "must stay above 0"),
+        (
+            {"alpha": {"shape": "agreement", "enough": 0.5}, "steps": 10},
+            "alpha follows .* the training has 10, so",
+        ),
+        ({"temperature": COOLING | {"smoothing_steps": 4}, "steps": 4}, "temperature follows .* it would never move"),
+        ({"temperature": COOLING, "alpha": 0}, "alpha is 0, so that the teacher is not asked"),
+        ({"on_policy": {"share": 1}, "loss": {"kind": "taid"}}, "TAID's t would be a straight line"),
     ],
 )
 def test_what_cannot_move_is_refused(asked, words):
