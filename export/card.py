@@ -1,5 +1,6 @@
 """The model card of a package: front matter that hub tools read, and what a person must know before using it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,24 @@ UNTOLD_TEACHER = {"source": "a teacher that is not named", "licence": "not state
 UNTOLD_CODE = {"version": "of an unknown version", "commit": "not recorded"}
 
 
-def model_card(results: dict[str, Any]) -> str:
+def model_card(results: dict[str, Any], opens_with: Mapping[str, Sequence[str]] | None = None) -> str:
     """The README of a package, in Markdown.
 
     Args:
         results: Content of `results.json`. Which variants ship is read off its gates, so the copy inside a package,
             which does not name the package, gives the same card.
+        opens_with: The libraries that open each variant, as the package's manifest names them; where left out, those
+            that open its kind.
 
     Raises:
         pydantic.ValidationError: If it is not the content of a `results.json`.
     """
     found = Results.model_validate(results)
     template = markdown.environment(Path(__file__).parent).get_template(TEMPLATE)
-    return template.render(_view(found))
+    return template.render(_view(found, opens_with or {}))
 
 
-def _view(results: Results) -> dict[str, Any]:
+def _view(results: Results, opens_with: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Everything that the template shows."""
     origin, verdict = results.lineage, findings.verdict(results)
     teacher = UNTOLD_TEACHER | origin.teacher
@@ -73,6 +76,7 @@ def _view(results: Results) -> dict[str, Any]:
         "name": str(origin.recipe.get("name", "student")),
         "verdict": verdict,
         **{kind: [name for name in verdict.shipped if name.startswith(kind)] for kind in ("onnx", "torch", "bnb")},
+        "optimum": [name for name in verdict.shipped if "optimum" in _libraries(name, opens_with)],
         "teacher": teacher,
         "distilled": _is_distilled(results),
         "upstream": HUB_MODELS.get(teacher["source"]),
@@ -83,7 +87,7 @@ def _view(results: Results) -> dict[str, Any]:
         "models": tables.models_table(results),
         "scores": score_tables.scores_tables(results),
         "gates": tables.gates_table(results.gates),
-        "variants": variants_table(results, verdict),
+        "variants": variants_table(results, verdict, opens_with),
         "candidates": variant_tables.candidates_tables(results),
         "data": lineage.data_table(origin.data, DATA_COLUMNS),
         "tested_on": licences_table(results),
@@ -129,7 +133,9 @@ def _hub_set(data_set: dict[str, Any]) -> str | None:
     return HUB_SETS.get(str(data_set.get("name"))) if data_set.get("kind") == "packaged" else None
 
 
-def variants_table(results: Results, verdict: findings.Verdict) -> tables.Table:
+def variants_table(
+    results: Results, verdict: findings.Verdict, opens_with: Mapping[str, Sequence[str]]
+) -> tables.Table:
     """Every variant with its folder, its main figures and what opens it; one that is left out, with its reason."""
     columns = ("variant", "folder", *(words.label(field) for field in variant_tables.SUMMARY), "opens with")
     rows: list[tuple[tables.Cell, ...]] = []
@@ -139,18 +145,15 @@ def variants_table(results: Results, verdict: findings.Verdict) -> tables.Table:
             rows.append((tables.Cell(name), tables.Cell(f"not in this package: {reason}", span=len(columns) - 1)))
             continue
         figures = variant_tables.figure_cells(found, variant_tables.SUMMARY)
-        rows.append((tables.Cell(name), tables.Cell(f"variants/{name}/"), *figures, tables.Cell(loaders(name))))
+        opened = "transformers with bitsandbytes" if name.startswith("bnb") else ", ".join(_libraries(name, opens_with))
+        rows.append((tables.Cell(name), tables.Cell(f"variants/{name}/"), *figures, tables.Cell(opened)))
     return tables.Table("Variants", columns, tuple(rows))
 
 
-def loaders(variant: str) -> str:
-    """What opens a variant."""
-    match variant.split("-")[0]:
-        case "onnx":
-            return "stillhouse, onnxruntime, optimum"
-        case "bnb":
-            return "transformers with bitsandbytes"
-    return "transformers"
+def _libraries(variant: str, opens_with: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """What opens a variant: as it is told, or whatever opens its kind."""
+    of_kind = ("stillhouse", "onnxruntime", "optimum") if variant.startswith("onnx") else ("transformers",)
+    return opens_with.get(variant, of_kind)
 
 
 def licences_table(results: Results) -> tables.Table:

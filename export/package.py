@@ -70,8 +70,10 @@ def build_package(settings: PackageSettings, inputs: Inputs, folder: Path) -> No
     link_file(inputs["results"] / "results.json", folder / "results.json")
     link_file(inputs["report"] / "report.html", folder / "report.html")
     link_tree(inputs["report"] / "plots", folder / "plots")
-    (folder / "README.md").write_text(model_card(json.loads(text)), encoding="utf-8")
-    _write_json(folder / FACTS, _facts(settings.name, ships, left_out, json.loads(text)["variants"]))
+    facts = _facts(settings.name, ships, left_out, json.loads(text)["variants"])
+    opens_with = {name: tuple(variant["loaders"]) for name, variant in facts["variants"].items()}
+    (folder / "README.md").write_text(model_card(json.loads(text), opens_with), encoding="utf-8")
+    _write_json(folder / FACTS, facts)
 
 
 def _facts(

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stillhouse import child
-from stillhouse.data.dataset import read_split
+from stillhouse.data.dataset import Split, read_split
 from stillhouse.serving.decoder import Decoder
 
 SMOKE = "smoke.json"
@@ -31,15 +34,15 @@ def choose_smoke_prompts(
 ) -> dict[str, Any]:
     """Ask every ONNX variant the same candidates and keep those that no variant answers narrowly.
 
-    Candidates are the first tokens of validation documents. Processors round differently, so an answer whose best
-    token barely wins on one may lose on another; the prompts with the widest margins are the same everywhere.
+    Candidates are beginnings of validation documents, of conversations those of answers. Processors round
+    differently, so an answer whose best token barely wins on one may lose on another; the prompts with the widest
+    margins are the same everywhere.
 
     Returns:
         The content of `smoke.json`: `new_tokens`, and `prompts` with `text`, `ids`, and the answers by variant.
     """
     split = read_split(dataset, "validation")
-    documents = range(min(len(split.names), _CANDIDATES))
-    candidates = [split.ids[split.starts[d] : split.starts[d + 1]][:_PROMPT_TOKENS].tolist() for d in documents]
+    candidates = _candidates(split)
     answers = {name: _ask(folder, candidates, threads) for name, folder in variants.items()}
     if not answers:
         return {"new_tokens": _NEW_TOKENS, "prompts": []}
@@ -53,6 +56,19 @@ def choose_smoke_prompts(
         for index in widest
     ]
     return {"new_tokens": _NEW_TOKENS, "prompts": prompts}
+
+
+def _candidates(split: Split) -> list[list[int]]:
+    """Different beginnings: what a chat template puts before every conversation would be one prompt many times."""
+    found: dict[tuple[int, ...], None] = {}
+    for start, end in pairwise(split.starts.tolist()):
+        targets = np.flatnonzero(split.counted[start:end])
+        # The token before the first target, which in a text is its first.
+        begins = start + max(int(targets[0]) - 1, 0) if len(targets) else start
+        found.setdefault(tuple(split.ids[begins:end][:_PROMPT_TOKENS].tolist()))
+        if len(found) == _CANDIDATES:
+            break
+    return [list(each) for each in found]
 
 
 def _ask(folder: Path, candidates: Sequence[Sequence[int]], threads: int) -> _Answers:

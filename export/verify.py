@@ -14,8 +14,15 @@ _KIND = "build_package"
 _SMOKE = "smoke.json"
 
 
-def verify(package: Path) -> list[str]:
+def verify(package: Path, digest: str | None = None) -> list[str]:
     """Compare every checksum, open each ONNX variant, and ask it the smoke prompts.
+
+    A package alone shows that it is whole, and not whose it is: who changes a file can write its checksum anew. That
+    takes the digest of the run that made it, by another way.
+
+    Args:
+        package: Its folder.
+        digest: SHA-256 over its files, or its first 12 letters or more, as the run's `results.json` and page say.
 
     Returns:
         What differs, a line each that names the file; nothing if the package is what it says.
@@ -24,7 +31,15 @@ def verify(package: Path) -> list[str]:
         InputError: If the folder is no package at all.
     """
     # A variant with a wrong file is not opened: what it would answer proves nothing.
-    return find_differences(package) or list(_ask_variants(package, read_manifest(package)))
+    differences = find_differences(package)
+    if not differences and digest is not None and not digest_of_package(package).startswith(digest.lower()):
+        return [f"the package's digest is {digest_of_package(package)}, not {digest}: it is another package"]
+    return differences or list(_ask_variants(package, read_manifest(package)))
+
+
+def digest_of_package(package: Path) -> str:
+    """SHA-256 over the files of a package, as its manifest says."""
+    return read_manifest(package).digest
 
 
 def find_differences(package: Path) -> list[str]:
@@ -43,9 +58,17 @@ def find_differences(package: Path) -> list[str]:
         return [f"{MANIFEST} cannot be read: {error}"]
     if manifest.kind != _KIND:
         return [f"{MANIFEST} is that of a {manifest.kind} artifact: {package} is no package"]
-    links = [f"{path.relative_to(package)} is a symbolic link" for path in package.rglob("*") if path.is_symlink()]
-    damage = links + find_damage(package, manifest)
+    damage = list(_no_files(package)) + find_damage(package, manifest)
     return damage or _other_facts(package, manifest)
+
+
+def _no_files(package: Path) -> Iterator[str]:
+    """What is neither a file nor a folder, of which no checksum tells anything."""
+    for path in package.rglob("*"):
+        if path.is_symlink():
+            yield f"{path.relative_to(package)} is a symbolic link"
+        elif not path.is_file() and not path.is_dir():
+            yield f"{path.relative_to(package)} is no file"
 
 
 def _other_facts(package: Path, manifest: Manifest) -> list[str]:
@@ -69,11 +92,16 @@ def _ask(folder: Path, name: str, smoke: dict[str, Any]) -> Iterator[str]:
         yield f"{model} does not open: {error}"
         return
     for prompt in smoke["prompts"]:
-        ids = decoder.encode(prompt["text"])
+        try:
+            ids = decoder.encode(prompt["text"])
+            found = decoder.generate(ids, max_new_tokens=smoke["new_tokens"])
+        except Exception as error:
+            # Errors of ONNX Runtime have no class of Python's above them.
+            yield f"{model} opens, and does not answer {prompt['text']!r}: {type(error).__name__}: {error}"
+            return
         if ids != prompt["ids"]:
             yield f"{folder.parent.name}/{name}/tokenizer.json encodes {prompt['text']!r} as {ids}, not {prompt['ids']}"
             continue
         expected = prompt["tokens"][name]
-        found = decoder.generate(ids, max_new_tokens=smoke["new_tokens"])
         if found != expected:
             yield f"{model} answers {prompt['text']!r} with tokens {found}, not {expected}"

@@ -26,7 +26,7 @@ from stillhouse.recipe import load_export_recipe
 from stillhouse.recipe.changes import gates_on
 from stillhouse.recipe.export import VariantName
 from stillhouse.recipe.recipe import Kind, validated
-from stillhouse.store.artifact import MANIFEST, Reference
+from stillhouse.store.artifact import MANIFEST, Reference, find_damage, read_manifest
 from stillhouse.store.fingerprint import PROJECT_ROOT
 from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
@@ -145,9 +145,10 @@ def _hand_over(package: Path, target: Path) -> None:
 
 
 def _holds(target: Path, package: Path) -> bool:
-    """Whether a folder holds this very package: its manifest has the digest of every file."""
+    """Whether a folder holds this very package, and every file of it as the manifest says."""
     found, own = target / MANIFEST, package / MANIFEST
-    return found.is_file() and own.is_file() and found.read_bytes() == own.read_bytes()
+    same = found.is_file() and own.is_file() and found.read_bytes() == own.read_bytes()
+    return same and not find_damage(target, read_manifest(target))
 
 
 def order_of_run(settings: SettingsOfDelivery, found: Mapping[str, Reference], work: Work) -> Made:

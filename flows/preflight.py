@@ -32,7 +32,7 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.data import Data
 from stillhouse.recipe.evaluation import Evaluation
-from stillhouse.recipe.knowledge import Endpoint
+from stillhouse.recipe.knowledge import Endpoint, Knowledge
 from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
@@ -160,8 +160,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         InputError: Naming what was seen, what is allowed and what to do.
     """
     _check_measures(recipe)
-    if isinstance(recipe.knowledge, Endpoint):
-        check_endpoint(recipe.knowledge)
+    _check_endpoint(recipe.knowledge)
     asked, trusted = recipe.teacher, recipe.teacher.trust_remote_code
     teacher = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
     shape = describe(teacher, trust_remote_code=trusted)
@@ -183,8 +182,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
     _check_chat(recipe, teacher, data)
-    if isinstance(recipe.knowledge, Endpoint):
-        try_endpoint(recipe.knowledge, shape.vocabulary_size)
+    _check_endpoint(recipe.knowledge, shape)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
@@ -209,6 +207,14 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     there = room(compute.device, store.root)
     _check_room(cost, there, at_once)
     return Examined(settings, shape, student_shape, cost, there, answering)
+
+
+def _check_endpoint(knowledge: Knowledge, teacher: ModelShape | None = None) -> None:
+    """Refuse a server that could not be asked, and, once the teacher's tokens are known, one that could not answer."""
+    if isinstance(knowledge, Endpoint):
+        check_endpoint(knowledge)
+        if teacher is not None:
+            try_endpoint(knowledge, teacher.vocabulary_size)
 
 
 def _check_room(cost: Estimate, there: Room, at_once: int) -> None:

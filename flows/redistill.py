@@ -11,7 +11,7 @@ from pydantic import Field
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
 from flows.compress import check_recipe
-from flows.run_folder import Asked, carry_out
+from flows.run_folder import Asked, carry_out, is_delivered
 from flows.work import through_prefect
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
@@ -80,6 +80,6 @@ def why_skip(asked: Asked) -> str | None:
     planned = asked.planned()
     if planned.package is None:
         return f"nothing has changed since gates blocked this student ({planned.results}); no package can come of it"
-    if asked.store.has(planned.package):
+    if is_delivered(asked.store, planned.package):
         return f"nothing has changed: the store has this very package, {planned.package}"
     return None

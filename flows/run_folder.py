@@ -14,7 +14,7 @@ from evaluation.report.measure_words import capability_measure
 from evaluation.results import GateResult, ModelFigures, PackageRecord, Results, Score, VariantAbsent
 from flows.work import Call, Made, Planner, Work, directly
 from stillhouse.store import collect
-from stillhouse.store.artifact import Reference
+from stillhouse.store.artifact import MANIFEST, Reference, find_damage
 from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
 
@@ -62,8 +62,16 @@ class Asked:
 def carry_out(asked: Asked, call: Call) -> RunFolder:
     """Open a run's folder, do its work, and fill the folder; `call` is the way to run a stage."""
     with collect.held_off(asked.store.root):
-        folder = RunFolder(new_folder(asked.store.root.parent, asked.name, asked.planned().artifacts))
-    return folder.filled(asked.store, asked.order(Work(asked.store, call)))
+        planned = list(asked.planned().artifacts)
+        folder = RunFolder(new_folder(asked.store.root.parent, asked.name, planned))
+
+    def note(reference: Reference) -> None:
+        if reference not in planned:
+            planned.append(reference)
+            with collect.held_off(asked.store.root):
+                _note_references(folder.path, planned)
+
+    return folder.filled(asked.store, asked.order(Work(asked.store, call, note=note)))
 
 
 def new_folder(runs: Path, name: str, planned: Sequence[Reference]) -> Path:
@@ -85,6 +93,18 @@ def read_references(folder: Path) -> list[Reference]:
 def references_of_runs(runs: Path) -> set[Reference]:
     """Every artifact that a run's folder names."""
     return {reference for file in runs.glob(f"*/*/{REFERENCES}") for reference in read_references(file.parent)}
+
+
+def is_delivered(store: Store, package: Reference) -> bool:
+    """Whether a finished run's folder holds a package that the store has whole."""
+    if not store.has(package) or find_damage(store.folder(package), store.manifest(package)):
+        return False
+    finished = (file.parent for file in store.root.parent.glob(f"*/*/{REFERENCES}") if _has_package(file.parent))
+    return any(package in read_references(folder) for folder in finished)
+
+
+def _has_package(folder: Path) -> bool:
+    return (folder / "results.json").is_file() and (folder / "package" / MANIFEST).is_file()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -72,7 +72,8 @@ def _asking_for_slot(task: StageTask, store: Store, settings: Settings, inputs: 
 
 def _is_made(task: StageTask, store: Store, settings: Settings, inputs: References) -> bool:
     try:
-        return store.has(directly(task, Planner(store.root), settings, inputs))
+        # Whole, too: what is damaged is made again, and needs the slot.
+        return store.holds(directly(task, Planner(store.root), settings, inputs), inputs)
     except Unavailable:
         return False
 
@@ -95,6 +96,14 @@ class Planner(Store):
     def facts(self, reference: Reference) -> dict[str, Any]:
         """What is known of an artifact that an earlier run made; nothing before it is made."""
         return super().facts(reference) if self.has(reference) else {}
+
+
+class _Namer(Store):
+    """A store that names artifacts, whatever this machine could make."""
+
+    def make(self, stage: Any, settings: Any, inputs: References) -> Reference:
+        """Name the artifact."""
+        return self.plan(stage, settings, inputs)
 
 
 @dataclass(frozen=True)
@@ -120,9 +129,14 @@ class Work:
     artifacts: list[Reference] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     """Variants that could not be made, with the reason."""
+    note: Callable[[Reference], None] | None = None
+    """Told of each artifact before it is made: after a variant failed, or one that had failed before is made after
+    all, it is none that was planned."""
 
     def make(self, task: StageTask, settings: Settings, inputs: References) -> Reference:
         """Give the artifact of a stage."""
+        if self.note is not None:
+            self.note(directly(task, _Namer(self.store.root), settings, inputs))
         reference = self.call(task, self.store, settings, inputs)
         self.artifacts.append(reference)
         return reference

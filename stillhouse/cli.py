@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> int:
             case "explain":
                 return _explain(options.folder)
             case "verify":
-                return _verify(options.package)
+                return _verify(options.package, options.digest)
             case _:
                 return _gc(options.runs, options.dry_run)
     except InputError as error:
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify", help="check a package: checksums, loading, smoke prompts (exit 1: it differs)"
     )
     verify.add_argument("package", type=Path, help="a package's folder")
+    verify.add_argument("--digest", type=_digest, help="SHA-256 that it must have over its files, from its run's page")
     gc = commands.add_parser("gc", help="delete what no run's folder needs any more")
     gc.add_argument("--runs", type=Path, default=Path("runs"), help="as for run (default: runs)")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
@@ -295,12 +296,28 @@ def _explain(folder: Path) -> int:
     return DONE
 
 
-def _verify(package: Path) -> int:
-    from export.verify import verify
+def _verify(package: Path, digest: str | None) -> int:
+    from export.verify import digest_of_package, verify
 
-    problems = verify(package)
-    print("\n".join(problems) if problems else f"{package} is what it says: checksums, loading and smoke prompts agree")
-    return DIFFERS if problems else DONE
+    problems = verify(package, digest)
+    if problems:
+        print("\n".join(problems))
+        return DIFFERS
+    print(f"{package} is what it says: checksums, loading and smoke prompts agree")
+    told = "as you said" if digest else "compare it with the one on its run's page, or give that as --digest"
+    print(f"SHA-256 over its files: {digest_of_package(package)} ({told})")
+    return DONE
+
+
+def _digest(text: str) -> str:
+    """A SHA-256, or its beginning.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    if not 12 <= len(text) <= 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: give 12 to 64 hexadecimal digits")
+    return text
 
 
 def _gc(runs: Path, dry_run: bool) -> int:

@@ -47,6 +47,16 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Tell nobody of any `step` inside the block."""
+    token = _listener.set(None)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 def is_heard() -> bool:
     """Whether anybody listens."""
     return _listener.get() is not None

@@ -121,8 +121,8 @@ def _package(folder: Path, results: Results) -> ArtifactCreate:
     page += [
         # A block scrolls by itself, where a long word in a table would widen a narrow page.
         f"```text\n{path}\n\nSHA-256 over its files:\n{results.package.digest}\n```",
-        f"Before it is served, `stillhouse verify {path}` checks every file "
-        "against it, loads each variant and answers the smoke prompts.",
+        f"Before it is served, `stillhouse verify {path} --digest {words.short(results.package.digest)}` checks every "
+        "file and that it is this package, loads each variant and answers the smoke prompts.",
         "## Variants",
         markdown.as_markdown(_narrow_summary(results)),
     ]

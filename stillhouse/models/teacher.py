@@ -11,13 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from stillhouse import progress
 from stillhouse.errors import InputError
 from stillhouse.models import gguf, hub
-from stillhouse.models.checkpoint import check_checkpoint, licence_of_checkpoint
+from stillhouse.models.checkpoint import check_checkpoint, digest_of_checkpoint, licence_of_checkpoint
 from stillhouse.models.gguf_tokenizer import tokenizer_of_gguf
 from stillhouse.models.load import count_parameters, load_tokenizer, read_weights, save_model
 from stillhouse.models.tokenizer import tokenizer_digest
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.source import Source
-from stillhouse.store.artifact import FACTS, Inputs
+from stillhouse.store.artifact import FACTS, Inputs, hash_file
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def load_student(settings: LoadTeacherSettings, inputs: Inputs, folder: Path) ->
 
 def _write_model_folder(settings: LoadTeacherSettings, folder: Path) -> None:
     source = settings.source
+    _refuse_changed(settings)
     progress.step(f"loading {source.name}")
     if source.kind == "gguf":
         model, tokenizer, said = _from_gguf(source.path)
@@ -73,6 +74,27 @@ def _write_model_folder(settings: LoadTeacherSettings, folder: Path) -> None:
         "chat_template": tokenizer.chat_template is not None,
     }
     (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _refuse_changed(settings: LoadTeacherSettings) -> None:
+    """Refuse other files than those that the digest is of, which decides under which key they are stored.
+
+    A hub's are named by their commit.
+    """
+    source = settings.source
+    match source.kind:
+        case "gguf":
+            same = source.path.is_file() and hash_file(source.path) == source.digest
+        case "directory":
+            digest = digest_of_checkpoint(source.path, source.name, trust_remote_code=settings.trust_remote_code)
+            same = digest == source.digest
+        case _:
+            return
+    if not same:
+        raise InputError(
+            f"{source.name} was changed or removed after this run was planned: {source.path} holds other files than "
+            "it did then; start the run again"
+        )
 
 
 def _from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict[str, Any]]:

@@ -46,19 +46,21 @@ def _noting(root: Path) -> Path:
 
 def _found(root: Path) -> set[Reference]:
     folders = [path for path in root.glob("*/*") if path.is_dir() and path.parent.name != REQUESTS]
-    return {Reference(path.parent.name, path.name.removesuffix(".partial")) for path in folders}
+    return {Reference(path.parent.name, path.name.partition(".")[0]) for path in folders}
 
 
 def _drop(store: Store, reference: Reference, dry_run: bool) -> Iterator[str]:
     with lock.locked_now(store.lock_file(reference)) as free:
         if not free:
             return
-        for folder in (store.folder(reference), store.partial(reference)):
+        unfinished = (store.partial(reference), store.work_aside(reference))
+        for folder in (store.folder(reference), *unfinished):
             if folder.exists():
                 yield f"{folder.parent.name}/{folder.name[:12]}  {_size_bytes(folder) / 1e6:.1f} MB"
         if not dry_run:
             store.remove(reference)
-            shutil.rmtree(store.partial(reference), ignore_errors=True)
+            for folder in unfinished:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digests(store: Store, references: set[Reference]) -> set[str]:

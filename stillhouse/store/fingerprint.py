@@ -17,7 +17,11 @@ from pathlib import Path
 from stillhouse.store.artifact import hash_file
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-_DECIDE_THROUGH = {"transformers": ("tokenizers", "safetensors")}
+_DECIDE_THROUGH = {
+    "transformers": ("tokenizers", "safetensors"),
+    # It exports a model of transformers with torch's exporter.
+    "optimum-onnx": ("torch", "transformers", "tokenizers", "safetensors", "onnxscript"),
+}
 """Libraries that decide bytes though no module here may import them by name."""
 PROJECT_PACKAGES = ("stillhouse", "evaluation", "export", "tasks", "flows")
 

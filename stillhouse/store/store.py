@@ -80,6 +80,8 @@ class Store:
             waits = f"waits for another run that makes {reference}"
             with lock.locked(self.lock_file(reference), on_wait=lambda: progress.step(waits)):
                 if self._is_intact(reference, inputs):
+                    # Of an attempt that was ended when its artifact had its name.
+                    shutil.rmtree(self.work_aside(reference), ignore_errors=True)
                     progress.step("found in the store", 1, 1)
                 else:
                     self._run(stage, settings, inputs, reference)
@@ -119,6 +121,17 @@ class Store:
         """Where an artifact is made, and where a killed attempt left its work."""
         return self.root / reference.kind / f"{reference.key}.partial"
 
+    def work_aside(self, reference: Reference) -> Path:
+        """Where the work of a finished stage lies until its artifact has its name."""
+        return self.root / reference.kind / f"{reference.key}.work"
+
+    def holds(self, reference: Reference, inputs: References) -> bool:
+        """Whether the artifact was finished, is whole, and was made from what its inputs are today."""
+        try:
+            return self.has(reference) and not self._damage(reference, self.manifest(reference), inputs)
+        except (OSError, ValueError):
+            return False
+
     def lock_file(self, reference: Reference) -> Path:
         """Whose lock whoever makes the artifact holds."""
         return self.root / reference.kind / f"{reference.key}.lock"
@@ -150,8 +163,14 @@ class Store:
         return problems
 
     def _run(self, stage: Stage, settings: StageSettings, inputs: References, reference: Reference) -> None:
-        folder = self.partial(reference)
+        folder, work = self.partial(reference), self.work_aside(reference)
+        if self.folder(reference).exists():
+            # Half of what was being deleted; in its place nothing could be published.
+            shutil.rmtree(self.folder(reference))
         _clear_all_but_work(folder)
+        if work.exists() and not (folder / WORK).exists():
+            # An attempt that was ended while it hashed, or before all was on the disk.
+            work.rename(folder / WORK)
         progress.step("starts")
         with machine.in_use() as use:
             started = time.monotonic()
@@ -164,7 +183,10 @@ class Store:
                 raise
             peak_memory_bytes = max(machine.peak_memory_bytes(), use.child_peak_memory_bytes)
             seconds = round(time.monotonic() - started - use.waited_seconds, 3)
-        shutil.rmtree(folder / WORK, ignore_errors=True)
+        # No part of the artifact, and not to be lost before that has its name.
+        shutil.rmtree(work, ignore_errors=True)
+        if (folder / WORK).exists():
+            (folder / WORK).rename(work)
         module_file = Path(inspect.getsourcefile(stage) or "")
         files = hash_files(folder)
         facts = folder / FACTS
@@ -186,6 +208,7 @@ class Store:
         )
         write_manifest(manifest, folder)
         _publish(folder, self.folder(reference))
+        shutil.rmtree(work, ignore_errors=True)
         self._intact[reference] = manifest.digest
         progress.step("done", 1, 1, {"seconds": manifest.seconds})
 

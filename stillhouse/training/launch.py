@@ -3,13 +3,14 @@
 import contextvars
 import json
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stillhouse import child
+from stillhouse import child, progress
 from stillhouse.errors import InputError
 from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.store.artifact import WORK, Inputs
@@ -59,9 +60,9 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
         )
 
     with ThreadPoolExecutor(count) as pool:
-        # The first alone runs in this context, where somebody may listen to its progress.
+        # All in this context, which counts their memory; of their progress the first one's alone is told.
         futures = [pool.submit(contextvars.copy_context().run, run, 0)]
-        futures += [pool.submit(run, number) for number in range(1, count)]
+        futures += [pool.submit(contextvars.copy_context().run, _silently, run, number) for number in range(1, count)]
         try:
             for future in as_completed(futures):
                 # The first to end badly is the cause; what the others then say is of its absence.
@@ -70,6 +71,11 @@ def train_in_several(settings: DistillSettings, inputs: Inputs, folder: Path) ->
             # Also a cancellation, which reaches this thread alone: the pool would wait for the others to finish.
             together.end()
             raise
+
+
+def _silently(work: Callable[[int], dict[str, Any]], number: int) -> dict[str, Any]:
+    with progress.unheard():
+        return work(number)
 
 
 def _refuse_too_few_cards(device: str, processes: int, order: Path) -> None:

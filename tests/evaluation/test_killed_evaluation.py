@@ -15,7 +15,7 @@ from stillhouse.data import archives
 from stillhouse.models.adopted import AdoptSettings, adopt_variant
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.source import Source
-from stillhouse.store.artifact import Reference
+from stillhouse.store.artifact import Reference, digest_of, hash_files
 from stillhouse.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def adopted(store: Store, folder: Path) -> Reference:
-    source = Source(kind="directory", digest="of a test", location=str(folder), name="tiny")
+    source = Source(kind="directory", digest=digest_of(hash_files(folder)), location=str(folder), name="tiny")
     return store.make(adopt_variant, AdoptSettings(source=source), {})
 
 

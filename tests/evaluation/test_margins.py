@@ -126,6 +126,10 @@ def test_a_margin_on_scores_that_nobody_compared_is_not_passed():
         ),
         ({"figure": PIQA, "relative_to": "teacher", "compare": "ratio", "margin": 0.1}, "by compare: difference"),
         ({"figure": "capability.piqa.student.stderr", "relative_to": "teacher", "margin": 0.1}, "how sure a score is"),
+        (
+            {"figure": "behaviour.calibration_error.student.value", "relative_to": "teacher", "margin": 0.1},
+            "the difference of two is drawn towards 0, and would pass too often; gate calibration_brier",
+        ),
     ],
 )
 def test_a_margin_on_what_no_document_compares_is_refused_before_anything_runs(gate, words):
@@ -140,7 +144,7 @@ def test_margins_on_what_is_compared_by_document_are_accepted():
             {"figure": "models.student.bits_per_byte", "relative_to": "teacher", "compare": "ratio", "margin": 0.1},
             {"figure": PIQA, "relative_to": "teacher", "margin": 0.05, "confidence": 0.9},
             {"figure": "behaviour.stereoset_icat.student.value", "relative_to": "teacher", "margin": 5},
-            {"figure": "behaviour.calibration_error.student.value", "relative_to": "teacher", "margin": 0.1},
+            {"figure": "behaviour.calibration_brier.student.value", "relative_to": "teacher", "margin": 0.1},
             {"figure": "variants.onnx-int4.bits_per_byte", "relative_to": "torch-fp32", "margin": 0.1},
         )
     )

@@ -131,6 +131,15 @@ def test_every_variant_stands_in_the_card_with_what_opens_it_or_its_reason(resul
     assert "| weight-only | chosen | 0.0018 |" in card and "| dynamic | not chosen | 0.413 |" in card
 
 
+def test_a_card_offers_no_library_that_its_package_does_not(results: dict[str, Any]):
+    without = {name: ("stillhouse", "onnxruntime") for name in results["variants"] if name.startswith("onnx")}
+    card = model_card(results, without)
+    assert re.search(r"(?m)^\| onnx-int8 \| .* \| stillhouse, onnxruntime \|$", card)
+    assert "optimum" not in card and "With optimum:" in model_card(results)
+    one = model_card(results, {"onnx-int8": without["onnx-int8"]})
+    assert 'ORTModelForCausalLM.from_pretrained("variants/onnx-int8")' not in one and "With optimum:" in one
+
+
 def test_behaviour_and_the_licences_of_what_was_tested_on_are_told(results: dict[str, Any]):
     card = model_card(results)
     assert "### Stereotypes (StereoSet)" in card and "50 is unbiased" in card

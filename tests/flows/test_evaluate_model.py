@@ -26,9 +26,12 @@ from flows.evaluate_model import (
 )
 from flows.work import directly
 from stillhouse.cli import command
-from stillhouse.models.adopted import AdoptSettings
+from stillhouse.errors import InputError
+from stillhouse.models.adopted import AdoptSettings, adopt_variant
 from stillhouse.models.load import load_model
 from stillhouse.recipe.source import Source
+from stillhouse.store.artifact import digest_of, hash_files
+from stillhouse.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "tests" / "tiny_teacher"
@@ -136,7 +139,9 @@ def test_a_variant_that_fails_in_the_middle_is_a_row_with_its_reason_and_the_oth
     request = request_of(Wish(str(TEACHER), benchmarks=("piqa",), behaviour=("stereoset",), limit=4, device="cpu"))
     folders = {"torch-fp32": TEACHER, "bad": broken, "good": TEACHER}
     subjects = {
-        name: AdoptSettings(source=Source(kind="directory", digest=name, location=str(folder), name=name))
+        name: AdoptSettings(
+            source=Source(kind="directory", digest=digest_of(hash_files(folder)), location=str(folder), name=name)
+        )
         for name, folder in folders.items()
     }
     folder = run_evaluation(request, Checked(subjects), runs_of_models, directly)
@@ -316,3 +321,9 @@ def test_a_damaged_package_is_refused(refused, run: Path, tmp_path: Path):
     file.chmod(0o644)
     file.write_text(file.read_text() + " ")
     assert "is not what it says" in refused(str(package))
+
+
+def test_a_folder_that_changed_while_it_was_read_is_not_taken_for_what_it_was(tmp_path: Path):
+    source = Source(kind="directory", digest="0" * 64, location=str(TEACHER), name="torch-fp32")
+    with pytest.raises(InputError, match="torch-fp32 changed while it was read: .* give the package again"):
+        Store(tmp_path).make(adopt_variant, AdoptSettings(source=source), {})

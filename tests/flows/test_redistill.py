@@ -13,11 +13,12 @@ from flows import preflight
 from flows.attended import Outcome
 from flows.compress import check_recipe
 from flows.redistill import check_affordable, why_skip
-from flows.run_folder import Asked
+from flows.run_folder import Asked, new_folder
 from flows.work import Made
 from stillhouse.errors import InputError
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.store.artifact import Reference
+from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
 
 # The modules, and not the flows of their names.
@@ -38,6 +39,26 @@ def test_a_changed_value_is_work(runs: Path):
 
 def test_a_package_that_was_lost_is_work(runs: Path, tmp_path: Path):
     assert why_skip(check_recipe(RECIPE, NO_CHANGES, tmp_path)) is None
+
+
+def test_a_package_that_no_run_folder_holds_is_work_and_so_is_a_damaged_one(tmp_path: Path):
+    """As where a run ended between its last stage and the end."""
+    store = Store(tmp_path / "store")
+    package = store.make(write, Training(), {})
+    asked = Asked(lambda work: Made((package,), package, package, package), "tiny", store)
+    folder = new_folder(tmp_path, "tiny", [package])
+    assert why_skip(asked) is None
+    link_tree(store.folder(package), folder / "package")
+    (folder / "results.json").write_text("{}")
+    assert "the store has this very package" in (why_skip(asked) or "")
+    file = store.folder(package) / "written"
+    file.chmod(0o644)
+    file.write_text("other")
+    assert why_skip(asked) is None
+
+
+def write(settings: Any, inputs: Any, folder: Path) -> None:
+    (folder / "written").write_text("it")
 
 
 def test_a_student_that_gates_blocked_is_not_tried_again(tmp_path: Path):

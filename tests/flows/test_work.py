@@ -10,6 +10,7 @@ from prefect import Task, task
 from prefect.exceptions import CancelledRun
 from pydantic import BaseModel
 
+from export.package import PackageSettings
 from flows import delivery, server
 from flows.work import Planner, Work, directly, through_prefect
 from stillhouse import progress
@@ -17,6 +18,7 @@ from stillhouse.errors import InputError, Unavailable
 from stillhouse.recipe.export import VariantName
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from tasks.build_package import build_package
 
 STUDENT, DATASET = Reference("distill", "1" * 64), Reference("encode_documents", "2" * 64)
 
@@ -177,3 +179,21 @@ def test_a_stage_that_was_made_does_not_wait_for_an_accelerator(tmp_path, monkey
 
 def refuse(settings: Nothing, inputs, folder: Path) -> None:
     raise Unavailable(WHY)
+
+
+def test_what_is_made_is_noted_before_it_is_made_whatever_a_plan_knew(tmp_path, monkeypatch):
+    """It may be what no plan named, and garbage to whoever collects meanwhile."""
+    order = []
+
+    def call(task, store, settings, inputs) -> Reference:
+        order.append("made")
+        return Reference(task.fn.__name__, "3" * 64)
+
+    work = Work(Store(tmp_path), call, note=lambda reference: order.append(reference.kind))
+    settings = PackageSettings(name="x", smoke_prompts=1, threads=1)
+    # Of which a plan knows that it could not be made, when it was last tried.
+    monkeypatch.setattr(Store, "why_unavailable", lambda *_: "no kernel")
+    with pytest.raises(Unavailable):
+        directly(build_package, Planner(tmp_path), settings, {"results": DATASET})
+    work.make(build_package, settings, {"results": DATASET})
+    assert order == ["build_package", "made"]

@@ -46,3 +46,8 @@ def test_imports_inside_functions_count(tmp_path: Path):
     found = fingerprint.import_closure(module)
     assert ROOT / "stillhouse/losses/forward_kl.py" in found.files
     assert "numpy" in found.packages
+
+
+def test_an_exported_graph_is_also_of_what_exports_it():
+    libraries = fingerprint.library_versions(ROOT / "export/onnx/export.py")
+    assert {"torch", "transformers", "onnxscript", "optimum-onnx", "onnx"} <= libraries.keys()

@@ -158,6 +158,45 @@ def test_work_of_a_failed_attempt_is_handed_on_and_strays_are_not(store: Store):
     assert set(store.manifest(made).files) == {"whole.txt"}
 
 
+def remember(settings: Word, inputs, folder: Path) -> None:
+    """Counts its attempts in its work."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    (work / str(len(list(work.iterdir())))).write_text("done")
+    (folder / "attempts").write_text(str(len(list(work.iterdir()))))
+
+
+@pytest.mark.parametrize("ended_in", ["hash_files", "write_manifest", "_publish"])
+def test_an_attempt_that_is_ended_before_its_artifact_has_its_name_loses_no_work(
+    store: Store, ended_in: str, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(f"stillhouse.store.store.{ended_in}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.make(remember, Word(word="x"), {})
+    made = store.make(remember, Word(word="x"), {})
+    assert (store.folder(made) / "attempts").read_text() == "2"
+    assert set(store.manifest(made).files) == {"attempts"}
+    assert not store.work_aside(made).exists() and not store.partial(made).exists()
+
+
+def test_a_damaged_artifact_is_not_held(store: Store):
+    word, loud = two_stages(store)
+    assert store.holds(word, {}) and store.holds(loud, {"word": word})
+    file = store.folder(loud) / "loud.txt"
+    file.chmod(0o644)
+    file.write_text("?")
+    other = Store(store.root)
+    assert other.has(loud) and not other.holds(loud, {"word": word}) and other.holds(word, {})
+
+
+def test_what_is_left_of_a_deletion_that_was_ended_is_no_hindrance(store: Store):
+    word, _ = two_stages(store)
+    (store.folder(word) / "manifest.json").unlink()
+    again = Store(store.root)
+    assert again.make(write_word, Word(word="quiet"), {}) == word and again.has(word)
+
+
 def slow_count(settings: Word, inputs, folder: Path) -> None:
     """Append a line to a file beside the store each time it runs."""
     with Path(settings.word).open("a") as file:
