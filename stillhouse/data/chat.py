@@ -33,6 +33,21 @@ class Encoded:
     text: str
     """The document as it was encoded, a conversation with its special tokens."""
 
+    def behind(self, opening: Sequence[int]) -> "Encoded":
+        """The same behind special tokens, which spell nothing; its first token is predicted from them."""
+        if not opening or (len(self.ids) and self.ids[0] == opening[0]):
+            return self
+        none = np.zeros(len(opening), dtype=np.int64)
+        counted = self.counted.copy()
+        counted[:1] = True
+        return Encoded(
+            np.concatenate([none + opening, self.ids]).astype(np.int32),
+            np.concatenate([none > 0, counted]),
+            np.concatenate([none, self.num_bytes]).astype(np.int32),
+            np.concatenate([none, self.ends]),
+            self.text,
+        )
+
     def part(self, start: int, end: int) -> "Encoded":
         """Some of its tokens, and the text that they spell."""
         place = slice(start, end)
@@ -55,7 +70,8 @@ class _Span:
 def encode_batch(tokenizer: "PreTrainedTokenizerFast", documents: Sequence[Document]) -> list[Encoded]:
     """Encode texts and answered conversations together, which is many times faster than one by one.
 
-    No special token is added: a template has written its own, and a text gets none.
+    No special token is added: a template has written its own, and a text gets its own in every piece
+    (`Encoded.behind`).
 
     Raises:
         InputError: If a conversation does not fit the chat template, or there is none.

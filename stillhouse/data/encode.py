@@ -19,7 +19,7 @@ from stillhouse.data.dataset import Spelled, Split, set_of, write_spelled, write
 from stillhouse.data.document import Document, LossTask, read_documents
 from stillhouse.data.splits import FEWEST, SPLITS, SplitName
 from stillhouse.errors import InputError
-from stillhouse.models.tokenizer import open_tokenizer, tokenizer_folder, untrimmed
+from stillhouse.models.tokenizer import open_tokenizer, opening_ids, tokenizer_folder, untrimmed
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
 
@@ -74,6 +74,7 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
     """
     has_own = "tokenizer" in inputs
     tokenizer = open_tokenizer(tokenizer_folder(inputs))
+    opening = opening_ids(tokenizer)
     if has_own:
         tokenizer = untrimmed(tokenizer)
     budgets: dict[SplitName, int] = {
@@ -84,7 +85,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
     facts, parted = {}, list[str]()
     for name in SPLITS:
         documents = _with_answers(inputs, name)
-        pieces = list(_pieces(tokenizer, documents, settings.sequence_length, budgets[name], parted))
+        cut = _Cut(settings.sequence_length, budgets[name], opening)
+        pieces = list(_pieces(tokenizer, documents, cut, parted))
         if not pieces:
             raise InputError(
                 f"the split {name} holds nothing to learn from: no document gave two tokens or more within "
@@ -126,37 +128,50 @@ def _with_answers(inputs: Inputs, split: SplitName) -> Iterator[Document]:
         yield from answered.get(document.id, ()) if document.kind in ("prompt", "problem") else (document,)
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """How documents become pieces."""
+
+    length: int
+    budget: int
+    """Tokens of all pieces together."""
+    opening: list[int]
+    """Special tokens before each piece of a text."""
+
+
 def _pieces(
-    tokenizer: "PreTrainedTokenizerFast", documents: Iterable[Document], length: int, budget: int, parted: list[str]
+    tokenizer: "PreTrainedTokenizerFast", documents: Iterable[Document], cut: _Cut, parted: list[str]
 ) -> Iterator[_Piece]:
-    """Pieces of documents that hold a target, until they have `budget` tokens.
+    """Pieces of documents that hold a target, until they have the budget's tokens.
 
     Conversations that are longer than a piece are noted in `parted`.
     """
     used = 0
     remaining = iter(documents)
     while batch := list(islice(remaining, _BATCH)):
-        progress.step("encodes documents", used, budget)
+        progress.step("encodes documents", used, cut.budget)
         for document, encoded in zip(batch, encode_batch(tokenizer, batch), strict=True):
             if not encoded.counted.any():
                 logger.warning("document %s holds nothing to predict and is left out", document.id)
-            if document.kind == "messages" and len(encoded.ids) > length:
+            if document.kind == "messages" and len(encoded.ids) > cut.length:
                 parted.append(document.id)
-            for whole in _cut(encoded, length):
-                piece = whole.part(0, budget - used)
+            opening = cut.opening if document.kind == "text" else []
+            for whole in _cut(encoded, cut.length, opening):
+                piece = whole.part(0, cut.budget - used)
                 if piece.counted.any():
                     used += len(piece.ids)
                     yield _Piece(document.id, piece, document.task, document.weight)
-                if len(piece.ids) < len(whole.ids) or used == budget:
+                if len(piece.ids) < len(whole.ids) or used == cut.budget:
                     return
 
 
-def _cut(encoded: Encoded, length: int) -> Iterator[Encoded]:
-    for start in range(0, len(encoded.ids), length):
-        part = encoded.part(start, start + length)
+def _cut(encoded: Encoded, length: int, opening: list[int]) -> Iterator[Encoded]:
+    step = length - len(opening)
+    for start in range(0, len(encoded.ids), step):
+        part = encoded.part(start, start + step)
         counted = part.counted.copy()
         counted[0] = False
-        yield replace(part, counted=counted)
+        yield replace(part, counted=counted).behind(opening)
 
 
 def _join(pieces: list[_Piece], weights: npt.NDArray[np.float32] | None) -> Split:

@@ -20,7 +20,7 @@ from stillhouse.data.dataset import Spelled, Split, read_spelled, read_split, se
 from stillhouse.data.document import Document
 from stillhouse.data.splits import SPLITS, SplitName
 from stillhouse.errors import InputError
-from stillhouse.models.tokenizer import open_tokenizer, untrimmed
+from stillhouse.models.tokenizer import open_tokenizer, opening_ids, untrimmed
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, Inputs
 
@@ -62,11 +62,13 @@ def encode_for_teacher(settings: EncodeAgainSettings, inputs: Inputs, folder: Pa
         InputError: If not one target of the training text has a partner, or a text is longer than what the teacher can
             read.
     """
-    tokenizer = untrimmed(open_tokenizer(inputs["teacher"]))
+    tokenizer = open_tokenizer(inputs["teacher"])
+    opening = opening_ids(tokenizer)
+    tokenizer = untrimmed(tokenizer)
     facts = {}
     for name in SPLITS:
         split, spelled = read_split(inputs["dataset"], name), read_spelled(inputs["dataset"], name)
-        pieces = _pieces(tokenizer, split, spelled)
+        pieces = _pieces(tokenizer, opening, split, spelled)
         lengths = [len(piece.ids) for piece in pieces]
         _refuse_too_long(inputs["teacher"], max(lengths), split.names[int(np.argmax(lengths))])
         own = _join(split, pieces)
@@ -93,7 +95,9 @@ def read_pairs(folder: Path, name: SplitName) -> Pairs:
     return pairs
 
 
-def _pieces(tokenizer: "PreTrainedTokenizerFast", split: Split, spelled: list[Spelled]) -> list[_Piece]:
+def _pieces(
+    tokenizer: "PreTrainedTokenizerFast", opening: list[int], split: Split, spelled: list[Spelled]
+) -> list[_Piece]:
     pieces: list[_Piece] = []
     for start in range(0, len(spelled), _BATCH):
         progress.step("encodes texts for the teacher", start, len(spelled))
@@ -102,7 +106,8 @@ def _pieces(tokenizer: "PreTrainedTokenizerFast", split: Split, spelled: list[Sp
         encoded = encode_batch(tokenizer, [Document("text", "text", each.text) for each in few])
         for number, (text, own) in enumerate(zip(few, encoded, strict=True), start=start):
             counted = np.asarray(split.counted[split.starts[number] : split.starts[number + 1]])
-            pieces.append(_piece(text, counted, own, tokenizer.eos_token_id))
+            # A conversation has its own special tokens at its beginning, and then gets none.
+            pieces.append(_piece(text, counted, own.behind(opening), tokenizer.eos_token_id))
     return pieces
 
 
@@ -116,7 +121,8 @@ def _piece(text: Spelled, counted: npt.NDArray[np.bool_], own: Encoded, filler: 
         is_target[start:end] = True
     # What goes on with a character is counted as its first part is.
     targets = is_target[np.where(own.ends > others, others, np.maximum(others - 1, 0))]
-    targets[0] = False
+    # The first token is predicted where a special one stands before it.
+    targets &= own.counted
     ours = np.flatnonzero(counted & (text.ends > begins))
     theirs = np.flatnonzero(targets & (own.ends > others))
     _, one, other = np.intersect1d(begins[ours], others[theirs], assume_unique=True, return_indices=True)

@@ -54,11 +54,23 @@ def tokenizer_folder(inputs: "Inputs") -> Path:
     return inputs.get("tokenizer", inputs["teacher"])
 
 
+def opening_ids(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """The special tokens that a tokenizer puts before a text: one of Llama and Gemma, none of GPT-2, Qwen and SmolLM2.
+
+    A model that was trained behind them is another one without: every text is encoded with them, in training, in
+    measurement and where it is served. A chat template writes its own.
+    """
+    plain, whole = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
+    places = range(len(whole) - len(plain) + 1)
+    return list(whole[: next((place for place in places if whole[place : place + len(plain)] == plain), 0)])
+
+
 def untrimmed(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
     """The tokenizer with offsets that hold white space as its tokens do; ids and special tokens stay as they are.
 
-    A post-processor adds special tokens, which nobody here asks it to, and trims offsets: where a token ends would
-    then depend on the tokenizer's conventions, and two tokenizers could not be aligned by it.
+    A post-processor adds special tokens, which are added by hand here (`opening_ids`, to be asked before), and trims
+    offsets: where a token ends would then depend on the tokenizer's conventions, and two tokenizers could not be
+    aligned by it.
     """
     from tokenizers import processors
 

@@ -64,8 +64,8 @@ class Decoder:
         return cls(_open_session(folder / "model.onnx", threads, providers), tokenizer, config)
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens that spell the text; special tokens only where the text itself names them."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        """Return the tokens of a text as the model read texts in training, see `encode_text`."""
+        return encode_text(self._tokenizer, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of the tokens, special tokens left out."""
@@ -318,3 +318,14 @@ def _of_row(on_step: OnStep, row: int) -> OnStep:
 
 def _past_name(present: str) -> str:
     return present.replace("present", "past_key_values", 1)
+
+
+def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return a text's tokens behind the special ones that the tokenizer puts before texts, if it does.
+
+    A text that begins with them, as one of a chat template, gets none anew. Nothing is put behind it.
+    """
+    plain, whole = (list(tokenizer.encode(text, add_special_tokens=added).ids) for added in (False, True))
+    places = range(len(whole) - len(plain) + 1)
+    opening = whole[: next((place for place in places if whole[place : place + len(plain)] == plain), 0)]
+    return plain if plain[:1] == opening[:1] else opening + plain

@@ -5,6 +5,7 @@ from tokenizers import processors
 from stillhouse.data.chat import encode_batch, render
 from stillhouse.data.document import Document
 from stillhouse.errors import InputError
+from stillhouse.models.tokenizer import opening_ids
 
 LLAMA2 = (
     "{% for message in messages %}{% if message['role'] == 'user' %}<|im_start|>[INST] {{ message['content'] }} [/INST]"
@@ -88,6 +89,24 @@ def test_special_tokens_are_not_added_twice(byte_tokenizer):
     text, conversation = encode_batch(byte_tokenizer, [Document("set/1", "text", "xy"), chat("hi", "hello")])
     assert len(text.ids) == 2
     assert np.count_nonzero(conversation.ids == byte_tokenizer.bos_token_id) == 2
+
+
+def test_a_text_stands_behind_the_special_tokens_of_its_tokenizer(byte_tokenizer):
+    assert opening_ids(byte_tokenizer) == []
+    text = encode_batch(byte_tokenizer, [Document("set/1", "text", "xyz")])[0]
+    assert text.behind([]) is text
+    byte_tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|im_end|>",
+        special_tokens=[("<|im_start|>", byte_tokenizer.bos_token_id), ("<|im_end|>", byte_tokenizer.eos_token_id)],
+    )
+    opening = opening_ids(byte_tokenizer)
+    assert opening == [byte_tokenizer.bos_token_id]
+    found = text.behind(opening)
+    assert found.ids.tolist() == [*opening, *text.ids] and found.ids.dtype == text.ids.dtype
+    assert found.counted.tolist() == [False, True, True, True]
+    assert found.num_bytes.tolist() == [0, 1, 1, 1] and found.ends.tolist() == [0, 1, 2, 3]
+    # A text that begins with it already.
+    assert found.behind(opening) is found
 
 
 def test_a_model_without_a_template_is_named(byte_tokenizer):

@@ -1,12 +1,16 @@
 import json
+import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from tokenizers import processors
 
 from stillhouse.data.dataset import read_split
 from stillhouse.data.document import Document, LossTask, prompt, write_documents
 from stillhouse.data.encode import EncodeSettings, encode_documents
 from stillhouse.errors import InputError
+from stillhouse.models.tokenizer import open_tokenizer
 
 
 def settings(train=1000, validation=1000, held_out=1000, length=16):
@@ -60,6 +64,37 @@ def test_a_long_document_is_cut_into_pieces_of_its_name(encode):
     assert split.names == ("mine/0",) * 3
     assert not split.counted[split.starts[:-1]].any()
     assert (facts["train"]["documents"], facts["train"]["pieces"]) == (1, 3)
+
+
+@pytest.fixture
+def opening_model(byte_model, tmp_path):
+    """The byte model, whose tokenizer puts a special token before every text, as Llama's and Gemma's do."""
+    folder = tmp_path / "opening"
+    shutil.copytree(byte_model, folder)
+    tokenizer = open_tokenizer(byte_model)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_every_piece_of_a_text_stands_behind_the_special_token_of_the_tokenizer(encode, opening_model):
+    """A model that was trained behind it is another one without."""
+    turns = ({"role": "user", "content": "q"}, {"role": "assistant", "content": "yes"})
+    documents = [*texts("x" * 40, "<|im_start|>abc"), Document("chat/0", "messages", turns)]
+    split, facts = encode(documents, settings(length=100), others={"teacher": opening_model})
+    start = open_tokenizer(opening_model).bos_token_id
+    parts = [slice(one, other) for one, other in pairwise(split.starts.tolist())]
+    assert [split.ids[part][0] for part in parts] == [start] * 3
+    # Once: neither a text that spells it nor a chat template gets another.
+    assert [int((split.ids[part] == start).sum()) for part in parts] == [1, 1, 2]
+    assert split.counted[parts[0]].tolist() == [False] + [True] * 40 and split.num_bytes[0] == 40
+    assert not split.counted[parts[1]][0] and split.counted[parts[1]][1:].all()
+    cut, _ = encode(texts("x" * 40), others={"teacher": opening_model})
+    assert np.diff(cut.starts).tolist() == [16, 16, 11] and (cut.ids[cut.starts[:-1]] == start).all()
+    # All of the text is predicted, where without it the first token of each piece is not.
+    assert cut.num_targets == 40 == cut.num_bytes.sum()
 
 
 def test_the_budget_is_used_up_and_not_passed(encode):

@@ -1,10 +1,12 @@
 """The same texts in the tokens of two tokenizers, and which of their positions go together."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import processors
 
 from stillhouse.data.dataset import read_spelled, read_split
 from stillhouse.data.document import Document, write_documents
@@ -92,6 +94,25 @@ def test_in_a_conversation_the_answer_alone_counts_in_both(encoded):
     parts = [slice(int(own.starts[each]), int(own.starts[each + 1])) for each in places]
     said = "".join(theirs.decode(own.ids[part][own.counted[part]]) for part in parts)
     assert said.endswith("in ways.<|end|>") and "What" not in said
+
+
+def test_a_teacher_that_puts_a_special_token_before_texts_reads_them_behind_it(encoded, tiny_model, tmp_path):
+    teacher = tmp_path / "opening"
+    shutil.copytree(tiny_model, teacher)
+    tokenizer = open_tokenizer(tiny_model)
+    start = tokenizer.convert_tokens_to_ids("<|start|>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A", special_tokens=[("<|start|>", start)]
+    )
+    tokenizer.save_pretrained(teacher)
+    (tmp_path / "behind").mkdir()
+    encode_for_teacher(EncodeAgainSettings(), encoded | {"teacher": teacher}, tmp_path / "behind")
+    plain, behind = (read_split(folder, "train") for folder in (encoded["again"], tmp_path / "behind"))
+    assert (behind.ids[behind.starts[:-1]] == start).all() and not behind.counted[behind.starts[:-1]].any()
+    # The same pairs, each so many places further on as texts before it and itself got a token.
+    before, after = read_pairs(encoded["again"], "train"), read_pairs(tmp_path / "behind", "train")
+    assert (behind.ids[after[:, 1]] == plain.ids[before[:, 1]]).all() and (after[:, 0] == before[:, 0]).all()
+    assert behind.num_targets >= plain.num_targets and behind.counted[after[:, 1]].all()
 
 
 def test_a_character_in_several_tokens_begins_once(encoded):

@@ -8,10 +8,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM
 
 from stillhouse.errors import InputError
-from stillhouse.serving.decoder import Decoder
+from stillhouse.serving.decoder import Decoder, encode_text
 
 PROMPT = "The capital of"
 
@@ -31,6 +32,18 @@ def test_serving_needs_neither_torch_nor_transformers_nor_pydantic():
         "print([name for name in ('torch', 'transformers', 'pydantic', 'prefect') if name in sys.modules])"
     )
     assert _run(code) == "[]"
+
+
+def test_a_text_is_encoded_as_texts_are_in_training(decoder: Decoder, tiny_onnx: Path):
+    tokenizer = Tokenizer.from_file(str(tiny_onnx / "tokenizer.json"))
+    plain = tokenizer.encode("rain", add_special_tokens=False).ids
+    assert decoder.encode("rain") == encode_text(tokenizer, "rain") == plain
+    start = tokenizer.token_to_id("<|start|>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A <|end|>", special_tokens=[("<|start|>", start), ("<|end|>", start + 1)]
+    )
+    # Behind what the tokenizer puts before a text, without what it puts behind one, and never twice.
+    assert encode_text(tokenizer, "rain") == encode_text(tokenizer, "<|start|>rain") == [start, *plain]
 
 
 def test_logits_are_those_of_transformers(decoder: Decoder, tiny_model: Path):
