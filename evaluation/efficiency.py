@@ -28,6 +28,9 @@ STARTS = ("cold_start_seconds", "warm_start_seconds")
 LATENCIES = ("time_to_first_token_ms", "inter_token_latency_ms")
 PARTS = {"p50": 50, "p95": 95}
 """Percentiles that have an interval; the 99th of so few samples has none worth the name."""
+_WAITING = {"GOMP_SPINCOUNT": "10000"}
+"""How long OpenMP's threads spin before they sleep, as `stillhouse` sets it: a worker may have another policy, which
+moves the times of torch's variants by a fifth and is in no key."""
 Samples = dict[str, Any]
 """What the processes returned: see `measure_samples`."""
 
@@ -82,7 +85,7 @@ def measure_samples(settings: EfficiencySettings, variant: Path) -> Samples:
     asked = benchmark.model_dump(include={"prompt_tokens", "new_tokens", "warmup", "repeats"})
     payload = {**opened, **asked, "vocabulary_size": config["vocab_size"], "loads": LOADS, "context_tokens": allowed}
     with measuring_alone():
-        samples = child.run(f"{efficiency_child.__name__}:measure", payload, threads=settings.threads)
+        samples = _apart("measure", payload, settings.threads)
         samples["by_batch_size"] = {
             str(size): _measure_batch(payload | {"batch_size": size})
             for size in sorted(set(benchmark.batch_sizes) - {1})
@@ -142,7 +145,7 @@ def started_seconds(samples: Samples) -> dict[str, list[float]]:
 def _measure_batch(payload: dict[str, Any]) -> Samples:
     """Time one batch size; what must not be batched, or does not fit the memory, is told with the reason."""
     try:
-        found = child.run(f"{efficiency_child.__name__}:measure_batch", payload, threads=payload["threads"])
+        found = _apart("measure_batch", payload, payload["threads"])
     except MemoryError as error:
         return {"reason": f"out of memory: {str(error).splitlines()[0] if str(error) else 'no more is known'}"}
     dependence = found["batch_dependence_nats"]
@@ -161,9 +164,14 @@ def _time_starts(payload: dict[str, Any], starts: int) -> Samples:
             if name == STARTS[0]:
                 found["still_cached"] = max(found["still_cached"], drop_from_cache(Path(payload["variant"])))
             began = time.monotonic()
-            told = child.run(f"{efficiency_child.__name__}:start", payload, threads=payload["threads"])
+            told = _apart("start", payload, payload["threads"])
             found[name].append(told["first_token_at"] - began)
     return found
+
+
+def _apart(function: str, payload: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Run a part of `efficiency_child` in a fresh process, whose threads wait alike wherever this one was started."""
+    return child.run(f"{efficiency_child.__name__}:{function}", payload, threads=threads, environment=_WAITING)
 
 
 def _speeds(timed: dict[str, dict[str, Any]], batch_size: int = 1) -> dict[str, dict[str, Any]]:
