@@ -159,8 +159,11 @@ VERIFIED = {"sampled": {"keep": {"verified": True}}}
 
 
 def test_verified_responses_where_no_prompt_of_the_file_has_tests(write, tmp_path):
-    said = refused(write(data__answers=VERIFIED), tmp_path)
-    assert "keep.verified is true, but of 0 prompts none has a verifier" in said
+    recipe = write(data__answers=VERIFIED)
+    assert "says how prompts are answered, and no file has one" in refused(recipe, tmp_path)
+    asked = {"messages": [{"role": "user", "content": "What is malt?"}]}
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, [*LINES, asked])))
+    assert "keep.verified is true, but of 1 prompts none has a verifier" in refused(recipe, tmp_path)
 
 
 def test_tests_that_no_sandbox_here_can_run(write, tmp_path, monkeypatch):

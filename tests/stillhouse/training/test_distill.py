@@ -273,7 +273,7 @@ class NoWideNumbers(TorchDispatchMode):
 )
 def test_a_step_needs_no_fp64_where_there_is_none(apart, tmp_path, monkeypatch, changes):
     inputs, step = {**apart, "teacher_1": apart["start"]}, loop.train_step
-    expected = left(run(inputs, tmp_path / "wide", steps=2, **changes)).losses
+    expected = left(run(inputs, tmp_path / "wide", steps=3, **changes)).losses
     for module in (reduction, chunked_loss, say, stepping, ensemble):
         monkeypatch.setattr(module, "widest", lambda device: torch.float32)
 
@@ -282,7 +282,7 @@ def test_a_step_needs_no_fp64_where_there_is_none(apart, tmp_path, monkeypatch, 
             return step(trainer, number)
 
     monkeypatch.setattr(loop, "train_step", narrow)
-    assert left(run(inputs, tmp_path / "narrow", steps=2, **changes)).losses == pytest.approx(expected, rel=1e-5)
+    assert left(run(inputs, tmp_path / "narrow", steps=3, **changes)).losses == pytest.approx(expected, rel=1e-5)
 
 
 def left_weights(folder: Path) -> dict[str, torch.Tensor]:
