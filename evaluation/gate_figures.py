@@ -115,6 +115,12 @@ def check_gates(recipe: Delivery) -> None:
                 "its own: of held-out text only bits per byte are of both; set figure: models.student.bits_per_byte "
                 "with relative_to: teacher, or a limit on a figure of the student alone"
             )
+        if _is_drawn_to_zero(gate):
+            raise InputError(
+                f"gates compares {gate.figure!r} with the teacher's, an absolute value, which has some by chance, and "
+                "a model that errs less has more of it: the difference of two is drawn towards 0, and would pass too "
+                "often; gate calibration_brier or calibration_overconfidence, or set at_most on the student's own value"
+            )
         if gate.margin is not None and not _is_paired(gate):
             raise InputError(_why_no_margin(gate))
         if gate.relative_to is not None and (is_score(gate) or is_measured(gate)) and not _is_paired(gate):
@@ -224,21 +230,22 @@ def _why_not_relative(gate: Gate) -> str:
     )
 
 
+def _is_drawn_to_zero(gate: Gate) -> bool:
+    """Say whether a gate limits a difference of absolute values, by either name that it has."""
+    room, measure, *_, figure = gate.figure.split(".")
+    differs = gate.relative_to is not None or figure.startswith("difference")
+    return room == "behaviour" and measure in _BIASED and differs
+
+
 def _is_paired(gate: Gate) -> bool:
     """Say whether both figures that a gate compares are known document by document."""
-    room, measure, *_, figure = gate.figure.split(".")
+    room, *_, figure = gate.figure.split(".")
     if is_of_scores(gate):
-        return figure == "value" and gate.compare == "difference" and measure not in _BIASED
+        return figure == "value" and gate.compare == "difference"
     return figure in _BY_DOCUMENT.get(room, ())
 
 
 def _why_no_margin(gate: Gate) -> str:
-    if gate.figure.split(".")[1] in _BIASED:
-        return (
-            f"gates has a margin on {gate.figure!r}, an absolute value, which has some by chance, and a model that "
-            "errs less has more of it: the difference of two is drawn towards 0, and would pass too often; gate "
-            "calibration_brier or calibration_overconfidence, or set at_most here"
-        )
     if is_of_scores(gate):
         allowed = "under capability and behaviour a margin is for a value, by compare: difference"
     else:

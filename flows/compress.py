@@ -9,13 +9,14 @@ from prefect import flow
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
 from flows.delivery import References, check_evidence, deliver, measure_before, prepare_data, score_models
-from flows.preflight import examine
+from flows.preflight import examine, try_server
 from flows.route import teach
 from flows.run_folder import Asked, carry_out
 from flows.settings import SettingsOfStages
 from flows.work import Made, Work, through_prefect
 from stillhouse.recipe import load_recipe
 from stillhouse.recipe.changes import NO_CHANGES, Changes
+from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.store.store import Store
 from tasks.fetch import load_teacher
 
@@ -59,7 +60,16 @@ def check_recipe(recipe: Path, changes: Changes, runs: Path, *, threads: int | N
         read = read.model_copy(update={"threads": threads})
     store = Store(runs.resolve() / "store")
     found = examine(read, recipe.resolve().parent, store, at_once=at_once)
-    return Asked(partial(in_order, found.settings), read.name, store, found.cost.training_tokens)
+    asked = Asked(partial(in_order, found.settings), read.name, store, found.cost.training_tokens)
+    if isinstance(read.knowledge, Endpoint) and not _is_trained(asked):
+        try_server(read.knowledge, found.teacher)
+    return asked
+
+
+def _is_trained(asked: Asked) -> bool:
+    """Whether the store has all trainings: then nobody is asked any more."""
+    trainings = [reference for reference in asked.planned().artifacts if reference.kind == "distill"]
+    return all(asked.store.has(reference) for reference in trainings)
 
 
 def in_order(settings: SettingsOfStages, work: Work) -> Made:

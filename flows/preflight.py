@@ -109,6 +109,7 @@ def check(recipe_path: Path, runs: Path) -> str:
     """
     recipe = load_recipe(recipe_path)
     found = examine(recipe, recipe_path.resolve().parent, Store(runs.resolve() / "store"))
+    try_server(recipe.knowledge, found.teacher)
     compute, cost, there = found.settings.compute, found.cost, found.there
     return "\n".join(
         [
@@ -160,7 +161,8 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
         InputError: Naming what was seen, what is allowed and what to do.
     """
     _check_measures(recipe)
-    _check_endpoint(recipe.knowledge)
+    if isinstance(recipe.knowledge, Endpoint):
+        check_endpoint(recipe.knowledge)
     asked, trusted = recipe.teacher, recipe.teacher.trust_remote_code
     teacher = resolve_model(asked.source, base=base, revision=asked.revision, trust_remote_code=trusted)
     shape = describe(teacher, trust_remote_code=trusted)
@@ -182,7 +184,6 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
     _check_chat(recipe, teacher, data)
-    _check_endpoint(recipe.knowledge, shape)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
@@ -209,12 +210,14 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     return Examined(settings, shape, student_shape, cost, there, answering)
 
 
-def _check_endpoint(knowledge: Knowledge, teacher: ModelShape | None = None) -> None:
-    """Refuse a server that could not be asked, and, once the teacher's tokens are known, one that could not answer."""
+def try_server(knowledge: Knowledge, teacher: ModelShape) -> None:
+    """Ask a server that teaches about a short text, where the training is still to come.
+
+    Raises:
+        InputError: If it refuses, or cannot give what the training needs.
+    """
     if isinstance(knowledge, Endpoint):
-        check_endpoint(knowledge)
-        if teacher is not None:
-            try_endpoint(knowledge, teacher.vocabulary_size)
+        try_endpoint(knowledge, teacher.vocabulary_size)
 
 
 def _check_room(cost: Estimate, there: Room, at_once: int) -> None:

@@ -97,7 +97,11 @@ def references_of_runs(runs: Path) -> set[Reference]:
 
 def is_delivered(store: Store, package: Reference) -> bool:
     """Whether a finished run's folder holds a package that the store has whole."""
-    if not store.has(package) or find_damage(store.folder(package), store.manifest(package)):
+    try:
+        if not store.has(package) or find_damage(store.folder(package), store.manifest(package)):
+            return False
+    except ValueError:
+        # What is no manifest any more.
         return False
     finished = (file.parent for file in store.root.parent.glob(f"*/*/{REFERENCES}") if _has_package(file.parent))
     return any(package in read_references(folder) for folder in finished)

@@ -27,18 +27,27 @@ def changes_in_equal_time(row: str, base: Path, out: Path) -> dict[str, Any]:
     Raises:
         ValueError: If no record tells the speed, or none on a processor that plain KL was trained on.
     """
-    before = [record for record in read_row(out, row) if record.view == "time"]
-    if before:
-        return before[0].changes
-    own, plain = _fastest(row, PLAIN_KL, out)
-    changes = changes_of(row)
-    if abs(plain["seconds"] / own["seconds"] - 1) <= AS_FAST:
-        return changes
-    # What comes before the training, as sampling or a cut between, takes what it takes.
-    left = plain["seconds"] - (own["seconds"] - own["training_seconds"])
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
-    data = {"data": {"train_tokens": content["data"]["train_tokens"]}}
-    return scaled(merged(data, changes), max(left / own["training_seconds"], _LEAST))
+    changes = changes_of(row)
+    whole = merged({"data": {"train_tokens": content["data"]["train_tokens"]}}, changes)
+    factor = _factor_of_before(row, whole, out)
+    if factor is None:
+        own, plain = _fastest(row, PLAIN_KL, out)
+        if abs(plain["seconds"] / own["seconds"] - 1) <= AS_FAST:
+            return changes
+        # What comes before the training, as sampling or a cut between, takes what it takes.
+        left = plain["seconds"] - (own["seconds"] - own["training_seconds"])
+        factor = max(left / own["training_seconds"], _LEAST)
+    return changes if factor == 1 else scaled(whole, factor)
+
+
+def _factor_of_before(row: str, whole: dict[str, Any], out: Path) -> float | None:
+    """How much text another seed has in this view, of that of equal tokens; `None` where none was trained."""
+    before = [record for record in read_row(out, row) if record.view == "time"]
+    if not before:
+        return None
+    told = before[0].changes.get("data", {}).get("train_tokens", whole["data"]["train_tokens"])
+    return float(told / whole["data"]["train_tokens"])
 
 
 def _fastest(row: str, reference: str, out: Path) -> tuple[dict[str, float], dict[str, float]]:

@@ -86,7 +86,10 @@ def _refuse_changed(settings: LoadTeacherSettings) -> None:
         case "gguf":
             same = source.path.is_file() and hash_file(source.path) == source.digest
         case "directory":
-            digest = digest_of_checkpoint(source.path, source.name, trust_remote_code=settings.trust_remote_code)
+            try:
+                digest = digest_of_checkpoint(source.path, source.name, trust_remote_code=settings.trust_remote_code)
+            except (OSError, InputError):
+                digest = "of files that are gone"
             same = digest == source.digest
         case _:
             return

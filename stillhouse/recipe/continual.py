@@ -111,11 +111,6 @@ def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge, *,
             "route.previous_student is everywhere, but distillation.alpha is 0, so that nobody teaches; set alpha "
             "above 0, or previous_student to none"
         )
-    if "previous_student" in route.model_fields_set and route.previous_student == "replayed" and not asks_teacher:
-        raise ValueError(
-            "route.previous_student is replayed, but distillation.alpha is 0, so that nobody teaches what is seen "
-            "again; set alpha above 0, or previous_student to none"
-        )
     is_mixed = route.previous_student != "none"
     if is_mixed and isinstance(knowledge, Cached) and not isinstance(knowledge.targets, FullTargets):
         raise ValueError(

@@ -101,16 +101,16 @@ class Reasoning(Settings):
 
 
 def check_apart(named: Sequence[tuple[str, Reasoning]]) -> None:
-    """Refuse two sets of the same tasks: a question is trained on once, so nothing would be left of the second.
+    """Refuse a set whose tasks an earlier one has: a question is trained on once, so nothing would be left of it.
 
     Raises:
         ValueError: Naming both.
     """
     for (name, one), (other_name, other) in combinations(named, 2):
-        families = [family for family in one.families if family in other.families]
-        if families and one.seeds.start < other.seeds.stop and other.seeds.start < one.seeds.stop:
+        within = one.seeds.start <= other.seeds.start and other.seeds.stop <= one.seeds.stop
+        # Of a few that both have, the second loses its own and keeps the rest.
+        if within and set(other.families) <= set(one.families):
             raise ValueError(
-                f"{name} and {other_name} both have tasks of {families[0]} from seeds {one.seed} and {other.seed} on, "
-                f"which are the same questions; give {other_name} other families, or a seed from "
-                f"{one.seed + SEEDS_A_TASK * one.tasks} on"
+                f"{other_name} has tasks of {', '.join(other.families)} from seed {other.seed} on, all of which {name} "
+                f"has too; give {other_name} other families, or a seed from {one.seed + SEEDS_A_TASK * one.tasks} on"
             )

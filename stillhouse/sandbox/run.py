@@ -93,11 +93,14 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
     }
-    with tempfile.TemporaryDirectory(prefix="stillhouse-sandbox-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="stillhouse-sandbox-") as scratch, tempfile.TemporaryFile() as told:
+        # A file and no pipe: the process reads it when it comes to it, however long it is.
+        told.write(json.dumps(asked).encode())
+        told.seek(0)
         process = subprocess.Popen(
             # As alone as with -I, which would not heed the environment: the order of a set would be another each time.
             [sys.executable, "-P", "-s", "-S", str(Path(child.__file__))],
-            stdin=subprocess.PIPE,
+            stdin=told,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=scratch,
@@ -106,22 +109,19 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
             start_new_session=True,
         )
         try:
-            said = _listen(process, json.dumps(asked).encode(), limits)
+            said = _listen(process, limits)
         finally:
             _kill(process)
     return said if isinstance(said, Outcome) else _outcome(said, secret, process.returncode)
 
 
-def _listen(process: "subprocess.Popen[bytes]", asked: bytes, limits: Limits) -> bytes | Outcome:
+def _listen(process: "subprocess.Popen[bytes]", limits: Limits) -> bytes | Outcome:
     """What the process says until it ends, or how it went over its time."""
     started, asleep = time.monotonic(), 0
-    unsent: bytes | None = asked
     while True:
         try:
-            return process.communicate(unsent, timeout=_LOOK_SECONDS)[0]
+            return process.communicate(timeout=_LOOK_SECONDS)[0]
         except subprocess.TimeoutExpired:
-            # What is not sent yet is not forgotten.
-            unsent = None
             asleep = asleep + 1 if _is_asleep(process.pid) else 0
             if time.monotonic() - started >= limits.wall_seconds:
                 return Outcome(passed=False, reason="ran too long")

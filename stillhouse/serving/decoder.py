@@ -63,8 +63,15 @@ class Decoder:
         tokenizer.no_padding()
         return cls(_open_session(folder / "model.onnx", threads, providers), tokenizer, config)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text as the model read texts in training, see `encode_text`."""
+    def encode(self, text: str, *, of_template: bool = False) -> list[int]:
+        """Return the tokens of a text as the model read it in training.
+
+        Args:
+            text: A text, which stands behind the special tokens that the tokenizer puts before texts.
+            of_template: Whether a chat template wrote it: then it has all its special tokens, and gets no other.
+        """
+        if of_template:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         return encode_text(self._tokenizer, text)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -130,6 +130,14 @@ def test_a_margin_on_scores_that_nobody_compared_is_not_passed():
             {"figure": "behaviour.calibration_error.student.value", "relative_to": "teacher", "margin": 0.1},
             "the difference of two is drawn towards 0, and would pass too often; gate calibration_brier",
         ),
+        (
+            {"figure": "behaviour.calibration_error.student.value", "relative_to": "teacher", "at_most": 0.05},
+            "the difference of two is drawn towards 0",
+        ),
+        (
+            {"figure": "behaviour.calibration_error.student.difference_to_teacher", "at_most": 0.05},
+            "the difference of two is drawn towards 0",
+        ),
     ],
 )
 def test_a_margin_on_what_no_document_compares_is_refused_before_anything_runs(gate, words):

@@ -1,6 +1,7 @@
 """Which stages make what a training reads of its teachers."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,16 +12,19 @@ from flows import export_model, finished_run
 from flows.compress import in_order
 from flows.knowledge import gather_knowledge
 from flows.preflight import prepare
-from flows.work import Planner, Work, directly
+from flows.work import Made, Planner, Work, directly
 from stillhouse.errors import InputError
+from stillhouse.recipe.changes import NO_CHANGES
 from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.distillation import Distillation
 from stillhouse.recipe.knowledge import Endpoint, Knowledge
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
-from stillhouse.store.artifact import Reference
+from stillhouse.store.artifact import MANIFEST, Reference
 from stillhouse.store.store import Store
 from tests.conftest import RECIPE
 
+# The module, and not the flow of its name.
+compress = import_module("flows.compress")
 TEACHER, DATASET = Reference("load_teacher", "1" * 64), Reference("encode_documents", "2" * 64)
 FULL = {"kind": "cached", "targets": {"kind": "full"}, "shard_tokens": 60_000}
 
@@ -190,3 +194,19 @@ def test_an_endpoint_that_could_not_be_asked_is_refused_before_anything_is_made(
     with pytest.raises(InputError, match=said):
         prepare(taught_by_an_endpoint(**changes), RECIPE.parent, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
+
+
+def test_a_server_is_tried_before_anything_is_made_unless_the_training_is_there(tmp_path, monkeypatch):
+    """A run that is past it may be taken up again when the server is gone or serves another model."""
+    tried, training, store = [], Reference("distill", "1" * 64), Store(tmp_path / "store")
+    found = SimpleNamespace(settings=None, teacher="shape", cost=SimpleNamespace(training_tokens=0))
+    monkeypatch.setattr(compress, "examine", lambda *_, **__: found)
+    monkeypatch.setattr(compress, "load_recipe", lambda *_: taught_by_an_endpoint())
+    monkeypatch.setattr(compress, "try_server", lambda knowledge, teacher: tried.append((knowledge.model, teacher)))
+    monkeypatch.setattr(compress, "in_order", lambda settings, work: Made((training,), training, training, None))
+    compress.check_recipe(RECIPE, NO_CHANGES, tmp_path)
+    assert tried == [("m", "shape")]
+    store.folder(training).mkdir(parents=True)
+    (store.folder(training) / MANIFEST).touch()
+    compress.check_recipe(RECIPE, NO_CHANGES, tmp_path)
+    assert len(tried) == 1

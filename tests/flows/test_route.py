@@ -189,10 +189,6 @@ def test_a_set_without_a_round_is_refused():
             "distillation.alpha is 0, so that nobody teaches",
         ),
         (
-            {"route": ROUNDS | {"previous_student": "replayed"}, "distillation": {"alpha": 0}},
-            "is replayed, but distillation.alpha is 0, so that nobody teaches what is seen again",
-        ),
-        (
             {
                 "route": ROUNDS | {"rounds": [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"steps": 5}]},
                 "distillation": {"alpha": {"shape": "agreement", "enough": 0.5}},

@@ -97,15 +97,17 @@ def test_a_tokenizer_that_is_larger_than_the_embedding_is_refused(llama_folder, 
         _loaded(load_teacher, llama_folder, tmp_path / "teacher")
 
 
-@pytest.mark.parametrize("kind", ["gguf", "directory"])
+@pytest.mark.parametrize("kind", ["gguf", "directory", "removed"])
 def test_a_model_that_changed_after_the_run_was_planned_is_refused(kind, write_gguf, tiny_model, tmp_path):
     """Its weights would be stored under the digest of others, and found there ever after."""
     path = write_gguf() if kind == "gguf" else tmp_path / "model"
-    if kind == "directory":
+    if kind != "gguf":
         shutil.copytree(tiny_model, path)
     settings = LoadTeacherSettings(source=resolve_model(str(path), base=tmp_path))
     changed = path if kind == "gguf" else path / "config.json"
     changed.chmod(0o644)
     changed.write_bytes(changed.read_bytes() + b"\n")
+    if kind == "removed":
+        shutil.rmtree(path)
     with pytest.raises(InputError, match="was changed or removed after this run was planned: .*; start the run again"):
         load_teacher(settings, {}, tmp_path)

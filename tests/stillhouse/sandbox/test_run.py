@@ -45,7 +45,15 @@ def test_a_program_that_only_waits_is_ended_before_its_time_and_one_that_waits_b
         "slept too long"
     )
     assert time.monotonic() - start < 20
-    assert run_program("import time\nfor _ in range(3): time.sleep(0.4)", Limits(asleep_seconds=5)).passed
+    # Over two seconds in all, and never one without a break.
+    works = "end = time.process_time() + 0.6\n    while time.process_time() < end: pass"
+    breaks = f"import time\nfor _ in range(4):\n    time.sleep(0.6)\n    {works}"
+    assert run_program(breaks, Limits(asleep_seconds=1.25)).passed
+
+
+def test_a_long_program_reaches_a_process_that_is_slow_to_start(monkeypatch):
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.001)
+    assert run_program("x = '" + "a" * 300_000 + "'\nassert len(x) == 300_000", Limits(asleep_seconds=60)).passed
 
 
 def test_a_program_comes_out_alike_every_time():
