@@ -90,7 +90,16 @@ class Course:
         for name, state in self._followed.items():
             asked = getattr(self._distillation, name)
             told = {"enough": asked.enough, "smoothing_steps": asked.smoothing_steps}
-            self._followed[name] = follow(state, agreement, **told)
+            self._followed[name] = now = follow(state, agreement, **told)
+            if now.steps == asked.smoothing_steps and now.began >= asked.enough:
+                logger.warning(
+                    "student and teacher agree at %.0f%% of the tokens from the beginning, and %s follows that until "
+                    "it is %.0f%% (distillation.%s.enough): it is at its end at once; set enough higher",
+                    100 * now.began,
+                    name,
+                    100 * asked.enough,
+                    name,
+                )
 
     def _value(self, name: str, asked: float | Moving | Following, step: int) -> float:
         match asked:

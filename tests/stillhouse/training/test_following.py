@@ -44,6 +44,16 @@ def test_a_training_that_turns_out_too_short_to_follow_anything_says_so(caplog):
     assert "after 10 steps, and this training has 10: it stays where it starts" in caplog.text
 
 
+@pytest.mark.parametrize(("agreement", "is_told"), [(0.45, False), (0.59, True)])
+def test_an_agreement_that_begins_beyond_enough_is_told_once(agreement, is_told, caplog):
+    """As of a start that was fitted to the text: alpha would be at its end before anything is learned."""
+    course = Course(Distillation(alpha={"shape": "agreement", "enough": 0.5}), num_steps=40)
+    for _ in range(20):
+        course.learn(1.0, agreement)
+    said = "agree at 59% of the tokens from the beginning, and alpha follows that until it is 50%"
+    assert caplog.text.count(said) == is_told and (course.at(20).alpha == pytest.approx(0.1)) == is_told
+
+
 COOLING = {"shape": "agreement", "start": 2, "end": 1, "enough": 0.5}
 
 
