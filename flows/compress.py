@@ -9,7 +9,7 @@ from prefect import flow
 from flows.asked import Preset, name_of_run, recipe_path
 from flows.attended import Outcome, attended, checked, outcome_of
 from flows.delivery import References, check_evidence, deliver, measure_before, prepare_data, score_models
-from flows.preflight import examine, try_server
+from flows.preflight import examine
 from flows.route import teach
 from flows.run_folder import Asked, carry_out
 from flows.settings import SettingsOfStages
@@ -18,6 +18,7 @@ from stillhouse.recipe import load_recipe
 from stillhouse.recipe.changes import NO_CHANGES, Changes
 from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.store.store import Store
+from stillhouse.teachers.endpoint import try_endpoint
 from tasks.fetch import load_teacher
 
 
@@ -62,7 +63,7 @@ def check_recipe(recipe: Path, changes: Changes, runs: Path, *, threads: int | N
     found = examine(read, recipe.resolve().parent, store, at_once=at_once)
     asked = Asked(partial(in_order, found.settings), read.name, store, found.cost.training_tokens)
     if isinstance(read.knowledge, Endpoint) and not _is_trained(asked):
-        try_server(read.knowledge, found.teacher)
+        try_endpoint(read.knowledge, found.teacher.vocabulary_size)
     return asked
 
 

@@ -32,7 +32,7 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.conditions import Conditions
 from stillhouse.recipe.data import Data
 from stillhouse.recipe.evaluation import Evaluation
-from stillhouse.recipe.knowledge import Endpoint, Knowledge
+from stillhouse.recipe.knowledge import Endpoint
 from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
 from stillhouse.recipe.source import Source
 from stillhouse.recipe.student import has_own_tokenizer
@@ -109,7 +109,8 @@ def check(recipe_path: Path, runs: Path) -> str:
     """
     recipe = load_recipe(recipe_path)
     found = examine(recipe, recipe_path.resolve().parent, Store(runs.resolve() / "store"))
-    try_server(recipe.knowledge, found.teacher)
+    if isinstance(recipe.knowledge, Endpoint):
+        try_endpoint(recipe.knowledge, found.teacher.vocabulary_size)
     compute, cost, there = found.settings.compute, found.cost, found.there
     return "\n".join(
         [
@@ -208,16 +209,6 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     there = room(compute.device, store.root)
     _check_room(cost, there, at_once)
     return Examined(settings, shape, student_shape, cost, there, answering)
-
-
-def try_server(knowledge: Knowledge, teacher: ModelShape) -> None:
-    """Ask a server that teaches about a short text, where the training is still to come.
-
-    Raises:
-        InputError: If it refuses, or cannot give what the training needs.
-    """
-    if isinstance(knowledge, Endpoint):
-        try_endpoint(knowledge, teacher.vocabulary_size)
 
 
 def _check_room(cost: Estimate, there: Room, at_once: int) -> None:

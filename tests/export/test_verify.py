@@ -3,14 +3,13 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from export import verify as checking
 from export.verify import digest_of_package, verify
 from stillhouse import cli
-from stillhouse.store.artifact import Manifest, digest_of, hash_files, write_manifest
+from tests.sealed import seal
 
 
 @pytest.fixture
@@ -28,14 +27,6 @@ def package(tmp_path: Path) -> Path:
     (folder / "facts.json").write_text(json.dumps({"variants": variants}))
     seal(folder, {"variants": variants})
     return folder
-
-
-def seal(folder: Path, facts: dict[str, Any]) -> None:
-    files = hash_files(folder)
-    told = dict.fromkeys(("settings", "inputs", "input_digests", "sources", "libraries", "hardware"), {})
-    same = {"made_at": "", "seconds": 0.0, "peak_memory_bytes": 0, "key": "0" * 64}
-    manifest = Manifest(kind="build_package", digest=digest_of(files), files=files, facts=facts, **told, **same)
-    write_manifest(manifest, folder)
 
 
 class Decoder:

@@ -10,7 +10,7 @@ import yaml
 
 from flows import export_model
 from stillhouse.cli import command
-from stillhouse.store.artifact import Manifest, digest_of, hash_files, write_manifest
+from tests.sealed import seal
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "tests" / "tiny_teacher"
@@ -69,20 +69,12 @@ def test_an_export_that_was_handed_over_can_be_tried_again(stillhouse, run: Path
 
 def test_a_damaged_copy_is_not_taken_for_the_package(tmp_path: Path):
     for name in ("made", "target"):
-        seal(tmp_path / name)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_text("whole")
+        seal(tmp_path / name, {})
     assert export_model._holds(tmp_path / "target", tmp_path / "made")
     (tmp_path / "target" / "model.onnx").write_text("cut")
     assert not export_model._holds(tmp_path / "target", tmp_path / "made")
-
-
-def seal(folder: Path) -> None:
-    """An artifact of one file."""
-    folder.mkdir()
-    (folder / "model.onnx").write_text("whole")
-    files = hash_files(folder)
-    told = dict.fromkeys(("settings", "inputs", "input_digests", "sources", "libraries", "hardware", "facts"), {})
-    same = {"made_at": "", "seconds": 0.0, "peak_memory_bytes": 0, "key": "0" * 64}
-    write_manifest(Manifest(kind="build_package", digest=digest_of(files), files=files, **told, **same), folder)
 
 
 def test_a_copy_that_was_not_finished_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

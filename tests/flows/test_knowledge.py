@@ -199,13 +199,15 @@ def test_an_endpoint_that_could_not_be_asked_is_refused_before_anything_is_made(
 def test_a_server_is_tried_before_anything_is_made_unless_the_training_is_there(tmp_path, monkeypatch):
     """A run that is past it may be taken up again when the server is gone or serves another model."""
     tried, training, store = [], Reference("distill", "1" * 64), Store(tmp_path / "store")
-    found = SimpleNamespace(settings=None, teacher="shape", cost=SimpleNamespace(training_tokens=0))
+    found = SimpleNamespace(
+        settings=None, teacher=SimpleNamespace(vocabulary_size=300), cost=SimpleNamespace(training_tokens=0)
+    )
     monkeypatch.setattr(compress, "examine", lambda *_, **__: found)
     monkeypatch.setattr(compress, "load_recipe", lambda *_: taught_by_an_endpoint())
-    monkeypatch.setattr(compress, "try_server", lambda knowledge, teacher: tried.append((knowledge.model, teacher)))
+    monkeypatch.setattr(compress, "try_endpoint", lambda knowledge, size: tried.append((knowledge.model, size)))
     monkeypatch.setattr(compress, "in_order", lambda settings, work: Made((training,), training, training, None))
     compress.check_recipe(RECIPE, NO_CHANGES, tmp_path)
-    assert tried == [("m", "shape")]
+    assert tried == [("m", 300)]
     store.folder(training).mkdir(parents=True)
     (store.folder(training) / MANIFEST).touch()
     compress.check_recipe(RECIPE, NO_CHANGES, tmp_path)
