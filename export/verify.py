@@ -31,15 +31,12 @@ def verify(package: Path, digest: str | None = None) -> list[str]:
         InputError: If the folder is no package at all.
     """
     # A variant with a wrong file is not opened: what it would answer proves nothing.
-    differences = find_differences(package)
-    if not differences and digest is not None and not digest_of_package(package).startswith(digest.lower()):
-        return [f"the package's digest is {digest_of_package(package)}, not {digest}: it is another package"]
-    return differences or list(_ask_variants(package, read_manifest(package)))
-
-
-def digest_of_package(package: Path) -> str:
-    """SHA-256 over the files of a package, as its manifest says."""
-    return read_manifest(package).digest
+    if differences := find_differences(package):
+        return differences
+    manifest = read_manifest(package)
+    if digest is not None and not manifest.digest.startswith(digest.lower()):
+        return [f"the package's digest is {manifest.digest}, not {digest}: it is another package"]
+    return list(_ask_variants(package, manifest))
 
 
 def find_differences(package: Path) -> list[str]:

@@ -14,7 +14,7 @@ from evaluation.report.measure_words import capability_measure
 from evaluation.results import GateResult, ModelFigures, PackageRecord, Results, Score, VariantAbsent
 from flows.work import Call, Made, Planner, Work, directly
 from stillhouse.store import collect
-from stillhouse.store.artifact import MANIFEST, Reference, find_damage
+from stillhouse.store.artifact import MANIFEST, Reference
 from stillhouse.store.links import link_tree
 from stillhouse.store.store import Store
 
@@ -97,14 +97,8 @@ def references_of_runs(runs: Path) -> set[Reference]:
 
 def is_delivered(store: Store, package: Reference) -> bool:
     """Whether a finished run's folder holds a package that the store has whole."""
-    try:
-        if not store.has(package) or find_damage(store.folder(package), store.manifest(package)):
-            return False
-    except ValueError:
-        # What is no manifest any more.
-        return False
     finished = (file.parent for file in store.root.parent.glob(f"*/*/{REFERENCES}") if _has_package(file.parent))
-    return any(package in read_references(folder) for folder in finished)
+    return any(package in read_references(folder) for folder in finished) and store.holds(package)
 
 
 def _has_package(folder: Path) -> bool:

@@ -297,7 +297,8 @@ def _explain(folder: Path) -> int:
 
 
 def _verify(package: Path, digest: str | None) -> int:
-    from export.verify import digest_of_package, verify
+    from export.verify import verify
+    from stillhouse.store.artifact import read_manifest
 
     problems = verify(package, digest)
     if problems:
@@ -305,7 +306,7 @@ def _verify(package: Path, digest: str | None) -> int:
         return DIFFERS
     print(f"{package} is what it says: checksums, loading and smoke prompts agree")
     told = "as you said" if digest else "compare it with the one on its run's page, or give that as --digest"
-    print(f"SHA-256 over its files: {digest_of_package(package)} ({told})")
+    print(f"SHA-256 over its files: {read_manifest(package).digest} ({told})")
     return DONE
 
 

@@ -60,11 +60,13 @@ class Spelled:
     text: str
     ends: npt.NDArray[np.int64]
     """The character of the text after the last one that each token spells."""
+    is_text: bool
+    """Whether it is of a text, and not of a conversation, whose template wrote its special tokens."""
 
 
 def write_spelled(folder: Path, name: SplitName, documents: Sequence[Spelled]) -> None:
     """Write what each document of a split spells, beside the split."""
-    texts = [document.text for document in documents]
+    texts = [[document.text, document.is_text] for document in documents]
     (folder / name / "texts.json").write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
     np.save(folder / name / "ends.npy", np.concatenate([document.ends for document in documents]))
 
@@ -78,7 +80,7 @@ def read_spelled(folder: Path, name: SplitName) -> list[Spelled]:
     texts = json.loads((folder / name / "texts.json").read_text(encoding="utf-8"))
     split, ends = read_split(folder, name), _open(folder / name / "ends.npy")
     parts = np.split(ends, split.starts[1:-1])
-    return [Spelled(text, part) for text, part in zip(texts, parts, strict=True)]
+    return [Spelled(text, part, is_text) for (text, is_text), part in zip(texts, parts, strict=True)]
 
 
 def write_split(folder: Path, name: SplitName, split: Split) -> None:

@@ -49,6 +49,7 @@ class _Piece:
     """A document, or as much of a long one as fits a row."""
 
     name: str
+    is_text: bool
     encoded: Encoded
     task: LossTask | None
     weight: float | None
@@ -101,7 +102,7 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
         # What is only measured counts alike: weights are of the training loss.
         write_split(folder, name, _join(pieces, _weights(pieces) if name == "train" else None))
         if has_own:
-            spelled = [Spelled(piece.encoded.text, piece.encoded.ends) for piece in pieces]
+            spelled = [Spelled(piece.encoded.text, piece.encoded.ends, piece.is_text) for piece in pieces]
             write_spelled(folder, name, spelled)
         facts[name] = _facts(pieces)
     if parted:
@@ -155,12 +156,13 @@ def _pieces(
                 logger.warning("document %s holds nothing to predict and is left out", document.id)
             if document.kind == "messages" and len(encoded.ids) > cut.length:
                 parted.append(document.id)
-            opening = cut.opening if document.kind == "text" else []
+            is_text = document.kind == "text"
+            opening = cut.opening if is_text else []
             for whole in _cut(encoded, cut.length, opening):
                 piece = whole.part(0, cut.budget - used)
                 if piece.counted.any():
                     used += len(piece.ids)
-                    yield _Piece(document.id, piece, document.task, document.weight)
+                    yield _Piece(document.id, is_text, piece, document.task, document.weight)
                 if len(piece.ids) < len(whole.ids) or used == cut.budget:
                     return
 

@@ -106,9 +106,8 @@ def _pieces(
         encoded = encode_batch(tokenizer, [Document("text", "text", each.text) for each in few])
         for number, (text, own) in enumerate(zip(few, encoded, strict=True), start=start):
             counted = np.asarray(split.counted[split.starts[number] : split.starts[number + 1]])
-            # In a text all is a target; a conversation has the special tokens that its template wrote, and no other.
-            is_text = bool(counted[1:].all())
-            pieces.append(_piece(text, counted, own.behind(opening if is_text else []), tokenizer.eos_token_id))
+            behind = own.behind(opening if text.is_text else [])
+            pieces.append(_piece(text, counted, behind, tokenizer.eos_token_id))
     return pieces
 
 

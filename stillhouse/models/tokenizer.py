@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.errors import InputError
+from stillhouse.serving.opening import opening_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -61,8 +62,7 @@ def opening_ids(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
     measurement and where it is served. A chat template writes its own.
     """
     plain, whole = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
-    places = range(len(whole) - len(plain) + 1)
-    return list(whole[: next((place for place in places if whole[place : place + len(plain)] == plain), 0)])
+    return opening_of(plain, whole)
 
 
 def untrimmed(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":

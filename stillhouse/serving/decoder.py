@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from stillhouse.errors import InputError
 from stillhouse.serving.batches import Continuations, Padded, pad_left, pad_right
 from stillhouse.serving.language_model import Choose, Generation, OnStep
+from stillhouse.serving.opening import opening_of
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -34,6 +35,8 @@ class Decoder:
     def __init__(self, session: onnxruntime.InferenceSession, tokenizer: Tokenizer, config: dict[str, Any]):
         self._session = session
         self._tokenizer = tokenizer
+        plain, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
+        self._opening = opening_of(plain, whole)
         self._input_types = {given.name: given for given in session.get_inputs()}
         self._outputs = [given.name for given in session.get_outputs()]
         self._device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
@@ -70,9 +73,9 @@ class Decoder:
             text: A text, which stands behind the special tokens that the tokenizer puts before texts.
             of_template: Whether a chat template wrote it: then it has all its special tokens, and gets no other.
         """
-        if of_template:
-            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        return encode_text(self._tokenizer, text)
+        ids = list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        named = of_template or ids[:1] == self._opening[:1]
+        return ids if named else self._opening + ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of the tokens, special tokens left out."""
@@ -325,14 +328,3 @@ def _of_row(on_step: OnStep, row: int) -> OnStep:
 
 def _past_name(present: str) -> str:
     return present.replace("present", "past_key_values", 1)
-
-
-def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return a text's tokens behind the special ones that the tokenizer puts before texts, if it does.
-
-    A text that begins with them, as one of a chat template, gets none anew. Nothing is put behind it.
-    """
-    plain, whole = (list(tokenizer.encode(text, add_special_tokens=added).ids) for added in (False, True))
-    places = range(len(whole) - len(plain) + 1)
-    opening = whole[: next((place for place in places if whole[place : place + len(plain)] == plain), 0)]
-    return plain if plain[:1] == opening[:1] else opening + plain

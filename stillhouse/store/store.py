@@ -125,8 +125,8 @@ class Store:
         """Where the work of a finished stage lies until its artifact has its name."""
         return self.root / reference.kind / f"{reference.key}.work"
 
-    def holds(self, reference: Reference, inputs: References) -> bool:
-        """Whether the artifact was finished, is whole, and was made from what its inputs are today."""
+    def holds(self, reference: Reference, inputs: References | None = None) -> bool:
+        """Whether the artifact is finished and whole, and made from its inputs as they are, if these are given."""
         try:
             return self.has(reference) and not self._damage(reference, self.manifest(reference), inputs)
         except (OSError, ValueError):
@@ -151,9 +151,9 @@ class Store:
             self.remove(reference)
         return not problems
 
-    def _damage(self, reference: Reference, manifest: Manifest, inputs: References) -> list[str]:
-        today = {name: self.manifest(inner).digest for name, inner in inputs.items()}
-        if manifest.input_digests != today:
+    def _damage(self, reference: Reference, manifest: Manifest, inputs: References | None) -> list[str]:
+        today = None if inputs is None else {name: self.manifest(inner).digest for name, inner in inputs.items()}
+        if today is not None and manifest.input_digests != today:
             return ["it was made from other bytes of its inputs than the store holds now"]
         if self._intact.get(reference) == manifest.digest:
             return []

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from export import verify as checking
-from export.verify import digest_of_package, verify
+from export.verify import verify
 from stillhouse import cli
+from stillhouse.store.artifact import read_manifest
 from tests.sealed import seal
 
 
@@ -32,8 +33,6 @@ def package(tmp_path: Path) -> Path:
 class Decoder:
     """Answers what it should, unless its variant is the one that fails."""
 
-    stop_ids = frozenset[int]()
-
     def __init__(self, folder: Path, failing: str):
         self.fails = folder.name == failing
 
@@ -56,18 +55,18 @@ def failing(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_another_package_that_is_whole_differs_from_the_digest_that_was_asked_for(package, failing, capsys):
-    digest = digest_of_package(package)
+    digest = read_manifest(package).digest
     assert verify(package) == verify(package, digest) == verify(package, digest[:12].upper()) == []
     # Whoever changes a file can write its checksum anew.
     (package / "variants" / "onnx-int8" / "model.onnx").write_text("another")
     seal(package, json.loads((package / "facts.json").read_text()))
     assert verify(package) == []
     assert verify(package, digest) == [
-        f"the package's digest is {digest_of_package(package)}, not {digest}: it is another package"
+        f"the package's digest is {read_manifest(package).digest}, not {digest}: it is another package"
     ]
     assert cli.command(["verify", str(package), "--digest", digest]) == 1
     assert cli.command(["verify", str(package)]) == 0
-    assert digest_of_package(package) in capsys.readouterr().out
+    assert read_manifest(package).digest in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.command(["verify", str(package), "--digest", "not hexadecimal"])
     assert "is no SHA-256: give 12 to 64 hexadecimal digits" in capsys.readouterr().err

@@ -108,11 +108,21 @@ def test_a_teacher_that_puts_a_special_token_before_texts_reads_them_behind_it(e
     (tmp_path / "behind").mkdir()
     encode_for_teacher(EncodeAgainSettings(), encoded | {"teacher": teacher}, tmp_path / "behind")
     plain, behind = (read_split(folder, "train") for folder in (encoded["again"], tmp_path / "behind"))
-    assert (behind.ids[behind.starts[:-1]] == start).all() and not behind.counted[behind.starts[:-1]].any()
+    texts = [each.is_text for each in read_spelled(encoded["dataset"], "train")]
+    firsts = behind.starts[:-1]
+    assert not behind.counted[firsts].any() and (behind.ids[firsts[texts]] == start).all()
+    # A conversation has what its template wrote, and nothing before its pieces.
+    chats = np.logical_not(texts)
+    assert chats.any() and (behind.ids[firsts[chats]] == plain.ids[plain.starts[:-1][chats]]).all()
+    assert (np.diff(behind.starts) - np.diff(plain.starts) == texts).all()
     # The same pairs, each so many places further on as texts before it and itself got a token.
     before, after = read_pairs(encoded["again"], "train"), read_pairs(tmp_path / "behind", "train")
     assert (behind.ids[after[:, 1]] == plain.ids[before[:, 1]]).all() and (after[:, 0] == before[:, 0]).all()
-    assert behind.num_targets >= plain.num_targets and behind.counted[after[:, 1]].all()
+    assert behind.counted[after[:, 1]].all()
+    # The first token of a piece is predicted now where the student's is, which has none before it and is not.
+    assert behind.num_targets - plain.num_targets == sum(
+        bool(behind.counted[first + 1]) for first, is_text in zip(firsts, texts, strict=True) if is_text
+    )
 
 
 def test_a_character_in_several_tokens_begins_once(encoded):

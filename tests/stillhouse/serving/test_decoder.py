@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM
 
 from stillhouse.errors import InputError
-from stillhouse.serving.decoder import Decoder, encode_text
+from stillhouse.serving.decoder import Decoder
 
 PROMPT = "The capital of"
 
@@ -34,16 +34,20 @@ def test_serving_needs_neither_torch_nor_transformers_nor_pydantic():
     assert _run(code) == "[]"
 
 
-def test_a_text_is_encoded_as_texts_are_in_training(decoder: Decoder, tiny_onnx: Path):
+def test_a_text_is_encoded_as_texts_are_in_training(decoder: Decoder, tiny_onnx: Path, tmp_path: Path):
     tokenizer = Tokenizer.from_file(str(tiny_onnx / "tokenizer.json"))
     plain = tokenizer.encode("rain", add_special_tokens=False).ids
-    assert decoder.encode("rain") == encode_text(tokenizer, "rain") == plain
+    assert decoder.encode("rain") == decoder.encode("rain", of_template=True) == plain
     start = tokenizer.token_to_id("<|start|>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|start|> $A <|end|>", special_tokens=[("<|start|>", start), ("<|end|>", start + 1)]
     )
+    shutil.copytree(tiny_onnx, tmp_path / "opening")
+    tokenizer.save(str(tmp_path / "opening" / "tokenizer.json"))
+    opening = Decoder.open(tmp_path / "opening", threads=1)
     # Behind what the tokenizer puts before a text, without what it puts behind one, and never twice.
-    assert encode_text(tokenizer, "rain") == encode_text(tokenizer, "<|start|>rain") == [start, *plain]
+    assert opening.encode("rain") == opening.encode("<|start|>rain") == [start, *plain]
+    assert opening.encode("rain", of_template=True) == plain
 
 
 def test_logits_are_those_of_transformers(decoder: Decoder, tiny_model: Path):
