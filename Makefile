@@ -19,7 +19,7 @@ ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; C
 	$(BIN)/stillhouse ui --port $(PORT) $(if $(ACCELERATORS),--accelerators $(ACCELERATORS))
 
 test: setup browser  ## what CI runs
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 browser:  ## Chromium, for the tests that use the UI; where it cannot be installed they are skipped
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \

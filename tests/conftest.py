@@ -38,6 +38,13 @@ TEMPLATE = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the files that need the whole run one comes first and the others last: while it is made, nobody waits."""
+    users = dict.fromkeys(item.path for item in items if "runs" in getattr(item, "fixturenames", ()))
+    first = next(iter(users), None)
+    items.sort(key=lambda item: (item.path != first, item.path in users))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of 2 layers with tied embeddings, its byte-level BPE tokenizer and a chat template."""

@@ -1,12 +1,15 @@
 """How much text and how many steps a row has in the wall time of plain KL."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
 
-from benchmarks.techniques.record import Record, read_row
-from benchmarks.techniques.rows import PLAIN_KL, changes_of, merged
+from benchmarks.techniques.record import Record, read_all, read_row
+from benchmarks.techniques.rows import PLAIN_KL, ROWS, changes_of, merged
 
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
@@ -15,29 +18,25 @@ _LEAST = 0.1
 AS_FAST = 0.1
 """A row within this share of plain KL's time is as fast as it: what else a machine does moves the least of a few
 timings by about as much."""
+_Timed = dict[str, list[Record]]
+"""Trainings of equal tokens on one processor, by row."""
 
 
 def changes_in_equal_time(row: str, base: Path, out: Path) -> dict[str, Any]:
     """What a row lays over the base in the view of equal time: text and steps as plain KL's time allows.
 
-    Its speed is told by its trainings of equal tokens, on the processor that has most of both its and plain KL's. Of
-    several the fastest counts, since whatever else a machine does only adds to it. A row that is as fast as plain KL
-    has what it had there. What one seed had, the others have, whatever was timed meanwhile.
+    Its speed is told by the trainings of equal tokens on the processor that has most of them. A row that is as fast as
+    plain KL has what it had there. What one seed had, the others have, whatever was timed meanwhile.
 
     Raises:
-        ValueError: If no record tells the speed, or none on a processor that plain KL was trained on.
+        ValueError: If the row or plain KL was not timed there.
     """
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
     changes = changes_of(row)
     whole = merged({"data": {"train_tokens": content["data"]["train_tokens"]}}, changes)
     factor = _factor_of_before(row, whole, out)
     if factor is None:
-        own, plain = _fastest(row, PLAIN_KL, out)
-        if abs(plain["seconds"] / own["seconds"] - 1) <= AS_FAST:
-            return changes
-        # What comes before the training, as sampling or a cut between, takes what it takes.
-        left = plain["seconds"] - (own["seconds"] - own["training_seconds"])
-        factor = max(left / own["training_seconds"], _LEAST)
+        factor = _factor(row, _timed(out))
     return changes if factor == 1 else scaled(whole, factor)
 
 
@@ -50,31 +49,50 @@ def _factor_of_before(row: str, whole: dict[str, Any], out: Path) -> float | Non
     return float(told / whole["data"]["train_tokens"])
 
 
-def _fastest(row: str, reference: str, out: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """What a training of each took where it took least, both on one processor."""
-    own, other = (_by_processor(out, name) for name in (row, reference))
-    both = own.keys() & other.keys()
-    if not both:
-        raise ValueError(
-            f"{row} was timed on {', '.join(own)} and {reference} on {', '.join(other)}, so their seconds are no "
-            f"ratio; train either on a processor of the other's, with another seed or after deleting its record"
-        )
-    on = max(both, key=lambda name: (min(len(own[name]), len(other[name])), name))
-    fastest, reference_cost = (
-        min((record.cost for record in found[on]), key=lambda cost: cost["seconds"]) for found in (own, other)
-    )
-    return fastest, reference_cost
-
-
-def _by_processor(out: Path, row: str) -> dict[str, list[Record]]:
-    """A row's trainings of equal tokens."""
-    found: dict[str, list[Record]] = {}
-    for record in read_row(out, row):
-        if record.view == "tokens":
-            found.setdefault(record.environment["processor"], []).append(record)
-    if not found:
-        raise ValueError(f"{row} has no record of equal tokens, which tells its speed; do it first")
+def _timed(out: Path) -> _Timed:
+    """The trainings on the processor that has most: seconds of two processors are no ratio."""
+    records = [record for record in read_all(out) if record.view == "tokens" and record.row in ROWS]
+    processors = Counter(record.environment["processor"] for record in records)
+    most = max(processors, key=lambda name: (processors[name], name), default="")
+    found: _Timed = {}
+    for record in records:
+        if record.environment["processor"] == most:
+            found.setdefault(record.row, []).append(record)
     return found
+
+
+def _factor(row: str, timed: _Timed) -> float:
+    """How much of its text a row can train on in plain KL's time."""
+    missing = [name for name in (row, PLAIN_KL) if name not in timed]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)}: no training of equal tokens on the processor that has most of the table's; "
+            "train it there, with another seed or after deleting a record"
+        )
+    plain, own = _training_seconds(PLAIN_KL, timed), _training_seconds(row, timed)
+    before = _seconds_before(row, timed)
+    if abs(plain / (before + own) - 1) <= AS_FAST:
+        return 1.0
+    # What comes before the training, as sampling or a cut between, takes what it takes.
+    return max((plain - before) / own, _LEAST)
+
+
+def _training_seconds(row: str, timed: _Timed) -> float:
+    """The middle one of the rows that do its work, each at its fastest: whatever else a machine does only adds."""
+    alike = [name for name in timed if ROWS[name].trains_as == ROWS[row].trains_as]
+    return median(_least(lambda record: record.cost["training_seconds"], timed[name]) for name in alike)
+
+
+def _seconds_before(row: str, timed: _Timed) -> float:
+    """The least of what rows took that make the same before they are trained."""
+    alike = [name for name in timed if ROWS[name].prepares_as == ROWS[row].prepares_as]
+    return min(
+        _least(lambda record: record.cost["seconds"] - record.cost["training_seconds"], timed[name]) for name in alike
+    )
+
+
+def _least(seconds: Callable[[Record], float], records: list[Record]) -> float:
+    return min(map(seconds, records))
 
 
 def scaled(content: Any, factor: float) -> Any:

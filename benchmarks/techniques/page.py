@@ -83,10 +83,11 @@ def _processors(records: list[Record]) -> str:
 _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
     "those that were counted: of a row that writes its own text, what the student wrote alone.",
-    "time": "Every row has the wall time that plain KL takes for the tokens above, at the speed that its fastest "
-    "training there tells (on the processor on which most were timed); all stages count that the row needs beyond "
-    "teacher, data and start. A faster one gets more text, and every seed as much; one within "
-    f"{AS_FAST:.0%} of that time has the training of equal tokens. Seconds are what it took, on a shared machine.",
+    "time": "Every row has the wall time that plain KL takes for the tokens above; all stages count that the row needs "
+    "beyond teacher, data and start. A faster one gets more text, and every seed as much; one within "
+    f"{AS_FAST:.0%} of that time has the training of equal tokens. What a row takes is told by the trainings above, on "
+    "the processor that has most: of rows whose steps are the same work the middle one, each at its fastest. Seconds "
+    "are what it took in this view, on a shared machine.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), of which an earlier student of the demo got no

@@ -18,6 +18,10 @@ class Row:
     """Laid over the base recipe; sections are merged, all else is replaced."""
     technique: str = ""
     """Its page in `docs/techniques/`."""
+    trains_as: str = "plain"
+    """A step of rows with one name here is the same work but for a few sums over the vocabulary."""
+    prepares_as: str = ""
+    """Rows with one name here make the same before they are trained; empty: nothing."""
 
 
 _REFIT: dict[str, Any] = {"refit": {"tokens": 16384}}
@@ -33,12 +37,21 @@ def _loss(kind: str, **settings: Any) -> Row:
     return Row({"distillation": {"loss": {"kind": kind, **settings}}})
 
 
-def _distillation(technique: str = "", **settings: Any) -> Row:
-    return Row({"distillation": settings}, technique)
+def _distillation(technique: str = "", trains_as: str = "plain", **settings: Any) -> Row:
+    return Row({"distillation": settings}, technique, trains_as)
+
+
+def _cached(targets: dict[str, Any]) -> Row:
+    name = f"cached {targets['kind']}"
+    return Row({"knowledge": {"kind": "cached", "targets": targets}}, trains_as=name, prepares_as=name)
 
 
 def _order(kind: str) -> Row:
-    return Row({"curriculum": {"order": {"kind": kind}}}, "curriculum")
+    return Row({"curriculum": {"order": {"kind": kind}}}, "curriculum", prepares_as="order by the teacher's loss")
+
+
+def _refitted(**settings: Any) -> Row:
+    return Row(_REFIT | {"distillation": {"learning_rate": 4.0e-4, **settings}}, prepares_as="refit")
 
 
 def _selection(technique: str, **settings: Any) -> Row:
@@ -47,7 +60,7 @@ def _selection(technique: str, **settings: Any) -> Row:
 
 ROWS: dict[str, Row] = {
     PLAIN_KL: Row({}),
-    "cross-entropy": _distillation(alpha=0.0),
+    "cross-entropy": _distillation(trains_as="text alone", alpha=0.0),
     "mixture, alpha 0.5, T 1": _distillation(alpha=0.5),
     "mixture, alpha 0.5, T 2": _distillation(alpha=0.5, temperature=2.0),
     "reverse KL": _loss("reverse_kl"),
@@ -67,17 +80,27 @@ ROWS: dict[str, Row] = {
             "distillation": {"steps": 40},
         },
         "progressive",
+        trains_as="through a student between",
+        prepares_as="a student between",
     ),
     "born again, 2 generations": Row(
-        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"alpha": 0.5, "steps": 40}}, "self"
+        {"route": {"kind": "born_again", "generations": 2}, "distillation": {"alpha": 0.5, "steps": 40}},
+        "self",
+        trains_as="generations",
     ),
     "own moving average": Row(
-        {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}}, "self"
+        {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}},
+        "self",
+        trains_as="own average",
     ),
-    "cached, sampled": Row({"knowledge": {"kind": "cached", "targets": {"kind": "sampled"}}}),
-    "cached, top 12": Row({"knowledge": {"kind": "cached", "targets": {"kind": "top_k", "k": 12}}}),
-    "responses, 4 a prompt": Row({"data": {"answers": {"sampled": {"samples": 4, "weigh": "by_prompt"}}}}, "response"),
-    "on-policy, half of the steps": _distillation("response", on_policy={"share": 0.5, "max_new_tokens": 48}),
+    "cached, sampled": _cached({"kind": "sampled"}),
+    "cached, top 12": _cached({"kind": "top_k", "k": 12}),
+    "responses, 4 a prompt": Row(
+        {"data": {"answers": {"sampled": {"samples": 4, "weigh": "by_prompt"}}}}, "response", prepares_as="responses"
+    ),
+    "on-policy, half of the steps": _distillation(
+        "response", "writing", on_policy={"share": 0.5, "max_new_tokens": 48}
+    ),
     "curriculum, easy first (teacher's loss)": _order("easy_first"),
     "curriculum, hard first": _order("hard_first"),
     "curriculum, growing pool": _order("growing_pool"),
@@ -89,22 +112,19 @@ ROWS: dict[str, Row] = {
             "distillation": {"steps": 78},
         },
         "curriculum",
+        prepares_as="the teacher's entropy",
     ),
-    "features": Row({"distillation": {"features": {}}}, "feature"),
+    "features": _distillation("feature", "features", features={}),
     "near-duplicates left out": _selection("selection", near_duplicates=0.7),
     "questions three times as often": _selection("selection", weights={"nq-open": 3.0}),
     "the half most like the questions": _selection("task", similar_to={"set": "nq-open", "share": 0.5}),
     # The rate that refitted rows have, alone.
     "rate 4e-4": _distillation(learning_rate=4.0e-4),
-    "start refitted, rate 4e-4": Row(_REFIT | {"distillation": {"learning_rate": 4.0e-4}}),
+    "start refitted, rate 4e-4": _refitted(),
     # On the text that it was fitted to a start agrees at once.
-    "refitted, rate 4e-4, alpha as agreement rises to 0.5": Row(
-        _REFIT | {"distillation": {"learning_rate": 4.0e-4, "alpha": _AGREEING}}
-    ),
+    "refitted, rate 4e-4, alpha as agreement rises to 0.5": _refitted(alpha=_AGREEING),
     # Of what helped with seed 0.
-    "combined: refitted, rate 4e-4, alpha soft to hard": Row(
-        _REFIT | {"distillation": {"learning_rate": 4.0e-4, "alpha": _SOFT_TO_HARD}}
-    ),
+    "combined: refitted, rate 4e-4, alpha soft to hard": _refitted(alpha=_SOFT_TO_HARD),
 }
 """By what a table calls them, in its order."""
 
