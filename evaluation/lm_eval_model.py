@@ -20,6 +20,7 @@ from evaluation.scored_requests import ScoredRequests, request_key
 from evaluation.token_scores import Pair, TokenScore, batches_of, score_pairs
 from evaluation.variant import holds_graph, open_variant
 from stillhouse.errors import InputError
+from stillhouse.models.tokenizer import opening_ids
 from stillhouse.recipe.compute import Compute
 from stillhouse.serving.decoder import context_tokens, read_config, stop_ids
 from stillhouse.serving.language_model import LanguageModel, NotFinite
@@ -85,6 +86,7 @@ class VariantScorer(TemplateLM):
     ):
         super().__init__()
         self.tokenizer = tokenizer
+        self._opening = opening_ids(tokenizer)
         self.written: dict[tuple[str, Decoding], Written] = {}
         self.cut = 0
         """Requests so far whose beginnings were cut, since the model does not read so much at once."""
@@ -171,11 +173,14 @@ class VariantScorer(TemplateLM):
         return written
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return the tokens of a text; special ones are not put before a text that begins with one already."""
+        """Return the tokens of a text, behind those that stand before every text unless it begins with them already.
+
+        What a tokenizer puts behind a text is left out: a question is followed by its answer.
+        """
         if add_special_tokens is None:
             add_special_tokens = not string.startswith(self.tokenizer.decode([self.prefix_token_id]))
-        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
-        return ids
+        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
+        return [*self._opening, *ids] if add_special_tokens else ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score continuations; those that the same tokens lead up to share one pass.

@@ -7,6 +7,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from onnx import numpy_helper
+from tokenizers import processors
 
 from evaluation.batch_dependence import LIMIT_NATS
 from evaluation.decoding import Decoding, draw_token, generator_of
@@ -61,6 +62,23 @@ def reference(tiny_model):
 
 def test_a_folder_with_a_graph_is_read_by_onnx_runtime_and_any_other_by_transformers(torch_scorer, onnx_scorer):
     assert (type(torch_scorer.model), type(onnx_scorer.model)) == (TorchDecoder, Decoder)
+
+
+def test_a_text_is_read_behind_what_its_tokenizer_puts_before_texts_and_without_what_it_puts_behind(
+    torch_scorer, tiny_model, tmp_path
+):
+    tokenizer = load_tokenizer(tiny_model)
+    plain = torch_scorer.tok_encode("Water")
+    assert plain == tokenizer.encode("Water", add_special_tokens=False)
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A <|end|>", special_tokens=[("<|start|>", start), ("<|end|>", end)]
+    )
+    shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    scorer = scorer_of(tmp_path / "model", compute=COMPUTE, batch_size=3)
+    assert scorer.tok_encode("Water") == scorer.tok_encode("<|start|>Water") == [start, *plain]
+    assert scorer.tok_encode("Water", add_special_tokens=False) == plain
 
 
 @pytest.mark.parametrize("name", ["torch_scorer", "onnx_scorer"])
