@@ -52,7 +52,7 @@ or from that student refitted, where it says so; that of the progressive row is 
     for view, title in VIEWS.items():
         found = _by_row(records, view)
         if PLAIN_KL in found:
-            parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found))]
+            parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found)), *same_students(found)]
             parts += [
                 "### Beside plain KL, seed by seed",
                 _paired_note(found),
@@ -139,6 +139,18 @@ def _table(found: Found) -> Iterator[str]:
     for row, records in found.items():
         cells = [_seeds([record.figures["held_out"][figure] for record in records], figure) for figure in FIGURES]
         yield f"| {_named(row)} | {' | '.join(cells)} | {_cost(records)} |"
+
+
+def same_students(found: Found) -> Iterator[str]:
+    """Say of which rows two seeds gave one student, as they are no repetition of each other."""
+    for row, records in found.items():
+        for number, one in enumerate(records):
+            same = [str(other.seed) for other in records[number:] if other.documents == one.documents]
+            if len(same) > 1:
+                yield (
+                    f"{row}: seeds {' and '.join(same)} are one training, as no draw decides the order of one pass "
+                    "there; they count as one."
+                )
 
 
 def _named(row: str) -> str:

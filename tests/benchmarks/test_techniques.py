@@ -10,7 +10,7 @@ import yaml
 from benchmarks.techniques import equal_time, finalists, train
 from benchmarks.techniques import page as writing
 from benchmarks.techniques.equal_time import AS_FAST, changes_in_equal_time, scaled
-from benchmarks.techniques.page import page
+from benchmarks.techniques.page import page, same_students
 from benchmarks.techniques.paired import CALIBRATION, differences
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
 from benchmarks.techniques.rows import PLAIN_KL, REFITTED, ROWS, UNTRAINED, merged
@@ -246,6 +246,15 @@ def test_a_row_that_is_said_to_train_as_plain_kl_does_its_steps(row: str):
     assert (ROWS[row].trains_as == ROWS[PLAIN_KL].trains_as) == (alike and distillation.get("alpha") != 0)
     before = changes.keys() & {"curriculum", "refit", "route", "knowledge"} or "answers" in changes.get("data", {})
     assert not before or ROWS[row].prepares_as or "self" in ROWS[row].technique
+
+
+def test_seeds_that_gave_one_student_are_no_repetition_and_the_page_says_so(record_of):
+    texts = [documents(nats, [0.0]) for nats in ([1.0], [2.0], [1.0])]
+    found = [replace(record_of("curriculum, hard first", seed), documents=text) for seed, text in enumerate(texts)]
+    assert [told.split(" are ")[0] for told in same_students({"curriculum, hard first": found})] == [
+        "curriculum, hard first: seeds 0 and 2"
+    ]
+    assert list(same_students({"features": found[:2]})) == []
 
 
 def test_finalists_are_chosen_on_validation_text_over_all_seeds(record_of):
