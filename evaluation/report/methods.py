@@ -9,6 +9,8 @@ from stillhouse.recipe.distillation import Distillation
 
 Paragraph = tuple[str, str]
 """A heading, and what follows it."""
+_FEW_STARTS = 5
+"""Up to so many a bootstrap's interval of their median is from the least to the greatest."""
 SUITES = {
     "stereoset": "StereoSet, with the scores of its authors",
     "typos": "benchmarks asked again with typing errors in their questions",
@@ -185,6 +187,7 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
             "variant's files dropped from this system's file cache (posix_fadvise) and as many with them in it. Python "
             "and the libraries stay cached, as may what a disk or a host holds."
         )
+        yield from _few_starts(made[0].starts)
     if results.noise_floor is not None:
         yield (
             f"{results.noise_floor.variant} was measured again after all others: the ratio of its two measurements, at "
@@ -193,14 +196,24 @@ def _benchmark(results: Results, settings: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _few_starts(starts: int | None) -> Iterator[str]:
+    """A bootstrap over few gives the least and the greatest, which miss the median where all lie on one side of it."""
+    if starts is not None and starts <= _FEW_STARTS:
+        cases = words.number(round(100 * (1 - 0.5 ** (starts - 1))))
+        yield (
+            f"The interval over {words.number(starts)} starts is from the fastest to the slowest: it holds the median "
+            f"of many in {cases} cases of 100, not in 95."
+        )
+
+
 def _intervals(results: Results) -> Iterator[str]:
     if results.models or results.variants or results.capability:
         yield (
-            "Every interval holds 95%. Those of differences between two shares of documents are worked out (Agresti "
-            "and Min), which gives them a width where all documents agree. The others are by bootstrap (percentiles "
-            "of 2,000 draws): for StereoSet target terms are drawn, for speed whole repeats, for every other mean "
-            "documents, those that share a passage as one. Tokens never are, since tokens of one document resemble "
-            "each other."
+            "Every interval is at 95%, where it does not say otherwise. Those of differences between two shares of "
+            "documents are worked out (Agresti and Min), which gives them a width where all documents agree. The others "
+            "are by bootstrap (percentiles of 2,000 draws): for StereoSet target terms are drawn, for speed whole "
+            "repeats, for every other mean documents, those that share a passage as one. Tokens never are, since tokens "
+            "of one document resemble each other."
         )
     if "teacher" in results.models and results.capability:
         yield (

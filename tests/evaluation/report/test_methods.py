@@ -41,6 +41,19 @@ def test_every_kind_of_interval_is_named(results: dict[str, Any]):
     assert "is a test of non-inferiority" in told(results)["Gates"]
 
 
+@pytest.mark.parametrize(("starts", "cases"), [(2, 50), (3, 75), (5, 94), (9, None)])
+def test_an_interval_over_few_starts_is_not_called_one_of_95(results: dict[str, Any], starts: int, cases: int | None):
+    for one in results["variants"].values():
+        if "reason" not in one:
+            one |= {"cold_start_seconds": 3.0, "warm_start_seconds": 2.0, "starts": starts}
+    text = told(results)["Speed and memory"]
+    assert "A start is from the start of a process" in text
+    said = (
+        f"over {starts} starts is from the fastest to the slowest: it holds the median of many in {cases} cases of 100"
+    )
+    assert (said in text) == (cases is not None) == ("to the slowest" in text)
+
+
 def test_what_was_not_done_has_no_paragraph(results: dict[str, Any]):
     lineage = results["lineage"] | {"recipe": {"name": "mine"}, "data": []}
     bare = results | {"models": {}, "capability": {}, "behaviour": {}, "variants": {}, "gates": [], "lineage": lineage}
