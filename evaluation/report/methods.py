@@ -210,10 +210,10 @@ def _intervals(results: Results) -> Iterator[str]:
     if results.models or results.variants or results.capability:
         yield (
             "Every interval is at 95%, where it does not say otherwise. Those of differences between two shares of "
-            "documents are worked out (Agresti and Min), which gives them a width where all documents agree. The others "
-            "are by bootstrap (percentiles of 2,000 draws): for StereoSet target terms are drawn, for speed whole "
-            "repeats, for every other mean documents, those that share a passage as one. Tokens never are, since tokens "
-            "of one document resemble each other."
+            "documents are worked out (Agresti and Min), which gives them a width where all documents agree. The "
+            "others are by bootstrap (percentiles of 2,000 draws): for StereoSet target terms are drawn, for speed "
+            "whole repeats, for every other mean documents, those that share a passage as one. Tokens never are, since "
+            "tokens of one document resemble each other."
         )
     if "teacher" in results.models and results.capability:
         yield (
