@@ -8,7 +8,7 @@ from statistics import mean
 
 from benchmarks.figures import difference
 from benchmarks.techniques.equal_time import AS_FAST
-from benchmarks.techniques.paired import CALIBRATION, Difference, differences
+from benchmarks.techniques.paired import CALIBRATION, Difference, differences, is_same_text
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
 from benchmarks.techniques.train import OUT
@@ -185,9 +185,14 @@ def _paired_table(found: Found, beside_row: str) -> Iterator[str]:
     for row, records in found.items():
         for record in records:
             beside = reference.get(record.seed)
-            if beside is not None and row != beside_row:
+            if beside is None or row == beside_row:
+                continue
+            if is_same_text(record.documents, beside.documents):
                 apart = differences(record.documents, beside.documents)
-                yield f"| {row} | {record.seed} | {' | '.join(_apart(apart[name], name) for name in FIGURES)} |"
+                cells = [_apart(apart[name], name) for name in FIGURES]
+            else:
+                cells = ["other held-out text, by other code"] + [""] * (len(FIGURES) - 1)
+            yield f"| {row} | {record.seed} | {' | '.join(cells)} |"
 
 
 def _apart(found: Difference, figure: str) -> str:

@@ -26,8 +26,7 @@ def differences(row: Documents, reference: Documents, *, seed: int = 0) -> dict[
     Raises:
         ValueError: If they were not measured on the same documents.
     """
-    names = [document["document"] for document in row]
-    if names != [document["document"] for document in reference]:
+    if not is_same_text(row, reference):
         raise ValueError("the row and its reference were measured on different documents; run both again")
     tokens = _column(row, "tokens")
     found: dict[str, Difference] = {}
@@ -40,6 +39,12 @@ def differences(row: Documents, reference: Documents, *, seed: int = 0) -> dict[
     apart = error_of_gaps(both[0], tokens) - error_of_gaps(both[1], tokens)
     found[CALIBRATION] = apart, _told(percentile_interval(drawn - other, len(tokens)))
     return found
+
+
+def is_same_text(row: Documents, reference: Documents) -> bool:
+    """Whether both were measured on the same documents, each as long for the one as for the other."""
+    read, other = ([(document["document"], document["tokens"]) for document in one] for one in (row, reference))
+    return read == other
 
 
 def _told(bounds: tuple[float, float] | None) -> tuple[float, float]:

@@ -80,6 +80,9 @@ def test_rows_that_read_different_documents_are_not_compared():
     one = documents([1.0, 2.0], [0.0, 0.0])
     with pytest.raises(ValueError, match="different documents"):
         differences(one, one[:1])
+    # A document that another code made longer is another one.
+    with pytest.raises(ValueError, match="different documents"):
+        differences(one, [one[0], one[1] | {"tokens": 11}])
 
 
 @pytest.fixture
@@ -161,6 +164,9 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(
     shown = page(list(records.values()))
     assert "| cross-entropy | 0 |" in shown and "| no training | " in shown
     assert f"seed 0 on {kl.environment['processor']}" in shown
+    longer_text = [document | {"tokens": document["tokens"] + 1} for document in plain.documents]
+    others = [kl, replace(plain, documents=longer_text)]
+    assert "| cross-entropy | 0 | other held-out text, by other code |" in page(others)
     # A record with today's key is not made again: what it says stays.
     path = path_of(out, PLAIN_KL, "tokens", 0)
     before = path.stat().st_mtime_ns
