@@ -50,16 +50,18 @@ def check_packed_rows(model: PreTrainedModel, name: str, sequence_length: int) -
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         raise InputError(f"{_seen(model, name)} cannot read one ({str(error)[:200]}); {_ADVICE}") from error
-    alone = torch.cat([_alone(model, text) for text in (first, second)])
-    if not torch.isfinite(alone).all():
+    alone = [_alone(model, text) for text in (first, second)]
+    if not all(torch.isfinite(logits).all() for logits in alone):
         # Broken weights are no leak; the first step names the documents.
         return
     exact = packed.dtype in _LEAK and not getattr(model, "is_quantized", False)
     leak = _LEAK[packed.dtype] if exact else _LEAK_IN_FEW_BITS
     difference = _DIFFERENCE[packed.dtype] if exact else _DIFFERENCE_IN_FEW_BITS
+    beside = zip(packed.split([_FEW, longer]), alone, strict=True)
+    apart = _apart(packed, torch.cat(alone)) if exact else max(_mostly_apart(one, other) for one, other in beside)
     for seen, most, what in (
         (_apart(moved, packed[_FEW:]), leak, "with another text before it"),
-        (_apart(packed, alone), difference, "alone"),
+        (apart, difference, "alone"),
     ):
         # `not <=` catches NaN too.
         if not seen <= most:
@@ -101,3 +103,13 @@ def _apart(one: Tensor, other: Tensor) -> float:
     # Not on the device: Apple's has no fp64.
     wide = other.cpu().double()
     return float((one.cpu().double() - wide).norm() / wide.norm().clamp(min=1e-30))
+
+
+def _mostly_apart(one: Tensor, other: Tensor) -> float:
+    """The same of a text's last tokens, each by itself, and of these the one in the middle.
+
+    In few bits one token may be far off though nothing leaks: by 0.28 and more in bf16, of a cut student after 22 steps
+    that is within 1e-6 in fp32. A wrong mask or place moves all of them, those beyond a sliding window among the first.
+    """
+    found, wide = (each[-_FEW:].cpu().double() for each in (one, other))
+    return float(((found - wide).norm(dim=-1) / wide.norm(dim=-1).clamp(min=1e-30)).median())

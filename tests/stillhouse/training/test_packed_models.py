@@ -91,10 +91,36 @@ def test_a_model_of_masked_attention_passes_in_every_precision(precision):
     check_packed_rows(model_of("llama").to(precision), "the teacher", 16)
 
 
-def test_a_window_that_is_not_in_the_mask_is_noticed(monkeypatch):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [4, 60])
+def test_a_window_that_is_not_in_the_mask_is_noticed(window, precision, monkeypatch):
+    model = model_of("mistral", sliding_window=window).to(precision)
+    check_packed_rows(model, "the teacher", 64)
     monkeypatch.setattr("stillhouse.training.batches.masks_of", lambda config, mask: mask)
     with pytest.raises(InputError, match="away from those alone"):
-        check_packed_rows(model_of("mistral", sliding_window=4), "the teacher", 16)
+        check_packed_rows(model, "the teacher", 64)
+
+
+def test_in_few_bits_a_token_or_two_may_be_far_off_and_not_all_of_them(monkeypatch):
+    """As of a cut student in bf16, whose logits are the same in fp32."""
+    model = model_of("llama")
+    forward, spoiled = model.forward, slice(1, 3)
+
+    def inexact(**given):
+        found = forward(**given)
+        if given["input_ids"].shape[1] == 8:
+            # Each text alone.
+            found.logits[0, spoiled] *= -1
+        return found
+
+    monkeypatch.setattr(model, "forward", inexact)
+    with pytest.raises(InputError, match="away from those alone"):
+        check_packed_rows(model, "the teacher", 16)
+    model.to(torch.bfloat16)
+    check_packed_rows(model, "the teacher", 16)
+    spoiled = slice(None)
+    with pytest.raises(InputError, match="away from those alone"):
+        check_packed_rows(model, "the teacher", 16)
 
 
 @pytest.mark.parametrize("kind", STATEFUL)
