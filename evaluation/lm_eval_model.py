@@ -177,9 +177,9 @@ class VariantScorer(TemplateLM):
 
         What a tokenizer puts behind a text is left out: a question is followed by its answer.
         """
-        if add_special_tokens is None:
-            add_special_tokens = not string.startswith(self.tokenizer.decode([self.prefix_token_id]))
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=False)
+        if add_special_tokens is None:
+            add_special_tokens = ids[: len(self._opening)] != self._opening
         return [*self._opening, *ids] if add_special_tokens else ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:

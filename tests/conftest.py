@@ -38,8 +38,12 @@ TEMPLATE = (
 )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the files that need the whole run one comes first and the others last: while it is made, nobody waits."""
+    """Of the files that need the whole run one comes first and the others last: while it is made, nobody waits.
+
+    After all that is left out is gone; `make test` keeps xdist from sorting files by their number of tests.
+    """
     users = dict.fromkeys(item.path for item in items if "runs" in getattr(item, "fixturenames", ()))
     first = next(iter(users), None)
     items.sort(key=lambda item: (item.path != first, item.path in users))

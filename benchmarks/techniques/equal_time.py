@@ -1,7 +1,7 @@
 """How much text and how many steps a row has in the wall time of plain KL."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,11 +13,11 @@ from benchmarks.techniques.rows import PLAIN_KL, ROWS, changes_of, merged
 
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
-_LEAST = 0.1
+LEAST = 0.1
 """Of a row's training, where all that comes before it takes plain KL's time already."""
 AS_FAST = 0.1
-"""A row within this share of plain KL's time is as fast as it: what else a machine does moves the least of a few
-timings by about as much."""
+"""A row within this share of plain KL's time is as fast as it: what else a machine does moves the least of two or three
+timings, which is all that a row has whose steps are no other's, by about as much."""
 _Timed = dict[str, list[Record]]
 """Trainings of equal tokens on one processor, by row."""
 
@@ -51,14 +51,21 @@ def _factor_of_before(row: str, whole: dict[str, Any], out: Path) -> float | Non
 
 def _timed(out: Path) -> _Timed:
     """The trainings on the processor that has most: seconds of two processors are no ratio."""
-    records = [record for record in read_all(out) if record.view == "tokens" and record.row in ROWS]
-    processors = Counter(record.environment["processor"] for record in records)
-    most = max(processors, key=lambda name: (processors[name], name), default="")
+    records = list(read_all(out))
+    most = processor_with_most(records)
     found: _Timed = {}
     for record in records:
-        if record.environment["processor"] == most:
+        if record.view == "tokens" and record.row in ROWS and record.environment["processor"] == most:
             found.setdefault(record.row, []).append(record)
     return found
+
+
+def processor_with_most(records: Iterable[Record]) -> str:
+    """The processor on which most trainings of equal tokens were done; empty where there is none."""
+    trained = Counter(
+        record.environment["processor"] for record in records if record.view == "tokens" and record.row in ROWS
+    )
+    return max(trained, key=lambda name: (trained[name], name), default="")
 
 
 def _factor(row: str, timed: _Timed) -> float:
@@ -74,7 +81,7 @@ def _factor(row: str, timed: _Timed) -> float:
     if abs(plain / (before + own) - 1) <= AS_FAST:
         return 1.0
     # What comes before the training, as sampling or a cut between, takes what it takes.
-    return max((plain - before) / own, _LEAST)
+    return max((plain - before) / own, LEAST)
 
 
 def _training_seconds(row: str, timed: _Timed) -> float:

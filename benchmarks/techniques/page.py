@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from statistics import mean
 
 from benchmarks.figures import difference
-from benchmarks.techniques.equal_time import AS_FAST
+from benchmarks.techniques.equal_time import AS_FAST, LEAST, processor_with_most
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences, is_same_text
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
@@ -24,6 +24,7 @@ VIEWS: dict[View, str] = {
     "tokens": "Equal training tokens",
     "time": "Equal wall time",
 }
+_SORTED = ("easy_first", "hard_first")
 Found = Mapping[str, list[Record]]
 """Records of one view by row, each sorted by seed."""
 
@@ -37,7 +38,7 @@ def main() -> None:
 
 def page(records: list[Record]) -> str:
     """All views of the table, with what is needed to read them."""
-    first = next(record for record in records if record.row == PLAIN_KL)
+    first = next(record for record in records if record.row == PLAIN_KL and record.view == "tokens")
     held_out, where = first.figures["held_out"], first.environment
     parts = [
         "# Techniques, compared",
@@ -52,7 +53,12 @@ or from that student refitted, where it says so; that of the progressive row is 
     for view, title in VIEWS.items():
         found = _by_row(records, view)
         if PLAIN_KL in found:
-            parts += [f"## {title}", _VIEW_NOTES[view], "\n".join(_table(found)), *same_students(found)]
+            parts += [
+                f"## {title}",
+                _VIEW_NOTES[view].format(processor=processor_with_most(records)),
+                "\n".join(_table(found)),
+                *sorted_once(found),
+            ]
             parts += [
                 "### Beside plain KL, seed by seed",
                 _paired_note(found),
@@ -83,11 +89,13 @@ def _processors(records: list[Record]) -> str:
 _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
     "those that were counted: of a row that writes its own text, what the student wrote alone.",
-    "time": "Every row has the wall time that plain KL takes for the tokens above; all stages count that the row needs "
-    "beyond teacher, data and start. A faster one gets more text, and every seed as much; one within "
-    f"{AS_FAST:.0%} of that time has the training of equal tokens. What a row takes is told by the trainings above, on "
-    "the processor that has most: of rows whose steps are the same work the middle one, each at its fastest. Seconds "
-    "are what it took in this view, on a shared machine.",
+    "time": "Every row has as much text as it is trained on while plain KL is trained on the above, on the processor "
+    "that has most of the trainings above ({processor}); all stages count that the row needs beyond teacher, data and "
+    "start. On another processor the same text may take another share of plain KL's time, and these rows were not all "
+    f"trained there: seconds are what they took. A row within {AS_FAST:.0%} of plain KL's time has the training of "
+    "equal tokens. What a row takes is told by the trainings above: of rows whose steps are the same work the middle "
+    "one, each at its fastest, and of what comes before them the least. A row that takes plain KL's time before its "
+    f"first step has {LEAST:.0%} of its text, and more time: the responses.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), of which an earlier student of the demo got no
@@ -106,9 +114,7 @@ row that changes two things one stands alone."""
 
 
 def _paired_note(found: Found) -> str:
-    # A start has no seed, and no interval.
-    trained = sum(record.seed is not None for row, records in found.items() if row != PLAIN_KL for record in records)
-    number = len(FIGURES) * trained
+    number = len(FIGURES) * sum(beside is not None for _, beside in _pairs(found, PLAIN_KL))
     return (
         "The row less plain KL at the same seed, with the 95% interval over documents. **Bold**: better, the interval "
         f"leaves zero out; *italic*: worse. Of {number} intervals some {0.05 * number:.0f} would do so by chance if no "
@@ -141,16 +147,15 @@ def _table(found: Found) -> Iterator[str]:
         yield f"| {_named(row)} | {' | '.join(cells)} | {_cost(records)} |"
 
 
-def same_students(found: Found) -> Iterator[str]:
-    """Say of which rows two seeds gave one student, as they are no repetition of each other."""
-    for row, records in found.items():
-        for number, one in enumerate(records):
-            same = [str(other.seed) for other in records[number:] if other.documents == one.documents]
-            if len(same) > 1:
-                yield (
-                    f"{row}: seeds {' and '.join(same)} are one training, as no draw decides the order of one pass "
-                    "there; they count as one."
-                )
+def sorted_once(found: Found) -> Iterator[str]:
+    """Say of which rows the seeds are no repetitions of each other."""
+    kinds = {row: ROWS[row].changes.get("curriculum", {}).get("order", {}).get("kind") for row in found if row in ROWS}
+    rows = [row for row, kind in kinds.items() if kind in _SORTED and len(found[row]) > 1]
+    if rows:
+        yield (
+            f"{'; '.join(rows)}: the text is sorted and seen once, so that a seed decides nothing. Seeds differ by the "
+            "code that wrote their text and by the processor, or not at all, and the mean counts each."
+        )
 
 
 def _named(row: str) -> str:
@@ -181,18 +186,23 @@ def _cost(records: list[Record]) -> str:
 def _paired_table(found: Found, beside_row: str) -> Iterator[str]:
     yield f"| row | seed | {' | '.join(FIGURES.values())} |"
     yield "|---|--:|" + "--:|" * len(FIGURES)
+    for record, beside in _pairs(found, beside_row):
+        if beside is None:
+            cells = ["other held-out text, by other code"] + [""] * (len(FIGURES) - 1)
+        else:
+            apart = differences(record.documents, beside.documents)
+            cells = [_apart(apart[name], name) for name in FIGURES]
+        yield f"| {record.row} | {record.seed} | {' | '.join(cells)} |"
+
+
+def _pairs(found: Found, beside_row: str) -> Iterator[tuple[Record, Record | None]]:
+    """Every record with that of another row at its seed, if there is one; `None` where that one's text is another."""
     reference = {record.seed: record for record in found[beside_row]}
     for row, records in found.items():
         for record in records:
-            beside = reference.get(record.seed)
-            if beside is None or row == beside_row:
-                continue
-            if is_same_text(record.documents, beside.documents):
-                apart = differences(record.documents, beside.documents)
-                cells = [_apart(apart[name], name) for name in FIGURES]
-            else:
-                cells = ["other held-out text, by other code"] + [""] * (len(FIGURES) - 1)
-            yield f"| {row} | {record.seed} | {' | '.join(cells)} |"
+            if row != beside_row and record.seed in reference:
+                beside = reference[record.seed]
+                yield record, beside if is_same_text(record.documents, beside.documents) else None
 
 
 def _apart(found: Difference, figure: str) -> str:

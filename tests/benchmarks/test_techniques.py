@@ -10,8 +10,8 @@ import yaml
 from benchmarks.techniques import equal_time, finalists, train
 from benchmarks.techniques import page as writing
 from benchmarks.techniques.equal_time import AS_FAST, changes_in_equal_time, scaled
-from benchmarks.techniques.page import page, same_students
-from benchmarks.techniques.paired import CALIBRATION, differences
+from benchmarks.techniques.page import page, sorted_once
+from benchmarks.techniques.paired import CALIBRATION, differences, is_same_text
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
 from benchmarks.techniques.rows import PLAIN_KL, REFITTED, ROWS, UNTRAINED, merged
 from benchmarks.techniques.train import BASE
@@ -57,6 +57,8 @@ def documents(nats: list[float], gaps: list[float]) -> list[dict]:
         {
             "document": f"set/{number}",
             "tokens": 10,
+            "bytes": 40,
+            "teacher_loss_nats": 30.0,
             "loss_nats": each,
             "kl_to_teacher_nats": each,
             "top1_agreements": 5.0,
@@ -83,6 +85,10 @@ def test_rows_that_read_different_documents_are_not_compared():
     # A document that another code made longer is another one.
     with pytest.raises(ValueError, match="different documents"):
         differences(one, [one[0], one[1] | {"tokens": 11}])
+    # As long, and another one to the teacher; the same one on another processor.
+    with pytest.raises(ValueError, match="different documents"):
+        differences(one, [one[0], one[1] | {"teacher_loss_nats": 33.0}])
+    assert is_same_text(one, [one[0], one[1] | {"teacher_loss_nats": 30.001}])
 
 
 @pytest.fixture
@@ -250,17 +256,37 @@ def test_a_row_that_is_said_to_train_as_plain_kl_does_its_steps(row: str):
     alike = changes.keys() <= {"distillation", "data", "curriculum", "refit"}
     alike = alike and distillation.keys() <= {"loss", "alpha", "temperature", "learning_rate", "steps"}
     assert (ROWS[row].trains_as == ROWS[PLAIN_KL].trains_as) == (alike and distillation.get("alpha") != 0)
-    before = changes.keys() & {"curriculum", "refit", "route", "knowledge"} or "answers" in changes.get("data", {})
-    assert not before or ROWS[row].prepares_as or "self" in ROWS[row].technique
 
 
-def test_seeds_that_gave_one_student_are_no_repetition_and_the_page_says_so(record_of):
-    texts = [documents(nats, [0.0]) for nats in ([1.0], [2.0], [1.0])]
-    found = [replace(record_of("curriculum, hard first", seed), documents=text) for seed, text in enumerate(texts)]
-    assert [told.split(" are ")[0] for told in same_students({"curriculum, hard first": found})] == [
-        "curriculum, hard first: seeds 0 and 2"
-    ]
-    assert list(same_students({"features": found[:2]})) == []
+@pytest.mark.parametrize("row", ROWS)
+def test_rows_that_are_said_to_do_the_same_work_ask_for_the_same(row: str):
+    def steps(name: str) -> dict:
+        """What else than a loss's kind, its weights and the choice of rows decides of a step."""
+        changes = ROWS[name].changes
+        route = changes.get("route", {}), changes.get("knowledge", {})
+        own = {key: changes.get("distillation", {}).get(key) for key in ("features", "on_policy")}
+        return {"route": route, **own, "text alone": changes.get("distillation", {}).get("alpha") == 0}
+
+    def before(name: str) -> dict:
+        changes = ROWS[name].changes
+        curriculum = changes.get("curriculum", {})
+        sampled = changes.get("data", {}).get("answers")
+        between = changes["route"].get("through") if "route" in changes else None
+        asked = {"refit": changes.get("refit"), "sampled": sampled, "between": between}
+        knowledge = changes["knowledge"] if changes.get("knowledge", {}).get("kind") == "cached" else None
+        return asked | {"measure": curriculum.get("leave_out", bool(curriculum)), "knowledge": knowledge}
+
+    for other in ROWS:
+        assert (ROWS[row].trains_as == ROWS[other].trains_as) == (steps(row) == steps(other)), other
+        assert (ROWS[row].prepares_as == ROWS[other].prepares_as) == (before(row) == before(other)), other
+
+
+def test_where_the_text_is_sorted_the_page_says_that_seeds_are_no_repetition(record_of):
+    rows = ("features", "curriculum, easy first (teacher's loss)", "curriculum, hard first", "curriculum, growing pool")
+    found = {row: [record_of(row, seed) for seed in (1, 2)] for row in rows}
+    (told,) = sorted_once(found)
+    assert told.startswith("curriculum, easy first (teacher's loss); curriculum, hard first: ")
+    assert list(sorted_once({row: records[:1] for row, records in found.items()})) == []
 
 
 def test_finalists_are_chosen_on_validation_text_over_all_seeds(record_of):

@@ -101,7 +101,7 @@ def test_a_window_that_is_not_in_the_mask_is_noticed(window, precision, monkeypa
         check_packed_rows(model, "the teacher", 64)
 
 
-def test_in_few_bits_a_token_or_two_may_be_far_off_and_not_all_of_them(monkeypatch):
+def test_in_few_bits_a_token_or_two_may_be_far_off_and_not_three(monkeypatch):
     """As of a cut student in bf16, whose logits are the same in fp32."""
     model = model_of("llama")
     forward, spoiled = model.forward, slice(1, 3)
@@ -118,7 +118,7 @@ def test_in_few_bits_a_token_or_two_may_be_far_off_and_not_all_of_them(monkeypat
         check_packed_rows(model, "the teacher", 16)
     model.to(torch.bfloat16)
     check_packed_rows(model, "the teacher", 16)
-    spoiled = slice(None)
+    spoiled = slice(1, 4)
     with pytest.raises(InputError, match="away from those alone"):
         check_packed_rows(model, "the teacher", 16)
 
