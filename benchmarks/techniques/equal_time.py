@@ -1,7 +1,7 @@
 """How much text and how many steps a row has in the wall time of plain KL."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,20 +86,15 @@ def _factor(row: str, timed: _Timed) -> float:
 
 def _training_seconds(row: str, timed: _Timed) -> float:
     """The middle one of the rows that do its work, each at its fastest: whatever else a machine does only adds."""
-    alike = [name for name in timed if ROWS[name].trains_as == ROWS[row].trains_as]
-    return median(_least(lambda record: record.cost["training_seconds"], timed[name]) for name in alike)
+    alike = [records for name, records in timed.items() if ROWS[name].trains_as == ROWS[row].trains_as]
+    return median(min(record.cost["training_seconds"] for record in records) for records in alike)
 
 
 def _seconds_before(row: str, timed: _Timed) -> float:
     """The least of what rows took that make the same before they are trained."""
-    alike = [name for name in timed if ROWS[name].prepares_as == ROWS[row].prepares_as]
-    return min(
-        _least(lambda record: record.cost["seconds"] - record.cost["training_seconds"], timed[name]) for name in alike
-    )
-
-
-def _least(seconds: Callable[[Record], float], records: list[Record]) -> float:
-    return min(map(seconds, records))
+    alike = [records for name, records in timed.items() if ROWS[name].prepares_as == ROWS[row].prepares_as]
+    costs = [record.cost for records in alike for record in records]
+    return min(cost["seconds"] - cost["training_seconds"] for cost in costs)
 
 
 def scaled(content: Any, factor: float) -> Any:
