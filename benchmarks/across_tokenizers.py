@@ -72,7 +72,11 @@ def main() -> None:
 
 def _weighing(recipe: Recipe, alpha: float) -> Recipe:
     content = recipe.model_dump(mode="json", exclude_none=True)
-    return validated(Recipe, content | {"distillation": content["distillation"] | {"alpha": alpha}}, f"alpha {alpha:g}")
+    asked = content["distillation"] | {"alpha": alpha}
+    if alpha == 0:
+        # Of the text alone there is no loss to another tokenizer.
+        del asked["loss"]
+    return validated(Recipe, content | {"distillation": asked}, f"alpha {alpha:g}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -106,11 +106,8 @@ def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge, *,
             f"route is continual, and knowledge.kind is {knowledge.kind}; a round has one teacher, and perhaps the "
             "student before it, so set knowledge.kind to online or cached"
         )
-    if route.previous_student == "everywhere" and not asks_teacher:
-        raise ValueError(
-            "route.previous_student is everywhere, but distillation.alpha is 0, so that nobody teaches; set alpha "
-            "above 0, or previous_student to none"
-        )
+    if not asks_teacher:
+        _refuse_teachers(route)
     is_mixed = route.previous_student != "none"
     if is_mixed and isinstance(knowledge, Cached) and not isinstance(knowledge.targets, FullTargets):
         raise ValueError(
@@ -118,6 +115,16 @@ def check_rounds(route: Continual, sets: Sequence[str], knowledge: Knowledge, *,
             f"and a cache of {knowledge.targets.kind} targets does not hold whole ones; set knowledge.targets.kind to "
             "full, knowledge.kind to online, or previous_student to none"
         )
+
+
+def _refuse_teachers(route: Continual) -> None:
+    """Refuse whoever is named as a teacher where the text alone is learned."""
+    nobody = "but distillation.alpha is 0, so that nobody teaches; set alpha above 0, or"
+    if route.previous_student != "none":
+        raise ValueError(f"route.previous_student is {route.previous_student}, {nobody} previous_student to none")
+    for number, told in enumerate(route.rounds, start=1):
+        if told.teacher is not None:
+            raise ValueError(f"round {number} of route.rounds has a teacher, {nobody} leave that out")
 
 
 def knowledge_of_round(route: Continual, number: int, knowledge: Knowledge) -> Knowledge:

@@ -92,15 +92,33 @@ class Distillation(Settings):
         return self
 
     @model_validator(mode="after")
+    def _shapes_a_term_that_is_there(self) -> Self:
+        # A temperature of one number stands in every recipe, and a control changes alpha alone.
+        if self.compares_distributions:
+            return self
+        nothing = "and alpha is 0, so that nothing is compared with what the teacher says; set alpha above 0, or"
+        if not isinstance(self.loss, ForwardKl):
+            raise ValueError(f"loss is {self.loss.kind}, {nothing} leave loss out")
+        if isinstance(self.temperature, Moving):
+            moves = f"from {self.temperature.start:g} to {self.temperature.end:g}"
+            raise ValueError(f"temperature moves {moves}, {nothing} give it a number")
+        return self
+
+    @model_validator(mode="after")
     def _agreement_can_move_something(self) -> Self:
         check_agreement(self)
         return self
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether the teacher has a share in the loss at any step."""
+        """Whether the teacher has a share in the loss at any step, be it by its hidden states."""
+        return self.features is not None or self.compares_distributions
+
+    @property
+    def compares_distributions(self) -> bool:
+        """Whether what the teacher says of the next token has a share in the loss at any step."""
         highest = max(self.alpha.start, self.alpha.end) if isinstance(self.alpha, Moves) else self.alpha
-        return self.features is not None or self.on_policy is not None or highest > 0
+        return self.on_policy is not None or highest > 0
 
     @property
     def follows_agreement(self) -> bool:

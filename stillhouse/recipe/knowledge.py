@@ -289,13 +289,13 @@ def check_on_policy(knowledge: Knowledge, max_new_tokens: int, sequence_length: 
 
 
 def check_unasked(knowledge: Knowledge) -> None:
-    """Refuse teachers that are named and never asked; whoever gives the text no teacher, names none.
+    """Refuse teachers and caches that are named and never asked; whoever gives the text no teacher, names none.
 
     Raises:
         ValueError: If so.
     """
-    if isinstance(knowledge, Ensemble | Endpoint):
-        named = "the teachers of an ensemble" if isinstance(knowledge, Ensemble) else "a server"
+    if isinstance(knowledge, Cached | Ensemble | Endpoint):
+        named = {"cached": "a cache", "ensemble": "the teachers of an ensemble", "endpoint": "a server"}[knowledge.kind]
         raise ValueError(
             f"knowledge.kind is {knowledge.kind}, and distillation.alpha is 0, so that {named} would never be asked; "
             "set alpha above 0, or leave knowledge out"

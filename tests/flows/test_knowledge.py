@@ -71,6 +71,7 @@ def test_each_kind_of_knowledge_makes_what_opening_it_reads(knowledge, stages, r
 
 
 def test_a_teacher_without_a_share_in_the_loss_says_nothing(tmp_path):
+    """A control lays alpha 0 over a recipe with a cache, which is then not made."""
     assert gathered(FULL, tmp_path, alpha=0) == ([], set())
 
 
@@ -116,6 +117,16 @@ def test_a_students_own_average_may_have_all_of_the_first_step(tmp_path):
         (
             {"knowledge": {"kind": "endpoint", "url": "http://x/v1", "model": "m"}, "distillation": {"alpha": 0}},
             "alpha is 0, so that a server would never be asked",
+        ),
+        ({"knowledge": FULL, "distillation": {"alpha": 0}}, "alpha is 0, so that a cache would never be asked"),
+        ({"distillation": {"alpha": 0, "loss": {"kind": "taid"}}}, "loss is taid, and alpha is 0, so that nothing"),
+        (
+            {"distillation": {"alpha": {"start": 0, "end": 0}, "features": {}, "loss": {"kind": "reverse_kl"}}},
+            "loss is reverse_kl, and alpha is 0, so that nothing is compared",
+        ),
+        (
+            {"distillation": {"alpha": 0, "temperature": {"start": 4, "end": 1}}},
+            "temperature moves from 4 to 1, and alpha is 0",
         ),
         (
             {"distillation": {"alpha": AGREEING, "on_policy": {"share": 1}}},

@@ -186,7 +186,17 @@ def test_a_set_without_a_round_is_refused():
         ({"distillation": {"features": {}}}, "compares hidden states, and knowledge of kind ensemble has none"),
         (
             {"route": ROUNDS | {"previous_student": "everywhere"}, "distillation": {"alpha": 0}},
-            "distillation.alpha is 0, so that nobody teaches",
+            "route.previous_student is everywhere, but distillation.alpha is 0, so that nobody teaches",
+        ),
+        ({"distillation": {"alpha": 0}}, "route.previous_student is replayed, but distillation.alpha is 0"),
+        (
+            {
+                "route": ROUNDS
+                | {"previous_student": "none"}
+                | {"rounds": [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": "org/other"}]},
+                "distillation": {"alpha": 0},
+            },
+            "round 2 of route.rounds has a teacher, but distillation.alpha is 0",
         ),
         (
             {

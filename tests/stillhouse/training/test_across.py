@@ -28,6 +28,7 @@ from tests.stillhouse.training.trainings import assert_alike, left, run, setting
 
 STUDENT = Fresh.model_validate({"layers": 1, "tokenizer": {"kind": "trained", "vocabulary": 310}})
 ACROSS = {"loss": {"kind": "universal_logit_distance"}, "alpha": 0.5, "temperature": 1.0}
+TEXT_ALONE = {"loss": {"kind": "forward_kl"}, "alpha": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_the_student_comes_closer_to_the_shape_of_its_teachers_predictions(acros
     changes = {"steps": 30, "batch_rows": 4, "validate_every": 30}
     taught = left(train(across, tmp_path / "taught", alpha=0.9, **changes)).history["training"]
     assert taught[-1]["teacher_loss"] < 0.8 * taught[0]["teacher_loss"]
-    alone = train(across, tmp_path / "alone", alpha=0.0, **changes)
+    alone = train(across, tmp_path / "alone", **TEXT_ALONE, **changes)
 
     def apart(folder: Path) -> float:
         trainer = trainer_of({**across, "start": folder})
@@ -147,7 +148,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(across, tmp_path, monkeypatch)
 
 
 def test_the_student_ships_with_its_own_tokenizer_and_no_loss_of_other_tokens_beside_its_own(across, tmp_path):
-    for name, changes in (("taught", {}), ("text alone", {"alpha": 0.0})):
+    for name, changes in (("taught", {}), ("text alone", TEXT_ALONE)):
         student = train(across, tmp_path / name, steps=1, **changes)
         own = load_tokenizer(student)
         assert tokenizer_digest(own) == tokenizer_digest(load_tokenizer(across["tokenizer"]))
