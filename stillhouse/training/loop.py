@@ -21,6 +21,7 @@ from stillhouse.training.checkpoint import (
     whole_weights,
 )
 from stillhouse.training.coefficients import Course
+from stillhouse.training.own_text import tell_endless
 from stillhouse.training.ranks import Ranks, join
 from stillhouse.training.step import teacher_validation_loss, train_step, validation_loss
 from stillhouse.training.trainer import DistillSettings, Trainer, prepare
@@ -100,6 +101,8 @@ def _steps(trainer: Trainer, first_step: int, checkpoints: Path) -> None:
     for step in range(first_step, trainer.num_steps):
         entry = train_step(trainer, step)
         trainer.history["training"].append(entry)
+        if trainer.writer is not None and trainer.ranks.is_first:
+            tell_endless(trainer.history["training"], trainer.writer.asked)
         trainer.history["course"] = trainer.course.state
         done_tokens += entry["tokens"]
         figures = {"loss": entry["loss"], "tokens/s": done_tokens / (time.monotonic() - started)}
@@ -143,7 +146,10 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
     tokens = sum(entry["tokens"] for entry in trainer.history["training"])
     facts = {"parameters": count_parameters(student), "layers": student.config.num_hidden_layers}
     if trainer.writer is not None:
-        facts |= {"on_policy_steps": sum(int(entry["on_policy"]) for entry in trainer.history["training"])}
+        own = [entry["own_text_ended"] for entry in trainer.history["training"] if entry["on_policy"]]
+        facts |= {"on_policy_steps": len(own)}
+        # The mean of steps, which have as many texts as their rows hold.
+        facts |= {"own_text_ended": sum(own) / len(own)} if own else {}
     facts |= {"steps": trainer.num_steps, "tokens": tokens}
     if trainer.settings.curriculum is not None:
         facts |= {"texts": sum(map(len, trainer.text.rows)), "of_texts": trainer.text.split.num_documents}

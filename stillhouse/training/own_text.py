@@ -4,7 +4,8 @@ Agarwal et al., 2024 (GKD), arXiv:2306.13649. A student that is only ever shown 
 follows its own mistakes. Nothing of the sampling has a gradient: what was written is text like any other.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,10 @@ from stillhouse.training.batches import Batch
 from stillhouse.training.saving_memory import activations_kept
 from stillhouse.training.text import PackedText
 
+logger = logging.getLogger(__name__)
+
+_ENOUGH_STEPS = 10
+"""On-policy steps after which it is said that no text ended."""
 # Last in a seed, so that no other list of numbers that a generator here begins with is the same.
 _WHETHER, _WHAT = 5_101, 5_102
 
@@ -78,6 +83,24 @@ def write_own_text(writer: Writer, text: PackedText, parts: Sequence[Sequence[Se
     new = [each.new for each in written]
     ended = sum(ids[-1] in writer.ends for ids in new)
     return OwnText(list(own.batches(own.rows)), len(new), sum(map(len, new)), ended)
+
+
+def tell_endless(made: Sequence[Mapping[str, float]], asked: OnPolicy) -> None:
+    """Say once, while most of the training is still to come, that a student ends nothing of what it writes.
+
+    Args:
+        made: What was written down of each step so far, the newest last.
+        asked: For the words.
+    """
+    own = [entry["own_text_ended"] for entry in made if entry.get("on_policy")]
+    if len(own) == _ENOUGH_STEPS and made[-1].get("on_policy") and not any(own):
+        logger.warning(
+            "in %d on-policy steps the student ended none of the texts that it went on with, each by up to %d tokens, "
+            "so it sees no end of its own; raise distillation.on_policy.max_new_tokens (each a pass of the student), "
+            "or begin with a student that can write (student.kind model)",
+            len(own),
+            asked.max_new_tokens,
+        )
 
 
 @dataclass(frozen=True)

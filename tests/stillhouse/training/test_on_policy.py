@@ -15,7 +15,7 @@ from stillhouse.recipe.distillation import OnPolicy
 from stillhouse.recipe.recipe import Recipe
 from stillhouse.store.artifact import hash_file
 from stillhouse.training import loop
-from stillhouse.training.own_text import Writer, is_on_policy, prompt_length, write_own_text
+from stillhouse.training.own_text import Writer, is_on_policy, prompt_length, tell_endless, write_own_text
 from stillhouse.training.schedules import TaidSchedule, TaidState, advance
 from stillhouse.training.text import PackedText
 from tests.stillhouse.training.trainings import COMPUTE, FOLLOWING, left, run
@@ -111,11 +111,23 @@ def test_on_its_own_text_the_student_learns_the_teacher_s_distribution_and_no_wo
     for entry in own.history["training"]:
         assert entry["on_policy"] == 1 and entry["alpha"] == 1
         assert entry["loss"] == pytest.approx(entry["teacher_loss"])
-        assert 1 <= entry["own_text_tokens"] <= 6 and 0 <= entry["own_text_ended"] <= 1
+        assert 1 <= entry["own_text_tokens"] <= 6
     other = left(run(apart, tmp_path / "other", alpha=0.9, temperature=1.0, on_policy=ALWAYS))
     assert other.losses == own.losses
     plain = left(run(apart, tmp_path / "plain", alpha=1.0, temperature=1.0))
     assert plain.losses[0] != own.losses[0]
+
+
+@pytest.mark.parametrize(("ended", "warnings"), [(0.0, 1), (0.1, 0)])
+def test_a_student_that_ends_nothing_is_told_once_and_early(ended: float, warnings: int, caplog):
+    made = []
+    for step in range(60):
+        on_policy = step % 2
+        made.append({"on_policy": on_policy} | ({"own_text_ended": ended if step == 3 else 0.0} if on_policy else {}))
+        tell_endless(made, OnPolicy(max_new_tokens=6))
+        assert len(caplog.records) <= (step >= 19)
+    assert len(caplog.records) == warnings
+    assert not warnings or "in 10 on-policy steps the student ended none" in caplog.text and "6 tokens" in caplog.text
 
 
 def test_the_divergence_on_the_student_s_own_text_falls(apart, tmp_path):
