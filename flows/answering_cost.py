@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from stillhouse.models.shape import ModelShape
 from stillhouse.recipe.data import PACKAGED_TEXTS, Data, DataSet, HubSet, JsonLines, PackagedSet, names_of
-from stillhouse.recipe.reasoning import Reasoning
+from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
 
 
 def sets_of_own(data: Data) -> set[str]:
@@ -32,7 +32,18 @@ def answer_tokens(data: Data, names: Collection[str]) -> int:
         holding = {name for name, each in sets.items() if isinstance(each, JsonLines | HubSet)}
     most = max(1, data.train_tokens // (asked.max_new_tokens * samples))
     prompts = sum(sets[name].limit or most for name in holding | (_served(data) & set(sets)))
-    return prompts * samples * asked.max_new_tokens
+    return prompts * samples * asked.max_new_tokens + _trace_tokens(data, names)
+
+
+def _trace_tokens(data: Data, names: Collection[str]) -> int:
+    """Tokens of the rationales that the teacher writes, at most."""
+    named = zip(names_of(data.sets), data.sets, strict=True)
+    sets = [each for name, each in named if name in names and isinstance(each, Reasoning)]
+    return sum(
+        each.tasks * each.rationales.samples * each.rationales.max_new_tokens
+        for each in sets
+        if isinstance(each.rationales, TeacherTraces)
+    )
 
 
 def answering_bytes(data: Data, teacher: ModelShape) -> int:
