@@ -14,6 +14,7 @@ from flows.estimate import Room
 from stillhouse.errors import InputError
 from stillhouse.models import sources
 from stillhouse.recipe import load_export_recipe, load_recipe
+from stillhouse.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
@@ -28,6 +29,17 @@ def test_a_shipped_recipe_fits_the_schema_and_its_gates_can_be_judged(path: Path
     check_gates(recipe)
     check_benchmarks(recipe.evaluation.benchmarks, recipe.evaluation.documents)
     assert recipe.name == path.stem
+
+
+TECHNIQUES = sorted(RECIPES.glob("techniques/*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TECHNIQUES, ids=lambda path: path.stem)
+def test_a_recipe_of_a_technique_passes_all_that_is_looked_at_before_a_run(path: Path, tmp_path: Path):
+    """On the real teacher and data; the precision is said, so that nothing is timed."""
+    recipe = load_recipe(path).model_copy(update={"precision": "fp32", "device": "cpu", "threads": 1})
+    assert preflight.examine(recipe, path.parent, Store(tmp_path)).settings.recipe.name == path.stem
 
 
 SIZES = {

@@ -11,6 +11,7 @@ from flows.work import Work, directly
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.store.artifact import Reference
 from stillhouse.store.store import Store
+from tasks.distill import distill
 from tasks.fetch import load_teacher
 from tasks.score_held_out import measure_held_out
 from tests.conftest import RECIPE
@@ -40,3 +41,10 @@ def test_a_student_comes_near_to_the_one_before_which_came_near_to_the_teacher(r
     assert divergence(between, teacher) < divergence(taught.start, teacher)
     # It was taught by the one before, and is nearer to it than to the teacher.
     assert divergence(taught.student, between) < divergence(taught.student, teacher)
+    # From the same start the teacher itself makes another student. Born again that is the generation before.
+    by_teacher = work.make(distill, settings.distill, {"start": taught.start, "teacher": teacher, "dataset": dataset})
+    assert by_teacher.key != taught.student.key
+    if route is THROUGH:
+        assert divergence(taught.student, between) < divergence(by_teacher, between)
+    else:
+        assert by_teacher.key == between.key

@@ -69,3 +69,5 @@ def test_the_first_domain_is_forgotten_unless_it_is_replayed_or_taught_by_the_st
     assert lost["naive"] > 1.0
     for way in list(ways)[1:]:
         assert lost[way] < 0.8 * lost["naive"], lost
+    # What the student before says of replayed text keeps more than the replay itself.
+    assert lost["replay and the student before"] < 0.95 * lost["replay"], lost

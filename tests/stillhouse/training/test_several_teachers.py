@@ -35,9 +35,15 @@ def test_the_say_of_each_teacher_is_written_down_by_data_set(two, tmp_path):
     say = history["say"]["toy"]
     assert say["tokens"] == sum(entry["tokens"] for entry in history["training"])
     assert say["shares"] == pytest.approx([say["tokens"], 0.0])
-    sure = BY_DOMAIN | {"weighting": {"kind": "by_confidence"}, "weight": 3.0}
-    shares = left(run(two, tmp_path / "b", steps=3, knowledge=sure)).history["say"]["toy"]["shares"]
-    assert sum(shares) == pytest.approx(say["tokens"]) and 0 < shares[1] < shares[0]
+    shares = {}
+    # Of equal weight, so that nothing parts them but how sure each is: random models, by a hundredth of a nat.
+    for sharpness in (1e-6, 300.0):
+        sure = BY_DOMAIN | {"weighting": {"kind": "by_confidence", "sharpness": sharpness}}
+        found = left(run(two, tmp_path / f"{sharpness}", steps=3, knowledge=sure)).history["say"]["toy"]
+        shares[sharpness] = found["shares"]
+        assert sum(found["shares"]) == pytest.approx(say["tokens"])
+    assert shares[1e-6] == pytest.approx([say["tokens"] / 2] * 2, rel=1e-3)
+    assert shares[300.0][0] > 1.2 * shares[300.0][1] > 0
     assert "say" not in left(run(two, tmp_path / "c", steps=1)).history
 
 
