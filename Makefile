@@ -45,6 +45,7 @@ bench: setup  ## our speed and memory beside our peers', some hours with nothing
 techniques: setup  ## every technique beside plain KL, three seeds: some hours; what has its record is not done again
 	$(BIN)/python -m benchmarks.techniques --seeds 1 2 3
 	$(BIN)/python -m benchmarks.techniques.finalists --seeds 1 2 3
+	$(BIN)/python -m benchmarks.techniques.prompts --seeds 1 2 3
 	$(BIN)/python -m benchmarks.several_teachers_synthetic --out docs/benchmarks/several_teachers_synthetic.json
 	$(BIN)/python -m benchmarks.capacity_gap_synthetic --out docs/benchmarks/capacity_gap_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --out docs/benchmarks/reasoning_synthetic.json

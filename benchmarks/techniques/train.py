@@ -83,10 +83,10 @@ def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, 
     row's own. The table may be filled on several machines: answers are written in fp32, so that all train on one text.
     """
     teacher = work.make(load_teacher, settings.teacher, {})
-    cut_by = prepare_data(_in_fp32(base), work, teacher)["dataset"]
+    cut_by = prepare_data(in_fp32(base), work, teacher)["dataset"]
     make_start(base, work, {"teacher": teacher, "dataset": cut_by})
     shared = set(work.artifacts)
-    data = prepare_data(_in_fp32(settings), work, teacher)
+    data = prepare_data(in_fp32(settings), work, teacher)
     read = {"teacher": teacher, "dataset": data["dataset"]}
     if seed is None:
         return read, make_start(settings, work, {"teacher": teacher, "dataset": cut_by}), ()
@@ -95,7 +95,8 @@ def order(settings: SettingsOfStages, base: SettingsOfStages, seed: int | None, 
     return read, taught.student, tuple(own)
 
 
-def _in_fp32(settings: SettingsOfStages) -> SettingsOfStages:
+def in_fp32(settings: SettingsOfStages) -> SettingsOfStages:
+    """With stages in fp32, whose answers are one text on every processor."""
     return replace(settings, compute=settings.compute.model_copy(update={"precision": "fp32"}))
 
 

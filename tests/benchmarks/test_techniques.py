@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.techniques import equal_time, finalists, train
+from benchmarks.techniques import equal_time, finalists, prompts, train
 from benchmarks.techniques import page as writing
 from benchmarks.techniques.equal_time import AS_FAST, changes_in_equal_time, scaled
 from benchmarks.techniques.page import page, sorted_once
@@ -16,6 +16,7 @@ from benchmarks.techniques.record import Record, key_of, path_of, read_all, writ
 from benchmarks.techniques.rows import PLAIN_KL, REFITTED, ROWS, UNTRAINED, merged
 from benchmarks.techniques.train import BASE
 from flows.work import Planner, Work, directly
+from stillhouse.data.document import read_documents
 from stillhouse.recipe.recipe import Recipe, validated
 from stillhouse.store.store import Store
 
@@ -298,6 +299,39 @@ def test_finalists_are_chosen_on_validation_text_over_all_seeds(record_of):
     assert finalists.finalists(records, [0, 1]) == ["TAID", "total variation", "features"]
     with pytest.raises(ValueError, match="only 2 techniques have records of seeds 0"):
         finalists.finalists(records[:4], [0])
+
+
+def test_students_are_judged_on_answers_to_prompts_that_none_was_trained_on(
+    trained, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sets = [{"kind": "packaged", "name": "nq-open", "limit": 60}]
+    content = yaml.safe_load(base.read_text())
+    content["data"]["sets"].append(sets[0] | {"limit": 30})
+    base.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(prompts, "ASKED", {"data": prompts.ASKED["data"] | {"sets": sets}})
+    trained("cross-entropy", "--seed", "1")
+    out, runs = tmp_path / "prompts.json", tmp_path / "runs"
+    options = ["--base", str(base), "--runs", str(runs), "--out", str(out), "--rows", "cross-entropy", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", ["prompts", *options])
+    prompts.main()
+    plain, text_alone = json.loads(out.read_text(encoding="utf-8"))["students"]
+    assert (plain["row"], text_alone["row"], text_alone["seed"]) == (PLAIN_KL, "cross-entropy", 1)
+    assert plain["key"] != text_alone["key"] == key_of(tmp_path / "out", "cross-entropy", "tokens", 1)
+    assert all(each["document"].startswith("nq-open/") for each in plain["documents"])
+    assert 1 < len(plain["documents"]) < 10 == 60 // 6, "a twentieth is held out"
+    apart = text_alone["less_plain_kl"]["kl_to_teacher_nats_per_token"][0]
+    figures = [each["figures"]["kl_to_teacher_nats_per_token"] for each in (plain, text_alone)]
+    assert apart == pytest.approx(figures[1] - figures[0]) != 0
+    assert set(plain["less_plain_kl"]["kl_to_teacher_nats_per_token"][1]) == {0.0}
+    gathered = runs / "store" / "gather_documents"
+    trained_on, held_out = (
+        {str(document.content) for path in gathered.glob(f"*/{split}.jsonl") for document in read_documents(path)}
+        for split in ("train", "held_out")
+    )
+    assert held_out and not held_out & trained_on
+    assert f"| cross-entropy | 1 | {text_alone['figures']['held_out_loss_above_teacher_nats_per_token']:.3f}" in (
+        out.with_suffix(".md").read_text(encoding="utf-8")
+    )
 
 
 def test_finalists_are_scored_beside_the_teacher(trained, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

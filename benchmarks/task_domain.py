@@ -1,0 +1,188 @@
+"""Is a student of one domain better for general text that is most like the domain?
+
+`recipes/techniques/task.yaml` beside the same recipe with as much of its general text drawn without a look at the
+domain, and with all of it: each student has the same number of training tokens, so that less general text is more of
+the domain's. What counts is held-out text of the domain, which no student was trained on; general text stands beside
+it. Everything runs through the store, so a killed study goes on and a repeated one is free.
+
+    python -m benchmarks.task_domain recipes/techniques/task.yaml --out docs/benchmarks/task_domain.json
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.figures import difference, documents_of, write_study
+from benchmarks.techniques.paired import TOTALS, Documents, differences
+from benchmarks.techniques.rows import merged
+from flows.delivery import prepare_data
+from flows.preflight import prepare
+from flows.route import make_start, teach
+from flows.settings import SettingsOfStages
+from flows.work import Work, directly
+from stillhouse import terminal
+from stillhouse.recipe.recipe import Recipe, load_recipe, validated
+from stillhouse.store.artifact import Reference, read_manifest
+from stillhouse.store.store import Store
+from tasks.fetch import load_teacher
+
+LIKE = "the share most like the domain"
+AT_RANDOM = "as large a share at random"
+ALL = "all general text"
+LOSS, KL, TOP_1 = TOTALS
+JUDGED: dict[str, tuple[str, int]] = {"domain": ("pubmed-abstracts", 900), "general": ("boolq-passages", 1350)}
+"""Sets of held-out text, and how many of their documents there are, of which a twentieth is held out."""
+HELD_OUT_TOKENS = 14_000
+
+
+def main() -> None:
+    """Train every way with every seed, and write what was found after each."""
+    options = _parser().parse_args()
+    recipe = load_recipe(options.recipe).model_copy(update={"threads": options.threads})
+    store = Store(options.runs.resolve() / "store")
+    with terminal.shown():
+        base = options.recipe.resolve().parent
+        asked = {way: prepare(each, base, store) for way, each in ways(recipe).items()}
+        judging = {name: prepare(_judging(recipe, *told), base, store) for name, told in JUDGED.items()}
+        found: dict[str, Any] = {"students": []}
+        for seed, (way, settings) in product(options.seeds, asked.items()):
+            work = Work(store, directly)
+            teacher = work.make(load_teacher, settings.teacher, {})
+            # One start for all, whatever text each is trained on.
+            cut_by = prepare_data(asked[LIKE], work, teacher)["dataset"]
+            read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
+            student = teach(settings, work, read, seed=seed, cut_by=cut_by).student
+            made = read_manifest(store.folder(student))
+            told = {"way": way, "seed": seed, "key": student.key, "seconds": made.seconds, **made.facts}
+            found["students"].append(told | _judged(judging, work, student, teacher))
+            write_study(options.out, asked[LIKE], found, page)
+        if "start" not in found:
+            start = make_start(asked[LIKE], work, {"teacher": teacher, "dataset": cut_by})
+            found["start"] = _judged(judging, work, start, teacher)
+            write_study(options.out, asked[LIKE], found, page)
+
+
+def ways(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe, with the general text chosen as it says, at random, and not at all.
+
+    Raises:
+        ValueError: If it does not choose text that is like a set.
+    """
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    chosen = content["data"].get("selection", {}).get("similar_to")
+    if chosen is None:
+        raise ValueError("the recipe has no data.selection.similar_to, so that there is nothing to compare")
+    named = [each.get("name", each.get("path")) for each in content["data"]["sets"]]
+    others = {name: chosen["share"] for name in named if name != chosen["set"]}
+    selections = {LIKE: content["data"]["selection"], AT_RANDOM: {"weights": others}, ALL: None}
+    return {
+        way: validated(Recipe, content | {"data": content["data"] | {"selection": selection}}, way)
+        for way, selection in selections.items()
+    }
+
+
+def _judging(recipe: Recipe, name: str, documents: int) -> Recipe:
+    """The recipe with one set, of which held-out text is read and nothing else."""
+    data = {
+        "sets": [{"kind": "packaged", "name": name, "limit": documents}],
+        "train_tokens": 1000,
+        "validation_tokens": 1000,
+        "held_out_tokens": HELD_OUT_TOKENS,
+        "selection": None,
+    }
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    return validated(Recipe, merged(content, {"data": data}) | {"gates": []}, name)
+
+
+def _judged(
+    judging: dict[str, SettingsOfStages], work: Work, model: Reference, teacher: Reference
+) -> dict[str, Documents]:
+    """What each held-out document adds to the figures, of domain and general text."""
+    return {
+        name: documents_of(
+            settings,
+            work,
+            model,
+            {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]},
+        )
+        for name, settings in judging.items()
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    """The content of the JSON file as a page to read."""
+    students = found["students"]
+    share = found["recipe"]["data"]["selection"]["similar_to"]["share"]
+    read = {name: students[0][name] for name in JUDGED}
+    texts = "; ".join(
+        f"{name} text is {sum(each['tokens'] for each in read[name]):,} tokens in {len(read[name])} documents of "
+        f"{JUDGED[name][0]}"
+        for name in JUDGED
+    )
+    return f"""# General text for a student of one domain
+
+From one start, on {students[0]["tokens"]:,.0f} to {max(each["tokens"] for each in students):,.0f} counted tokens each:
+texts of the domain, and of the general text the {share:.0%} that is most like it (`similar_to`), as much drawn at
+random, or all. Less general text is more of the domain's. Held-out {texts}; none was trained on. Loss above: nats per
+token above the teacher's, mean over seeds and each seed in its order.
+
+| general text | domain: loss above | KL | general: loss above | KL |
+|---|--:|--:|--:|--:|
+{chr(10).join(_table(found))}
+
+Less the share at random, at the same seed, with the 95% interval over documents:
+
+| general text | seed | domain: loss | KL | general: loss | KL |
+|---|--:|--:|--:|--:|--:|
+{chr(10).join(_differences(students))}
+
+{found["compute"]["precision"]} on {found["environment"]["processor"]}. Made by `python -m benchmarks.task_domain`;
+every document's totals are in the JSON file beside this page.
+"""
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    rows = {"start, not trained": [found["start"]]} if "start" in found else {}
+    for way in dict.fromkeys(each["way"] for each in found["students"]):
+        rows[way] = [each for each in found["students"] if each["way"] == way]
+    for way, students in rows.items():
+        cells = [_cell([_figures(each[name])[place] for each in students]) for name in JUDGED for place in (0, 1)]
+        yield f"| {way} | {' | '.join(cells)} |"
+
+
+def _cell(values: Sequence[float]) -> str:
+    shown = " ".join(f"{value:.3f}" for value in values)
+    return f"{mean(values):.3f}" + (f" ({shown})" if len(values) > 1 else "")
+
+
+def _figures(documents: Documents) -> tuple[float, float]:
+    """Loss above the teacher's and KL to it, in nats per token."""
+    tokens = sum(each["tokens"] for each in documents)
+    above = sum(each["loss_nats"] - each["teacher_loss_nats"] for each in documents)
+    return above / tokens, sum(each["kl_to_teacher_nats"] for each in documents) / tokens
+
+
+def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
+    plain = {each["seed"]: each for each in students if each["way"] == AT_RANDOM}
+    for way in (LIKE, ALL):
+        for each in (one for one in students if one["way"] == way and one["seed"] in plain):
+            told = [differences(each[name], plain[each["seed"]][name]) for name in JUDGED]
+            cells = [difference(*beside[figure]) for beside in told for figure in (LOSS, KL)]
+            yield f"| {way} | {each['seed']} | {' | '.join(cells)} |"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="whose domain, general text and training are taken")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file; a table is written beside it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The table's students on what their teacher writes: its answers to prompts that none of them was trained on.
+
+The table's held-out text is passages of an encyclopedia, in all but a few documents. There the corpus tells a student
+what its teacher could tell it too. Of a teacher's own answers the teacher knows more than any corpus shows. Students
+come from the store, or are trained again as their records say.
+
+    python -m benchmarks.techniques.prompts
+    python -m benchmarks.techniques.prompts --rows "reverse KL" --seeds 1
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.figures import FIGURES, difference, documents_of, write_study
+from benchmarks.techniques.paired import Documents, differences
+from benchmarks.techniques.rows import PLAIN_KL, ROWS
+from benchmarks.techniques.train import BASE, OUT, in_fp32, order, settings_of
+from flows.delivery import prepare_data
+from flows.work import Work, directly
+from stillhouse import terminal
+from stillhouse.store.store import Store
+from tasks.score_held_out import measure_held_out
+
+ASKED: dict[str, Any] = {
+    "data": {
+        "sets": [
+            {"kind": "packaged", "name": "nq-open", "limit": 1500},
+            {"kind": "packaged", "name": "reasoning-gym", "limit": 500},
+        ],
+        # Of the answers only held-out ones are read; which prompts these are does not depend on what else there is.
+        "train_tokens": 1000,
+        "validation_tokens": 1000,
+        "held_out_tokens": 20000,
+    }
+}
+"""Laid over the base: the prompts, of which a twentieth is held out."""
+JUDGED = (
+    "cross-entropy",
+    "responses, 4 a prompt",
+    "questions three times as often",
+    "the half most like the questions",
+    "start refitted, rate 4e-4",
+    "combined: refitted, rate 4e-4, alpha soft to hard",
+)
+"""Beside plain KL, which comes first: the text alone, rows that make more of prompts, and what the demo is made of."""
+_TOTALS = ("document", "tokens", "loss_nats", "teacher_loss_nats", "kl_to_teacher_nats", "top1_agreements")
+
+
+def main() -> None:
+    """Ask every student, and write what was found after each."""
+    options = _parser().parse_args()
+    store = Store(options.runs.resolve() / "store")
+    with terminal.shown():
+        base, asked = (settings_of(each, options.base, options.threads, store) for each in ({}, ASKED))
+        found: dict[str, Any] = {"students": []}
+        for seed in options.seeds:
+            plain: Documents = []
+            for row in dict.fromkeys((PLAIN_KL, *options.rows)):
+                work = Work(store, directly)
+                settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
+                read, student, _ = order(settings, base, seed, work)
+                answers = prepare_data(in_fp32(asked), work, read["teacher"])["dataset"]
+                read = {"model": student, "teacher": read["teacher"], "dataset": answers}
+                own = documents_of(asked, work, student, read)
+                plain = plain or own
+                facts = work.facts(work.make(measure_held_out, asked.held_out, read))
+                found["students"].append(
+                    {
+                        "row": row,
+                        "seed": seed,
+                        "key": student.key,
+                        "figures": {name: facts[name] for name in (*FIGURES, "tokens", "documents")},
+                        "less_plain_kl": differences(own, plain),
+                        "documents": [{name: each[name] for name in _TOTALS} for each in own],
+                    }
+                )
+                write_study(options.out, asked, found, page)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=JUDGED)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--base", type=Path, default=BASE, help="the recipe under every row")
+    parser.add_argument("--out", type=Path, default=OUT.with_name("techniques_prompts.json"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def page(found: dict[str, Any]) -> str:
+    """The content of the JSON file as a page to read."""
+    students = sorted(found["students"], key=lambda one: int(one["seed"]))
+    figures = students[0]["figures"]
+    return f"""# Students on their teacher's own answers
+
+What the teacher answers, greedily, to {figures["documents"]} prompts (nq-open and reasoning-gym) that no student was
+trained on: {figures["tokens"]:,} counted tokens. Loss above: nats per token above the teacher's. KL: to the teacher,
+nats per token. top-1: share of positions with the teacher's most likely token, which on greedy answers is the text
+itself. A cell is the mean over seeds, with each seed behind it in their order.
+
+| row | seeds | loss above | KL | top-1 |
+|---|---|--:|--:|--:|
+{chr(10).join(_table(students))}
+
+Less plain KL at the same seed, with the 95% interval over prompts:
+
+| row | seed | loss | KL | top-1, points |
+|---|--:|--:|--:|--:|
+{chr(10).join(_differences(students))}
+
+{found["compute"]["precision"]} on {found["environment"]["processor"]}. Made by `python -m
+benchmarks.techniques.prompts`; every document's totals are in the JSON file beside this page.
+"""
+
+
+def _table(students: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for row in dict.fromkeys(each["row"] for each in students):
+        own = [each for each in students if each["row"] == row]
+        cells = [_cell([each["figures"][name] for each in own], is_share=name.startswith("top1")) for name in FIGURES]
+        yield f"| {row} | {', '.join(str(each['seed']) for each in own)} | {' | '.join(cells)} |"
+
+
+def _cell(values: Sequence[float], *, is_share: bool) -> str:
+    shown = [f"{100 * value:.1f}%" if is_share else f"{value:.3f}" for value in (mean(values), *values)]
+    return f"{shown[0]} ({' '.join(shown[1:])})"
+
+
+def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for row in dict.fromkeys(each["row"] for each in students if each["row"] != PLAIN_KL):
+        for each in (one for one in students if one["row"] == row):
+            shown = {name: _beside(name, *each["less_plain_kl"][name]) for name in FIGURES}
+            yield f"| {row} | {each['seed']} | {' | '.join(shown.values())} |"
+
+
+def _beside(name: str, value: float, bounds: Sequence[float]) -> str:
+    is_share = name.startswith("top1")
+    return difference(value, bounds, digits=1, scale=100) if is_share else difference(value, bounds)
+
+
+if __name__ == "__main__":
+    main()
