@@ -52,6 +52,8 @@ techniques: setup  ## every technique beside plain KL, three seeds: some hours; 
 	$(BIN)/python -m benchmarks.reasoning_synthetic --terms 5 --digits 1 --steps 800 --out docs/benchmarks/reasoning_synthetic_digits.json
 	$(BIN)/python -m benchmarks.across_tokenizers recipes/techniques/cross-tokenizer.yaml --out docs/benchmarks/across_tokenizers.json
 	$(BIN)/python -m benchmarks.continual recipes/techniques/continual.yaml --out docs/benchmarks/continual.json
+	$(BIN)/python -m benchmarks.task_domain recipes/techniques/task.yaml --out docs/benchmarks/task_domain.json
+	$(BIN)/python -m benchmarks.reasoning_students recipes/techniques/reasoning.yaml --out docs/benchmarks/reasoning_students.json
 
 check: setup  ## style and types
 	$(BIN)/ruff check .

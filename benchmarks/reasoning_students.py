@@ -4,7 +4,7 @@
 tasks: one start, one number of training tokens, and the benchmarks of reasoning on tasks that no training had, for the
 teacher and the start as well. Everything runs through the store, so a killed study goes on and a repeated one is free.
 
-    python -m benchmarks.reasoning_students recipes/techniques/reasoning.yaml --out docs/benchmarks/reasoned.json
+    python -m benchmarks.reasoning_students recipes/techniques/reasoning.yaml --out reasoning_students.json
 """
 
 import argparse
