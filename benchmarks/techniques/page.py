@@ -69,7 +69,8 @@ or from that student refitted, where it says so; that of the progressive row is 
     parts.append(
         f"""{where["precision"]}, threads: {where["threads"]}; {_processors(records)}. Seconds are of whole
 stages, with loading and validation, one for each seed, on a machine that may have had other work; they decide how much
-text a row gets in the view of equal time, and no other claim of speed rests on them. Made by
+text a row gets in the view of equal time, and no other claim of speed rests on them. Peak memory is the largest of the
+seeds, whose processors take other amounts for the same work (plain KL from 3.5 to 3.8 GB). Made by
 `make techniques`; every figure is in [techniques/](techniques), a file a training."""
     )
     return "\n\n".join(parts) + "\n"
@@ -98,11 +99,11 @@ _VIEW_NOTES: dict[View, str] = {
     f"first step has {LEAST:.0%} of its text, and more time: the responses.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
-wanted; [reasoning](../techniques/reasoning.md), of which an earlier student of the demo got no
-answer right;
-[continual](../techniques/continual.md), whose measure is what is kept; [across
-tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this start. Their pages say what was
-measured, or that nothing was yet."""
+wanted; [reasoning](../techniques/reasoning.md), whose measure is right answers;
+[continual](../techniques/continual.md),
+whose measure is what is kept; [across tokenizers](../techniques/cross-tokenizer.md), whose student cannot have this
+start. Their pages say what was measured. Students on [their teacher's own answers](techniques_prompts.md), and
+[a student of one domain](task_domain.md), have pages of their own: this held-out text is nearly all passages."""
 _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
