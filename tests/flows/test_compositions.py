@@ -17,6 +17,7 @@ from stillhouse.store.store import Store
 from tasks.fetch import load_teacher
 from tests.conftest import RECIPE, ROOT
 
+TINY = load_recipe(RECIPE)
 TEACHER = str(ROOT / "tests" / "tiny_teacher")
 SETS: dict[str, dict[str, Any]] = {
     "boolq-passages": {"kind": "packaged", "name": "boolq-passages", "limit": 120},
@@ -66,7 +67,7 @@ def draw(generator: random.Random) -> dict[str, Any]:
         return pick(values) if generator.random() < 0.3 else None
 
     names = ["boolq-passages", *(name for name in list(SETS)[1:] if generator.random() < 0.5)]
-    content = load_recipe(RECIPE).model_dump(mode="json", exclude_none=True) | {"gates": [], "threads": 1}
+    content = TINY.model_dump(mode="json", exclude_none=True) | {"gates": [], "threads": 1}
     content["data"] |= {
         "sets": [SETS[name] for name in names],
         **{"train_tokens": 6000, "validation_tokens": 1000, "held_out_tokens": 1500},
@@ -98,7 +99,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_what_is_accepted_is_of_every_kind():
     """Else a technique that is always refused would not be missed below."""
     generator, seen = random.Random(0), set[tuple[str, str]]()
-    for _ in range(600):
+    for _ in range(1500):
         try:
             recipe = validated(Recipe, draw(generator), "the drawn recipe")
         except InputError:
