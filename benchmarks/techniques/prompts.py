@@ -9,6 +9,7 @@ come from the store, or are trained again as their records say.
 """
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -27,8 +28,8 @@ from tasks.score_held_out import measure_held_out
 ASKED: dict[str, Any] = {
     "data": {
         "sets": [
-            {"kind": "packaged", "name": "nq-open", "limit": 1500},
-            {"kind": "packaged", "name": "reasoning-gym", "limit": 500},
+            {"kind": "packaged", "name": "nq-open", "limit": 700},
+            {"kind": "packaged", "name": "reasoning-gym", "limit": 300},
         ],
         # Of the answers only held-out ones are read; which prompts these are does not depend on what else there is.
         "train_tokens": 1000,
@@ -55,7 +56,7 @@ def main() -> None:
     store = Store(options.runs.resolve() / "store")
     with terminal.shown():
         base, asked = (settings_of(each, options.base, options.threads, store) for each in ({}, ASKED))
-        found: dict[str, Any] = {"students": []}
+        found: dict[str, Any] = {"students": _earlier(options.out)}
         for seed in options.seeds:
             plain: Documents = []
             for row in dict.fromkeys((PLAIN_KL, *options.rows)):
@@ -67,6 +68,7 @@ def main() -> None:
                 own = documents_of(asked, work, student, read)
                 plain = plain or own
                 facts = work.facts(work.make(measure_held_out, asked.held_out, read))
+                found["students"] = [one for one in found["students"] if (one["row"], one["seed"]) != (row, seed)]
                 found["students"].append(
                     {
                         "row": row,
@@ -91,9 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _earlier(out: Path) -> list[dict[str, Any]]:
+    """Students of other rows and seeds, from an earlier call."""
+    return list(json.loads(out.read_text(encoding="utf-8"))["students"]) if out.is_file() else []
+
+
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
-    students = sorted(found["students"], key=lambda one: int(one["seed"]))
+    rows = list(ROWS)
+    students = sorted(found["students"], key=lambda one: (rows.index(one["row"]), one["seed"]))
     figures = students[0]["figures"]
     return f"""# Students on their teacher's own answers
 
