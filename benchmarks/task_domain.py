@@ -124,10 +124,11 @@ def page(found: dict[str, Any]) -> str:
     )
     return f"""# General text for a student of one domain
 
-From one start, on {students[0]["tokens"]:,.0f} to {max(each["tokens"] for each in students):,.0f} counted tokens each:
-texts of the domain, and of the general text the {share:.0%} that is most like it (`similar_to`), as much drawn at
-random, or all. Less general text is more of the domain's. Held-out {texts}; none was trained on. Loss above: nats per
-token above the teacher's, mean over seeds and each seed in its order.
+From one start, on some {students[0]["tokens"]:,.0f} counted tokens each: texts of the domain, and of the general text
+the {share:.0%} that is most like it (`similar_to`), as much drawn at random, or all. Less general text is more of the
+domain's. Of held-out text none was trained on:
+{texts}.
+Loss above: nats per token above the teacher's, mean over seeds and each seed in its order.
 
 | general text | domain: loss above | KL | general: loss above | KL |
 |---|--:|--:|--:|--:|
