@@ -9,24 +9,19 @@ teacher and the start as well. Everything runs through the store, so a killed st
 
 import argparse
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import difference, shares, write_study
+from benchmarks.one_start import from_one_start
 from benchmarks.techniques.rows import merged
 from evaluation.comparison import compare_capability
 from evaluation.score_files import read_capability
-from flows.delivery import prepare_data
 from flows.preflight import prepare
-from flows.route import make_start, teach
-from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
-from stillhouse.store.artifact import Reference, read_manifest
 from stillhouse.store.store import Store
-from tasks.fetch import load_teacher
 from tasks.score_benchmarks import evaluate_capability
 
 WITHOUT = "plain text alone"
@@ -52,24 +47,19 @@ def main() -> None:
             way: prepare(each, options.recipe.resolve().parent, store)
             for way, each in ways(recipe, options.documents).items()
         }
-        plain = asked[WITHOUT]
-        work = Work(store, directly)
-        teacher = work.make(load_teacher, plain.teacher, {})
-        cut_by = prepare_data(plain, work, teacher)["dataset"]
-        start = make_start(plain, work, {"teacher": teacher, "dataset": cut_by})
         found: dict[str, Any] = {"documents": options.documents, "models": []}
-        for name, model in (("teacher", teacher), ("start, not trained", start)):
-            found["models"].append({"way": name, "seed": None} | _scored(plain, work, model))
-        without = start
-        # Plain text alone is the first of each seed.
-        for seed, (way, settings) in product(options.seeds, asked.items()):
-            data = prepare_data(settings, work, teacher)["dataset"]
-            student = teach(settings, work, {"teacher": teacher, "dataset": data}, seed=seed, cut_by=cut_by).student
-            without = student if way == WITHOUT else without
-            facts = read_manifest(store.folder(student)).facts
-            told = {"way": way, "seed": seed, "key": student.key, **facts}
-            found["models"].append(told | _scored(settings, work, student, None if way == WITHOUT else without))
-            write_study(options.out, plain, found, page)
+        without: Path | None = None
+        work, capability = Work(store, directly), asked[WITHOUT].capability
+        for student in from_one_start(asked, WITHOUT, work, options.seeds):
+            if not found["models"]:
+                teacher = work.make(evaluate_capability, capability, {"model": student.teacher})
+                found["models"].append({"way": "teacher", "seed": None} | _told(work.store.folder(teacher)))
+            own = work.store.folder(work.make(evaluate_capability, capability, {"model": student.model}))
+            if student.way == WITHOUT:
+                without = own
+            found["models"].append(student.told() | _told(own, without, seed=recipe.seed))
+            if student.seed is not None:
+                write_study(options.out, asked[WITHOUT], found, page)
 
 
 def ways(recipe: Recipe, documents: int) -> dict[str, Recipe]:
@@ -101,22 +91,15 @@ def ways(recipe: Recipe, documents: int) -> dict[str, Recipe]:
     }
 
 
-def _scored(
-    settings: SettingsOfStages, work: Work, model: Reference, reference: Reference | None = None
-) -> dict[str, Any]:
+def _told(own: Path, reference: Path | None = None, *, seed: int = 0) -> dict[str, Any]:
     """Shares of right answers and steps, and the differences to a reference on the same tasks."""
-    folders = [
-        work.store.folder(work.make(evaluate_capability, settings.capability, {"model": each}))
-        for each in (model, reference)
-        if each is not None
-    ]
-    scores = read_capability(folders[0])
+    scores = read_capability(own)
     found: dict[str, Any] = {
         name: float(scores[name].values.sum() / scores[name].denominators.sum()) for name in BENCHMARKS
     }
     if reference is None:
         return found
-    beside = compare_capability(*folders, seed=settings.recipe.seed)
+    beside = compare_capability(own, reference, seed=seed)
     return found | {"less": {name: [beside[name].difference, beside[name].interval] for name in BENCHMARKS}}
 
 
@@ -152,7 +135,7 @@ def _table(models: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
     for each in students:
-        if "less" in each:
+        if each["way"] != WITHOUT:
             cells = [difference(*each["less"][name], digits=1, scale=100) for name in BENCHMARKS]
             yield f"| {each['way']} | {each['seed']} | {' | '.join(cells)} |"
 

@@ -10,29 +10,25 @@ it. Everything runs through the store, so a killed study goes on and a repeated 
 
 import argparse
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.figures import difference, documents_of, write_study
-from benchmarks.techniques.paired import TOTALS, Documents, differences
+from benchmarks.figures import FIGURES, difference, write_study
+from benchmarks.one_start import from_one_start
+from benchmarks.other_text import OtherText, held_out_of, read_other_text
 from benchmarks.techniques.rows import merged
-from flows.delivery import prepare_data
 from flows.preflight import prepare
-from flows.route import make_start, teach
-from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
-from stillhouse.store.artifact import Reference, read_manifest
 from stillhouse.store.store import Store
-from tasks.fetch import load_teacher
 
 LIKE = "the share most like the domain"
 AT_RANDOM = "as large a share at random"
 ALL = "all general text"
-LOSS, KL, TOP_1 = TOTALS
+SHOWN = FIGURES[:2]
+"""Loss above the teacher's, and KL."""
 JUDGED: dict[str, tuple[str, int]] = {"domain": ("pubmed-abstracts", 900), "general": ("boolq-passages", 1350)}
 """Sets of held-out text, and how many of their documents there are, of which a twentieth is held out."""
 HELD_OUT_TOKENS = 14_000
@@ -48,21 +44,16 @@ def main() -> None:
         asked = {way: prepare(each, base, store) for way, each in ways(recipe).items()}
         judging = {name: prepare(_judging(recipe, *told), base, store) for name, told in JUDGED.items()}
         found: dict[str, Any] = {"students": []}
-        for seed, (way, settings) in product(options.seeds, asked.items()):
-            work = Work(store, directly)
-            teacher = work.make(load_teacher, settings.teacher, {})
-            # One start for all, whatever text each is trained on.
-            cut_by = prepare_data(asked[LIKE], work, teacher)["dataset"]
-            read = {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]}
-            student = teach(settings, work, read, seed=seed, cut_by=cut_by).student
-            made = read_manifest(store.folder(student))
-            told = {"way": way, "seed": seed, "key": student.key, "seconds": made.seconds, **made.facts}
-            found["students"].append(told | _judged(judging, work, student, teacher))
-            write_study(options.out, asked[LIKE], found, page)
-        if "start" not in found:
-            start = make_start(asked[LIKE], work, {"teacher": teacher, "dataset": cut_by})
-            found["start"] = _judged(judging, work, start, teacher)
-            write_study(options.out, asked[LIKE], found, page)
+        beside: dict[str, OtherText] = {}
+        work = Work(store, directly)
+        for student in from_one_start(asked, LIKE, work, options.seeds):
+            own = {name: read_other_text(each, work, student.model, student.teacher) for name, each in judging.items()}
+            if student.way == AT_RANDOM:
+                beside = own
+            told = {name: each.told(beside.get(name)) for name, each in own.items()}
+            found["students"].append(student.told() | told)
+            if student.seed is not None:
+                write_study(options.out, asked[LIKE], found, page)
 
 
 def ways(recipe: Recipe) -> dict[str, Recipe]:
@@ -77,7 +68,8 @@ def ways(recipe: Recipe) -> dict[str, Recipe]:
         raise ValueError("the recipe has no data.selection.similar_to, so that there is nothing to compare")
     named = [each.get("name", each.get("path")) for each in content["data"]["sets"]]
     others = {name: chosen["share"] for name in named if name != chosen["set"]}
-    selections = {LIKE: content["data"]["selection"], AT_RANDOM: {"weights": others}, ALL: None}
+    # The share at random comes first: the others stand beside it.
+    selections = {AT_RANDOM: {"weights": others}, LIKE: content["data"]["selection"], ALL: None}
     return {
         way: validated(Recipe, content | {"data": content["data"] | {"selection": selection}}, way)
         for way, selection in selections.items()
@@ -86,41 +78,19 @@ def ways(recipe: Recipe) -> dict[str, Recipe]:
 
 def _judging(recipe: Recipe, name: str, documents: int) -> Recipe:
     """The recipe with one set, of which held-out text is read and nothing else."""
-    data = {
-        "sets": [{"kind": "packaged", "name": name, "limit": documents}],
-        "train_tokens": 1000,
-        "validation_tokens": 1000,
-        "held_out_tokens": HELD_OUT_TOKENS,
-        "selection": None,
-    }
+    data = held_out_of({"kind": "packaged", "name": name, "limit": documents}, tokens=HELD_OUT_TOKENS)
     content = recipe.model_dump(mode="json", exclude_none=True)
     return validated(Recipe, merged(content, {"data": data}) | {"gates": []}, name)
 
 
-def _judged(
-    judging: dict[str, SettingsOfStages], work: Work, model: Reference, teacher: Reference
-) -> dict[str, Documents]:
-    """What each held-out document adds to the figures, of domain and general text."""
-    return {
-        name: documents_of(
-            settings,
-            work,
-            model,
-            {"teacher": teacher, "dataset": prepare_data(settings, work, teacher)["dataset"]},
-        )
-        for name, settings in judging.items()
-    }
-
-
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
-    students = found["students"]
+    start, *students = found["students"]
     share = found["recipe"]["data"]["selection"]["similar_to"]["share"]
-    read = {name: students[0][name] for name in JUDGED}
+    read = {name: start[name]["figures"] for name in JUDGED}
     texts = "; ".join(
-        f"{name} text is {sum(each['tokens'] for each in read[name]):,} tokens in {len(read[name])} documents of "
-        f"{JUDGED[name][0]}"
-        for name in JUDGED
+        f"{name} text is {each['tokens']:,} tokens in {each['documents']} documents of {JUDGED[name][0]}"
+        for name, each in read.items()
     )
     return f"""# General text for a student of one domain
 
@@ -132,7 +102,7 @@ Loss above: nats per token above the teacher's, mean over seeds and each seed in
 
 | general text | domain: loss above | KL | general: loss above | KL |
 |---|--:|--:|--:|--:|
-{chr(10).join(_table(found))}
+{chr(10).join(_table(found["students"]))}
 
 Less the share at random, at the same seed, with the 95% interval over documents:
 
@@ -145,12 +115,10 @@ every document's totals are in the JSON file beside this page.
 """
 
 
-def _table(found: dict[str, Any]) -> Iterator[str]:
-    rows = {"start, not trained": [found["start"]]} if "start" in found else {}
-    for way in dict.fromkeys(each["way"] for each in found["students"]):
-        rows[way] = [each for each in found["students"] if each["way"] == way]
-    for way, students in rows.items():
-        cells = [_cell([_figures(each[name])[place] for each in students]) for name in JUDGED for place in (0, 1)]
+def _table(students: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for way in dict.fromkeys(each["way"] for each in students):
+        own = [each for each in students if each["way"] == way]
+        cells = [_cell([each[name]["figures"][figure] for each in own]) for name in JUDGED for figure in SHOWN]
         yield f"| {way} | {' | '.join(cells)} |"
 
 
@@ -159,19 +127,10 @@ def _cell(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ({shown})" if len(values) > 1 else "")
 
 
-def _figures(documents: Documents) -> tuple[float, float]:
-    """Loss above the teacher's and KL to it, in nats per token."""
-    tokens = sum(each["tokens"] for each in documents)
-    above = sum(each["loss_nats"] - each["teacher_loss_nats"] for each in documents)
-    return above / tokens, sum(each["kl_to_teacher_nats"] for each in documents) / tokens
-
-
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
-    plain = {each["seed"]: each for each in students if each["way"] == AT_RANDOM}
     for way in (LIKE, ALL):
-        for each in (one for one in students if one["way"] == way and one["seed"] in plain):
-            told = [differences(each[name], plain[each["seed"]][name]) for name in JUDGED]
-            cells = [difference(*beside[figure]) for beside in told for figure in (LOSS, KL)]
+        for each in (one for one in students if one["way"] == way):
+            cells = [difference(*each[name]["less"][figure]) for name in JUDGED for figure in SHOWN]
             yield f"| {way} | {each['seed']} | {' | '.join(cells)} |"
 
 

@@ -221,8 +221,6 @@ def _cache_bytes(recipe: Recipe, teacher: ModelShape) -> int:
     Members of an ensemble have the vocabulary of the first; their own widths matter to nobody, for they keep no hidden
     states.
     """
-    if not recipe.distillation.asks_teacher:
-        return 0
     knowledge, features = recipe.knowledge, recipe.distillation.features
     asked = (knowledge.own, *(each.knowledge for each in knowledge.members)) if isinstance(knowledge, Ensemble) else ()
     a_token = sum(

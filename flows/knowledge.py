@@ -33,8 +33,6 @@ def gather_knowledge(
         dataset: What it is asked about.
         student_before: The other teacher, where a round of a continual route makes an ensemble with it.
     """
-    if not settings.recipe.distillation.asks_teacher:
-        return {}
     match settings.recipe.knowledge:
         case Cached() as cached:
             return {"cache": _capture(settings, work, cached, teacher, dataset)}

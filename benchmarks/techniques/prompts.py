@@ -15,27 +15,20 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.figures import FIGURES, difference, documents_of, write_study
-from benchmarks.techniques.paired import Documents, differences
+from benchmarks.figures import FIGURES, difference, write_study
+from benchmarks.other_text import OtherText, held_out_of, read_other_text
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, in_fp32, order, settings_of
-from flows.delivery import prepare_data
 from flows.work import Work, directly
 from stillhouse import terminal
 from stillhouse.store.store import Store
-from tasks.score_held_out import measure_held_out
 
 ASKED: dict[str, Any] = {
-    "data": {
-        "sets": [
-            {"kind": "packaged", "name": "nq-open", "limit": 700},
-            {"kind": "packaged", "name": "reasoning-gym", "limit": 300},
-        ],
-        # Of the answers only held-out ones are read; which prompts these are does not depend on what else there is.
-        "train_tokens": 1000,
-        "validation_tokens": 1000,
-        "held_out_tokens": 20000,
-    }
+    "data": held_out_of(
+        {"kind": "packaged", "name": "nq-open", "limit": 700},
+        {"kind": "packaged", "name": "reasoning-gym", "limit": 300},
+        tokens=20000,
+    )
 }
 """Laid over the base: the prompts, of which a twentieth is held out."""
 JUDGED = (
@@ -47,7 +40,6 @@ JUDGED = (
     "combined: refitted, rate 4e-4, alpha soft to hard",
 )
 """Beside plain KL, which comes first: the text alone, rows that make more of prompts, and what the demo is made of."""
-_TOTALS = ("document", "tokens", "loss_nats", "teacher_loss_nats", "kl_to_teacher_nats", "top1_agreements")
 
 
 def main() -> None:
@@ -58,27 +50,15 @@ def main() -> None:
         base, asked = (settings_of(each, options.base, options.threads, store) for each in ({}, ASKED))
         found: dict[str, Any] = {"students": _earlier(options.out)}
         for seed in options.seeds:
-            plain: Documents = []
+            plain: OtherText | None = None
             for row in dict.fromkeys((PLAIN_KL, *options.rows)):
                 work = Work(store, directly)
                 settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
                 read, student, _ = order(settings, base, seed, work)
-                answers = prepare_data(in_fp32(asked), work, read["teacher"])["dataset"]
-                read = {"model": student, "teacher": read["teacher"], "dataset": answers}
-                own = documents_of(asked, work, student, read)
+                own = read_other_text(in_fp32(asked), work, student, read["teacher"])
                 plain = plain or own
-                facts = work.facts(work.make(measure_held_out, asked.held_out, read))
                 found["students"] = [one for one in found["students"] if (one["row"], one["seed"]) != (row, seed)]
-                found["students"].append(
-                    {
-                        "row": row,
-                        "seed": seed,
-                        "key": student.key,
-                        "figures": {name: facts[name] for name in (*FIGURES, "tokens", "documents")},
-                        "less_plain_kl": differences(own, plain),
-                        "documents": [{name: each[name] for name in _TOTALS} for each in own],
-                    }
-                )
+                found["students"].append({"row": row, "seed": seed, "key": student.key, **own.told(plain)})
                 write_study(options.out, asked, found, page)
 
 
@@ -107,8 +87,8 @@ def page(found: dict[str, Any]) -> str:
 
 What the teacher answers, greedily, to {figures["documents"]} prompts (nq-open and reasoning-gym) that no student was
 trained on: {figures["tokens"]:,} counted tokens. Loss above: nats per token above the teacher's. KL: to the teacher,
-nats per token. top-1: share of positions with the teacher's most likely token, which on greedy answers is the text
-itself. A cell is the mean over seeds, with each seed behind it in their order.
+nats per token. top-1: share of positions with the teacher's most likely token. A cell is the mean over seeds, with each
+seed behind it in their order.
 
 | row | seeds | loss above | KL | top-1 |
 |---|---|--:|--:|--:|
@@ -140,7 +120,7 @@ def _cell(values: Sequence[float], *, is_share: bool) -> str:
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
     for row in dict.fromkeys(each["row"] for each in students if each["row"] != PLAIN_KL):
         for each in (one for one in students if one["row"] == row):
-            shown = {name: _beside(name, *each["less_plain_kl"][name]) for name in FIGURES}
+            shown = {name: _beside(name, *each["less"][name]) for name in FIGURES}
             yield f"| {row} | {each['seed']} | {' | '.join(shown.values())} |"
 
 

@@ -99,7 +99,7 @@ class Distillation(Settings):
         nothing = "and alpha is 0, so that nothing is compared with what the teacher says; set alpha above 0, or"
         if not isinstance(self.loss, ForwardKl):
             raise ValueError(f"loss is {self.loss.kind}, {nothing} leave loss out")
-        if isinstance(self.temperature, Moving):
+        if isinstance(self.temperature, Moves):
             moves = f"from {self.temperature.start:g} to {self.temperature.end:g}"
             raise ValueError(f"temperature moves {moves}, {nothing} give it a number")
         return self
@@ -130,16 +130,11 @@ def check_agreement(distillation: Distillation) -> None:
     """Refuse a number that follows the agreement of a training in which it would never move.
 
     Raises:
-        ValueError: If nobody teaches, or the training ends before agreement is followed.
+        ValueError: If the training ends before agreement is followed.
     """
     for name, value in (("alpha", distillation.alpha), ("temperature", distillation.temperature)):
         if not isinstance(value, Following):
             continue
-        if not distillation.asks_teacher:
-            raise ValueError(
-                f"{name} follows the agreement with the teacher, and alpha is 0, so that the teacher is not asked; set "
-                f"alpha above 0, or give {name} a number"
-            )
         if distillation.steps is not None and distillation.steps <= value.smoothing_steps:
             raise ValueError(
                 f"{name} follows the agreement with the teacher after {value.smoothing_steps} steps "

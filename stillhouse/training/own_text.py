@@ -7,6 +7,7 @@ follows its own mistakes. Nothing of the sampling has a gradient: what was writt
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,8 @@ def tell_endless(made: Sequence[Mapping[str, float]], asked: OnPolicy) -> None:
         made: What was written down of each step so far, the newest last.
         asked: For the words.
     """
-    own = [entry["own_text_ended"] for entry in made if entry.get("on_policy")]
+    # One more than enough, so that a long training does not read all of its steps at each of them.
+    own = list(islice((entry["own_text_ended"] for entry in made if entry.get("on_policy")), _ENOUGH_STEPS + 1))
     if len(own) == _ENOUGH_STEPS and made[-1].get("on_policy") and not any(own):
         logger.warning(
             "in %d on-policy steps the student ended none of the texts that it went on with, each by up to %d tokens, "

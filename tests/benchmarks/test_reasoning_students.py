@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from benchmarks import reasoning_students
+from benchmarks.one_start import START
 from benchmarks.reasoning_students import BENCHMARKS, FORMS, WITHOUT
 from stillhouse.recipe.recipe import load_recipe
 
@@ -21,8 +22,8 @@ def test_both_forms_stand_beside_plain_text_from_one_start(small_recipe, tmp_pat
     monkeypatch.setattr("sys.argv", ["reasoning_students", *options])
     reasoning_students.main()
     models = json.loads(out.read_text())["models"]
-    assert [one["way"] for one in models] == ["teacher", "start, not trained", WITHOUT, *FORMS]
-    assert len({one["key"] for one in models[2:]}) == 3
+    assert [one["way"] for one in models] == ["teacher", START, WITHOUT, *FORMS]
+    assert len({one["key"] for one in models[1:]}) == 4
     assert len(list((tmp_path / "runs" / "store" / "prune_layers").glob("*/manifest.json"))) == 1
     for one in models:
         assert all(0 <= one[name] <= 1 for name in BENCHMARKS)

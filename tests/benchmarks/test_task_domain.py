@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from benchmarks import task_domain
+from benchmarks.one_start import START
 from stillhouse.recipe.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -28,13 +29,16 @@ def test_every_way_is_trained_from_one_start_and_judged_on_the_same_text(small_r
     task_domain.main()
     found = json.loads(out.read_text())
     ways = {one["way"]: one for one in found["students"]}
-    assert list(ways) == [task_domain.LIKE, task_domain.AT_RANDOM, task_domain.ALL]
-    assert len({one["key"] for one in ways.values()}) == 3
+    assert list(ways) == [START, task_domain.AT_RANDOM, task_domain.LIKE, task_domain.ALL]
+    assert len({one["key"] for one in ways.values()}) == 4
     assert len(list((tmp_path / "runs" / "store" / "prune_layers").glob("*/manifest.json"))) == 1
     for name, asked in (("domain", "pubmed-abstracts"), ("general", "boolq-passages")):
-        read = [[each["document"] for each in one[name]] for one in (*ways.values(), found["start"])]
+        read = [[each["document"] for each in one[name]["documents"]] for one in ways.values()]
         assert len(read[0]) > 1 and all(each == read[0] for each in read)
         assert all(each.startswith(asked) for each in read[0])
+        like, other = (ways[way][name] for way in (task_domain.LIKE, task_domain.AT_RANDOM))
+        for figure in task_domain.SHOWN:
+            assert like["less"][figure][0] == pytest.approx(like["figures"][figure] - other["figures"][figure])
     page = out.with_suffix(".md").read_text()
     assert f"| {task_domain.LIKE} | 0 | " in page and "| start, not trained | " in page
 

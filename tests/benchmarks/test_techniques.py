@@ -319,10 +319,10 @@ def test_students_are_judged_on_answers_to_prompts_that_none_was_trained_on(
     assert plain["key"] != text_alone["key"] == key_of(tmp_path / "out", "cross-entropy", "tokens", 1)
     assert all(each["document"].startswith("nq-open/") for each in plain["documents"])
     assert 1 < len(plain["documents"]) < 10 == 60 // 6, "a twentieth is held out"
-    apart = text_alone["less_plain_kl"]["kl_to_teacher_nats_per_token"][0]
+    apart = text_alone["less"]["kl_to_teacher_nats_per_token"][0]
     figures = [each["figures"]["kl_to_teacher_nats_per_token"] for each in (plain, text_alone)]
     assert apart == pytest.approx(figures[1] - figures[0]) != 0
-    assert set(plain["less_plain_kl"]["kl_to_teacher_nats_per_token"][1]) == {0.0}
+    assert set(plain["less"]["kl_to_teacher_nats_per_token"][1]) == {0.0}
     gathered = runs / "store" / "gather_documents"
     trained_on, held_out = (
         {str(document.content) for path in gathered.glob(f"*/{split}.jsonl") for document in read_documents(path)}

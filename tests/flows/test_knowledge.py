@@ -70,11 +70,6 @@ def test_each_kind_of_knowledge_makes_what_opening_it_reads(knowledge, stages, r
     assert gathered(knowledge, tmp_path) == (stages, read)
 
 
-def test_a_teacher_without_a_share_in_the_loss_says_nothing(tmp_path):
-    """A control lays alpha 0 over a recipe with a cache, which is then not made."""
-    assert gathered(FULL, tmp_path, alpha=0) == ([], set())
-
-
 OWN = {"kind": "moving_average"}
 AGREEING = {"shape": "agreement", "enough": 0.5}
 

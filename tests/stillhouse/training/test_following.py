@@ -78,7 +78,11 @@ def test_an_alpha_without_ends_goes_from_the_teacher_to_the_text():
             "alpha follows .* the training has 10, so",
         ),
         ({"temperature": COOLING | {"smoothing_steps": 4}, "steps": 4}, "temperature follows .* it would never move"),
-        ({"temperature": COOLING, "alpha": 0}, "alpha is 0, so that the teacher is not asked"),
+        (
+            {"temperature": COOLING, "alpha": 0},
+            "temperature moves from 2 to 1, and alpha is 0, so that nothing is comp",
+        ),
+        ({"temperature": COOLING, "alpha": 0, "features": {}}, "temperature moves from 2 to 1, and alpha is 0"),
         ({"on_policy": {"share": 1}, "loss": {"kind": "taid"}}, "TAID's t would be a straight line"),
     ],
 )
