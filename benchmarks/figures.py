@@ -83,6 +83,12 @@ def shares(values: Sequence[float]) -> str:
     return f"{100 * mean(values):.0f}%" + (f" ({each})" if len(values) > 1 else "")
 
 
+def over_seeds(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """The mean, and behind it each seed's where there are several."""
+    each = " ".join(map(shown, values))
+    return shown(mean(values)) + (f" ({each})" if len(values) > 1 else "")
+
+
 def _write(out: Path, found: dict[str, Any], page: Callable[[dict[str, Any]], str]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

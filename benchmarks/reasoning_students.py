@@ -55,9 +55,9 @@ def main() -> None:
                 teacher = work.make(evaluate_capability, capability, {"model": student.teacher})
                 found["models"].append({"way": "teacher", "seed": None} | _told(work.store.folder(teacher)))
             own = work.store.folder(work.make(evaluate_capability, capability, {"model": student.model}))
-            if student.way == WITHOUT:
-                without = own
-            found["models"].append(student.told() | _told(own, without, seed=recipe.seed))
+            reference = None if student.way == WITHOUT else without
+            found["models"].append(student.told() | _told(own, reference, seed=recipe.seed))
+            without = own if student.way == WITHOUT else without
             if student.seed is not None:
                 write_study(options.out, asked[WITHOUT], found, page)
 
@@ -82,9 +82,10 @@ def ways(recipe: Recipe, documents: int) -> dict[str, Recipe]:
     }
     found = {WITHOUT: [each | {"limit": _PLAIN_DOCUMENTS} for each in texts]}
     for form in FORMS:
-        # What one form weighs, the other does not have.
-        own = {"form": form} | ({} if form == "one_sequence" else {"rationale_weight": 0.5})
-        found[form] = [{k: v for k, v in each.items() if k != "rationale_weight"} | own for each in tasks] + texts
+        # The weight of a second task is of two tasks alone.
+        left_out = {"rationale_weight"} if form == "one_sequence" else set()
+        asked = [{key: each[key] for key in each if key not in left_out} | {"form": form} for each in tasks]
+        found[form] = asked + texts
     return {
         way: validated(Recipe, merged(content, {"data": {"sets": each}, "evaluation": evaluation}), way)
         for way, each in found.items()

@@ -11,10 +11,9 @@ it. Everything runs through the store, so a killed study goes on and a repeated 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from benchmarks.figures import FIGURES, difference, write_study
+from benchmarks.figures import FIGURES, difference, over_seeds, write_study
 from benchmarks.one_start import from_one_start
 from benchmarks.other_text import OtherText, held_out_of, read_other_text
 from benchmarks.techniques.rows import merged
@@ -48,9 +47,9 @@ def main() -> None:
         work = Work(store, directly)
         for student in from_one_start(asked, LIKE, work, options.seeds):
             own = {name: read_other_text(each, work, student.model, student.teacher) for name, each in judging.items()}
-            if student.way == AT_RANDOM:
-                beside = own
-            told = {name: each.told(beside.get(name)) for name, each in own.items()}
+            references = {} if student.way == AT_RANDOM else beside
+            told = {name: each.told(references.get(name)) for name, each in own.items()}
+            beside = own if student.way == AT_RANDOM else beside
             found["students"].append(student.told() | told)
             if student.seed is not None:
                 write_study(options.out, asked[LIKE], found, page)
@@ -86,6 +85,7 @@ def _judging(recipe: Recipe, name: str, documents: int) -> Recipe:
 def page(found: dict[str, Any]) -> str:
     """The content of the JSON file as a page to read."""
     start, *students = found["students"]
+    tokens = [each["tokens"] for each in students]
     share = found["recipe"]["data"]["selection"]["similar_to"]["share"]
     read = {name: start[name]["figures"] for name in JUDGED}
     texts = "; ".join(
@@ -94,9 +94,9 @@ def page(found: dict[str, Any]) -> str:
     )
     return f"""# General text for a student of one domain
 
-From one start, on some {students[0]["tokens"]:,.0f} counted tokens each: texts of the domain, and of the general text
-the {share:.0%} that is most like it (`similar_to`), as much drawn at random, or all. Less general text is more of the
-domain's. Of held-out text none was trained on:
+From one start, on {min(tokens):,.0f} to {max(tokens):,.0f} counted tokens: texts of the domain, and of the general text
+the {share:.0%} that is most like it (`similar_to`), as much of each set drawn at random (one draw, the same for every
+seed), or all. Less general text is more of the domain's. Of held-out text none was trained on:
 {texts}.
 Loss above: nats per token above the teacher's, mean over seeds and each seed in its order.
 
@@ -118,13 +118,9 @@ every document's totals are in the JSON file beside this page.
 def _table(students: Sequence[dict[str, Any]]) -> Iterator[str]:
     for way in dict.fromkeys(each["way"] for each in students):
         own = [each for each in students if each["way"] == way]
-        cells = [_cell([each[name]["figures"][figure] for each in own]) for name in JUDGED for figure in SHOWN]
+        values = [[each[name]["figures"][figure] for each in own] for name in JUDGED for figure in SHOWN]
+        cells = [over_seeds(each, "{:.3f}".format) for each in values]
         yield f"| {way} | {' | '.join(cells)} |"
-
-
-def _cell(values: Sequence[float]) -> str:
-    shown = " ".join(f"{value:.3f}" for value in values)
-    return f"{mean(values):.3f}" + (f" ({shown})" if len(values) > 1 else "")
 
 
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:

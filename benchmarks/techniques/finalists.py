@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.figures import difference, write_study
+from benchmarks.figures import difference, over_seeds, write_study
 from benchmarks.techniques.record import Record, key_of, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, order, settings_of
@@ -162,17 +162,13 @@ def _table(found: dict[str, Any], part: str) -> Iterator[str]:
     yield "|---|" + "--:|" * len(rows)
     scale = 100 if part == "capability" else 1
     for figure in models[0][part]:
-        cells = [_cell([one[part][figure]["value"] * scale for one in models if one["row"] == row]) for row in rows]
+        values = [[one[part][figure]["value"] * scale for one in models if one["row"] == row] for row in rows]
+        cells = [over_seeds(each, _shown) for each in values]
         yield f"| {figure} | {' | '.join(cells)} |"
     if part == "capability":
         students = [row for row in rows if row != TEACHER]
         cells = ["<br>".join(_beside(one[part][POOLED]) for one in models if one["row"] == row) for row in students]
         yield f"| pooled, less the teacher's | | {' | '.join(cells)} |"
-
-
-def _cell(values: list[float]) -> str:
-    shown = [_shown(value) for value in values]
-    return _shown(mean(values)) + (f" ({' '.join(shown)})" if len(values) > 1 else "")
 
 
 def _shown(value: float) -> str:

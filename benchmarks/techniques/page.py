@@ -6,7 +6,7 @@ python -m benchmarks.techniques.page
 from collections.abc import Iterator, Mapping
 from statistics import mean
 
-from benchmarks.figures import difference
+from benchmarks.figures import difference, over_seeds
 from benchmarks.techniques.equal_time import AS_FAST, LEAST, processor_with_most
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences, is_same_text
 from benchmarks.techniques.record import Record, View, read_all
@@ -70,7 +70,7 @@ or from that student refitted, where it says so; that of the progressive row is 
         f"""{where["precision"]}, threads: {where["threads"]}; {_processors(records)}. Seconds are of whole
 stages, with loading and validation, one for each seed, on a machine that may have had other work; they decide how much
 text a row gets in the view of equal time, and no other claim of speed rests on them. Peak memory is the largest of the
-seeds, whose processors take other amounts for the same work (plain KL from 3.5 to 3.8 GB). Made by
+seeds, whose processors take other amounts for the same work. Made by
 `make techniques`; every figure is in [techniques/](techniques), a file a training."""
     )
     return "\n\n".join(parts) + "\n"
@@ -165,8 +165,7 @@ def _named(row: str) -> str:
 
 
 def _seeds(values: list[float], figure: str) -> str:
-    shown = [_shown(value, figure) for value in values]
-    return _shown(mean(values), figure) + (f" ({' '.join(shown)})" if len(values) > 1 else "")
+    return over_seeds(values, lambda value: _shown(value, figure))
 
 
 def _shown(value: float, figure: str) -> str:

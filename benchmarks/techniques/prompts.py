@@ -10,12 +10,11 @@ come from the store, or are trained again as their records say.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from benchmarks.figures import FIGURES, difference, write_study
+from benchmarks.figures import FIGURES, difference, over_seeds, write_study
 from benchmarks.other_text import OtherText, held_out_of, read_other_text
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, in_fp32, order, settings_of
@@ -56,9 +55,9 @@ def main() -> None:
                 settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
                 read, student, _ = order(settings, base, seed, work)
                 own = read_other_text(in_fp32(asked), work, student, read["teacher"])
-                plain = plain or own
                 found["students"] = [one for one in found["students"] if (one["row"], one["seed"]) != (row, seed)]
                 found["students"].append({"row": row, "seed": seed, "key": student.key, **own.told(plain)})
+                plain = plain or own
                 write_study(options.out, asked, found, page)
 
 
@@ -108,13 +107,12 @@ benchmarks.techniques.prompts`; every document's totals are in the JSON file bes
 def _table(students: Sequence[dict[str, Any]]) -> Iterator[str]:
     for row in dict.fromkeys(each["row"] for each in students):
         own = [each for each in students if each["row"] == row]
-        cells = [_cell([each["figures"][name] for each in own], is_share=name.startswith("top1")) for name in FIGURES]
+        cells = [over_seeds([each["figures"][name] for each in own], _shown(name)) for name in FIGURES]
         yield f"| {row} | {', '.join(str(each['seed']) for each in own)} | {' | '.join(cells)} |"
 
 
-def _cell(values: Sequence[float], *, is_share: bool) -> str:
-    shown = [f"{100 * value:.1f}%" if is_share else f"{value:.3f}" for value in (mean(values), *values)]
-    return f"{shown[0]} ({' '.join(shown[1:])})"
+def _shown(name: str) -> Callable[[float], str]:
+    return "{:.1%}".format if name.startswith("top1") else "{:.3f}".format
 
 
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -78,18 +78,17 @@ def check_data(student: Student, distillation: Distillation, data: Data) -> None
     Raises:
         ValueError: If a set has such tasks, or the teacher's responses weigh unlike.
     """
-    across = has_own_tokenizer(student) and isinstance(distillation.loss, UniversalLogitDistance)
-    if not (across and distillation.asks_teacher):
+    if not (has_own_tokenizer(student) and isinstance(distillation.loss, UniversalLogitDistance)):
         return
     if any(isinstance(each, Reasoning) for each in data.sets):
         raise ValueError(
             "data.sets holds reasoning, whose tasks weigh each token, and universal_logit_distance counts all alike; "
-            "set distillation.alpha to 0, or leave that set out"
+            "leave that set out, or leave distillation.loss out and set alpha to 0"
         )
     if data.answers.sampled is not None and data.answers.sampled.weigh != "alike":
         raise ValueError(
             f"data.answers.sampled.weigh is {data.answers.sampled.weigh}, and universal_logit_distance counts all "
-            "tokens alike; set it to alike, or distillation.alpha to 0"
+            "tokens alike; set it to alike, or leave distillation.loss out and set alpha to 0"
         )
 
 

@@ -318,11 +318,11 @@ def test_students_are_judged_on_answers_to_prompts_that_none_was_trained_on(
     assert (plain["row"], text_alone["row"], text_alone["seed"]) == (PLAIN_KL, "cross-entropy", 1)
     assert plain["key"] != text_alone["key"] == key_of(tmp_path / "out", "cross-entropy", "tokens", 1)
     assert all(each["document"].startswith("nq-open/") for each in plain["documents"])
-    assert 1 < len(plain["documents"]) < 10 == 60 // 6, "a twentieth is held out"
+    assert 1 < len(plain["documents"]) < 10, "a twentieth of 60 is held out"
     apart = text_alone["less"]["kl_to_teacher_nats_per_token"][0]
     figures = [each["figures"]["kl_to_teacher_nats_per_token"] for each in (plain, text_alone)]
     assert apart == pytest.approx(figures[1] - figures[0]) != 0
-    assert set(plain["less"]["kl_to_teacher_nats_per_token"][1]) == {0.0}
+    assert "less" not in plain, "plain KL beside itself"
     gathered = runs / "store" / "gather_documents"
     trained_on, held_out = (
         {str(document.content) for path in gathered.glob(f"*/{split}.jsonl") for document in read_documents(path)}
