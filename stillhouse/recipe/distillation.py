@@ -75,19 +75,25 @@ class Distillation(Settings):
 
     @model_validator(mode="after")
     def _moves_where_the_text_counts(self) -> Self:
-        if self.on_policy is None or self.on_policy.share < 1:
+        if self.on_policy is None or (self.on_policy.share < 1 and self._highest_alpha > 0):
             return self
+        if self.on_policy.share == 1:
+            why, way_out = (
+                "on_policy.share is 1, so that every step has the student's own text",
+                "on_policy a share below 1",
+            )
+        else:
+            why, way_out = "alpha is 0, so that the teacher reads the student's own text alone", "alpha a value above 0"
         for name, value in (("alpha", self.alpha), ("temperature", self.temperature)):
             if isinstance(value, Following) or (name == "alpha" and isinstance(value, Moving)):
                 raise ValueError(
-                    f"on_policy.share is 1, so that every step has the student's own text, where the teacher's share "
-                    f"is whole and agreement is not counted, and {name} would not move; give it a number, or on_policy "
-                    "a share below 1"
+                    f"{why}, where the teacher's share is whole and agreement is not counted, and {name} would not "
+                    f"move; give it a number, or {way_out}"
                 )
         if isinstance(self.loss, Taid):
             raise ValueError(
-                "on_policy.share is 1, so that every step has the student's own text, whose loss does not say how the "
-                "training goes, and TAID's t would be a straight line; give on_policy a share below 1, or another loss"
+                f"{why}, whose loss does not say how the training goes, and TAID's t would be a straight line; give "
+                f"{way_out}, or take another loss"
             )
         return self
 
@@ -117,8 +123,11 @@ class Distillation(Settings):
     @property
     def compares_distributions(self) -> bool:
         """Whether what the teacher says of the next token has a share in the loss at any step."""
-        highest = max(self.alpha.start, self.alpha.end) if isinstance(self.alpha, Moves) else self.alpha
-        return self.on_policy is not None or highest > 0
+        return self.on_policy is not None or self._highest_alpha > 0
+
+    @property
+    def _highest_alpha(self) -> float:
+        return max(self.alpha.start, self.alpha.end) if isinstance(self.alpha, Moves) else self.alpha
 
     @property
     def follows_agreement(self) -> bool:

@@ -231,6 +231,11 @@ def check_domains(knowledge: Knowledge, sets: Sequence[str]) -> None:
         for each in serves:
             if each not in sets:
                 raise ValueError(f"{name} names {each}, which is none of the data sets; they are {known}")
+    if not knowledge.weighting.own and (isinstance(knowledge.own, Cached) or knowledge.weight != 1):
+        raise ValueError(
+            "knowledge.weighting.own names no set, so the recipe's own teacher teaches nothing, and knowledge.own and "
+            "knowledge.weight would change nothing; name a set there, or leave both out"
+        )
     for each in sets:
         if not any(each in serves for serves in served.values()):
             raise ValueError(

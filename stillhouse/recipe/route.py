@@ -88,6 +88,12 @@ def check_route(route: Route, student: Student, knowledge_kind: str, *, asks_tea
     # What a continual route can be taught by is its own matter (`check_rounds`).
     if isinstance(route, Direct | Continual):
         return
+    if knowledge_kind == "moving_average":
+        raise ValueError(
+            f"route is {route.kind}, whose later students are taught by the ones before, but knowledge.kind is "
+            "moving_average, by which a student is taught by itself alone; set it to online or cached, or leave "
+            "route out"
+        )
     if knowledge_kind not in ("online", "cached"):
         raise ValueError(
             f"route is {route.kind}, whose later students are taught by the ones before, but knowledge.kind is "

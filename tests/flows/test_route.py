@@ -252,6 +252,10 @@ def test_a_student_on_the_way_that_is_no_smaller_than_its_teacher_is_refused(lay
             {"route": {"kind": "born_again"}, "knowledge": {"kind": "endpoint", "url": "http://x/v1", "model": "m"}},
             "knowledge.kind is endpoint, which is of the recipe's teacher alone",
         ),
+        (
+            {"route": {"kind": "born_again"}, "knowledge": {"kind": "moving_average"}, "distillation": {"alpha": 0.3}},
+            "moving_average, by which a student is taught by itself alone",
+        ),
         ({"route": THROUGH, "student": {"kind": "width", "parameters_share": 0.5}}, "give parameters, a number"),
         (
             {"route": {"kind": "born_again"}, "distillation": {"features": {"layers": {"2": 3}}}},

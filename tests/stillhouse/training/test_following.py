@@ -84,6 +84,12 @@ def test_an_alpha_without_ends_goes_from_the_teacher_to_the_text():
         ),
         ({"temperature": COOLING, "alpha": 0, "features": {}}, "temperature moves from 2 to 1, and alpha is 0"),
         ({"on_policy": {"share": 1}, "loss": {"kind": "taid"}}, "TAID's t would be a straight line"),
+        # What the teacher is asked about then is the student's own text, of which neither goes by.
+        ({"on_policy": {"share": 0.5}, "alpha": 0, "loss": {"kind": "taid"}}, "alpha is 0, .* give alpha a value"),
+        (
+            {"on_policy": {"share": 0.5}, "alpha": 0, "temperature": COOLING},
+            "alpha is 0, so that the teacher reads the student's own text alone, .* and temperature would not move",
+        ),
     ],
 )
 def test_what_cannot_move_is_refused(asked, words):

@@ -71,6 +71,11 @@ def told(own: list[str], serves: list[str], kind: str = "by_domain") -> dict:
         (told(SETS[:1], SETS[:1]), "no teacher serves the data set reasoning-gym; name it in knowledge.weighting.own"),
         (told(SETS, ["code"]), "knowledge.members.0.serves names code, which is none of the data sets; they are boolq"),
         (told(SETS, []), "knowledge.members.0.serves is empty"),
+        (told([], SETS) | {"weight": 2.0}, "recipe's own teacher teaches nothing, and knowledge.own and"),
+        (
+            told([], SETS) | {"own": {"kind": "cached", "targets": {"kind": "full"}}},
+            "teaches nothing, and knowledge.own",
+        ),
         (told([], SETS, "by_confidence"), "knowledge.weighting is by_confidence, in which every teacher teaches every"),
     ],
 )
@@ -82,4 +87,5 @@ def test_teachers_by_domain_that_do_not_fit_the_data_are_refused_by_the_sets_nam
 
 def test_teachers_by_domain_that_serve_all_data_between_them_are_taken():
     content = load_recipe(RECIPE).model_dump(mode="json", exclude={"knowledge"})
-    validated(Recipe, content | {"knowledge": told(SETS[:1], SETS)}, "recipe.yaml")
+    for own in (SETS[:1], []):
+        validated(Recipe, content | {"knowledge": told(own, SETS)}, "recipe.yaml")
