@@ -11,7 +11,7 @@ from flows.preflight import prepare
 from flows.route import teach
 from flows.work import Work, directly
 from stillhouse.errors import InputError
-from stillhouse.recipe.losses import LossKind
+from stillhouse.recipe.losses import Following, LossKind, Moves
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.store.store import Store
 from tasks.fetch import load_teacher
@@ -33,7 +33,7 @@ STUDENTS = [
     {"kind": "fresh", "layers": 2},
 ]
 LOSSES = get_args(LossKind)
-AGREEMENT = {"shape": "agreement", "enough": 0.4, "smoothing_steps": 2}
+AGREEMENT = {"shape": "agreement", "enough": 0.4, "smoothing_steps": 1}
 ALPHAS = [0.0, 0.5, 1.0, {"shape": "linear"}, {"shape": "cosine", "start": 1.0, "end": 0.0}, AGREEMENT]
 TEMPERATURES = [1.0, 2.0, {"shape": "linear", "start": 3.0, "end": 1.0}, AGREEMENT | {"start": 3.0, "end": 1.0}]
 FULL = {"kind": "cached", "targets": {"kind": "full"}}
@@ -109,6 +109,8 @@ def test_what_is_accepted_is_of_every_kind():
             ("route", recipe.route.kind),
             ("knowledge", recipe.knowledge.kind),
             ("loss", recipe.distillation.loss.kind),
+            ("alpha", _moved_by(recipe.distillation.alpha)),
+            ("temperature", _moved_by(recipe.distillation.temperature)),
             ("curriculum", "there" if recipe.curriculum else "none"),
             ("refit", "there" if recipe.refit else "none"),
             ("features", "there" if recipe.distillation.features else "none"),
@@ -120,8 +122,14 @@ def test_what_is_accepted_is_of_every_kind():
     assert {kind for what, kind in seen if what == "route"} == routes
     assert {kind for what, kind in seen if what == "knowledge"} == {each["kind"] for each in KNOWLEDGE}
     assert {kind for what, kind in seen if what == "loss"} == set(LOSSES)
+    for what in ("alpha", "temperature"):
+        assert {kind for name, kind in seen if name == what} == {"nothing", "the step", "agreement"}
     for what in ("curriculum", "refit", "features", "on_policy", "sampled"):
         assert (what, "there") in seen and (what, "none") in seen
+
+
+def _moved_by(value: float | Moves) -> str:
+    return "nothing" if isinstance(value, float) else "agreement" if isinstance(value, Following) else "the step"
 
 
 @pytest.mark.parametrize("number", range(12))
