@@ -23,7 +23,7 @@ from flows.trainable import check_features, check_reader, check_student
 from flows.work import Work, directly
 from stillhouse import machine
 from stillhouse.data.check_verifiers import check_verifiers
-from stillhouse.data.sources import check_data, needs_chat_template
+from stillhouse.data.sources import check_data, holds_prompts, needs_chat_template
 from stillhouse.errors import InputError
 from stillhouse.models.shape import ModelShape
 from stillhouse.models.sources import describe, resolve_model, tokenizer_of
@@ -60,7 +60,9 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     _check_context(recipe, shape.context_length)
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
-    _check_chat(recipe, model, data)
+    if needs_chat_template(recipe.data.sets, data):
+        _check_chat(model)
+    _check_rows(recipe.data, data)
     answering = teachers_that_answer(recipe.data, base)
     compute, probe = decide_compute(recipe, store)
     needed = room_for_export(shape, recipe.data, [each.shape for each in answering])
@@ -184,7 +186,9 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     _check_writing(recipe.data, shape.context_length)
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
-    _check_chat(recipe, teacher, data)
+    if needs_chat_template(recipe.data.sets, data):
+        _check_chat(teacher)
+    _check_rows(recipe.data, data)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
@@ -307,11 +311,21 @@ def check_answers(asked: Evaluation, context_tokens: int) -> None:
             )
 
 
-def _check_chat(recipe: Delivery, teacher: Source, data: tuple[Source, ...]) -> None:
-    if needs_chat_template(recipe.data.sets, data) and tokenizer_of(teacher).chat_template is None:
+def _check_chat(teacher: Source) -> None:
+    if tokenizer_of(teacher).chat_template is None:
         raise InputError(
             f"{teacher.name} has no chat template, but the data hold prompts or messages; "
             "take a teacher with one, or data of plain text"
+        )
+
+
+def _check_rows(data: Data, sources: tuple[Source, ...]) -> None:
+    """Refuse answers that are longer than what is learned at once, before a teacher writes any."""
+    if data.answers.max_new_tokens >= data.sequence_length and holds_prompts(data.sets, sources):
+        raise InputError(
+            f"data.answers.max_new_tokens is {data.answers.max_new_tokens}, and a training row of data.sequence_length "
+            f"{data.sequence_length} holds prompt and answer together, so that the end of an answer would be learned "
+            "without its prompt; raise data.sequence_length, or make answers shorter"
         )
 
 

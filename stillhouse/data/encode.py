@@ -68,7 +68,8 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
             document is a prompt; `responses`, several to each training prompt, which then stand in the place of its
             answer; `answers_1`, `responses_1` and so on of other teachers, each to prompts of its own; and
             `rationales`, where documents are problems.
-        folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes.
+        folder: Gets the data set, and per split and set in `facts.json` the documents, tokens, targets and bytes, and
+            per split the conversations that are longer than a piece.
 
     Raises:
         InputError: If a split ends up without a single target, or a conversation does not fit the template.
@@ -85,7 +86,7 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
     }
     facts, parted = {}, list[str]()
     for name in SPLITS:
-        documents = _with_answers(inputs, name)
+        documents, parted_before = _with_answers(inputs, name), len(parted)
         cut = _Cut(settings.sequence_length, budgets[name], opening)
         pieces = list(_pieces(tokenizer, documents, cut, parted))
         if not pieces:
@@ -104,7 +105,7 @@ def encode_documents(settings: EncodeSettings, inputs: Inputs, folder: Path) -> 
         if has_own:
             spelled = [Spelled(piece.encoded.text, piece.encoded.ends, piece.is_text) for piece in pieces]
             write_spelled(folder, name, spelled)
-        facts[name] = _facts(pieces)
+        facts[name] = _facts(pieces) | {"parted_conversations": len(parted) - parted_before}
     if parted:
         logger.warning(
             "%d conversations are longer than data.sequence_length %d, %s among them; what is said in a later piece is "

@@ -89,13 +89,18 @@ def _refuse_unknown(asked: Selection, documents: Sequence[Document]) -> None:
 def _without_copies(
     documents: Sequence[Document], kept: Sequence[Document], similarity: float, left_out: LeftOut
 ) -> list[Document]:
-    """Leave out what nearly equals a document of another split, or an earlier one."""
-    everything = [*kept, *documents]
-    copies = near_copies([words(document) for document in everything], similarity, len(kept))
-    for number, twin in copies.items():
-        reason = "near duplicate of another split" if twin < len(kept) else "near duplicate"
+    """Leave out what nearly equals a document of another split, or an earlier one.
+
+    Problems of one family are put in the same words, and are told apart where they are made (`read_problems`).
+    """
+    others = [document for document in kept if document.kind != "problem"]
+    everything = [*others, *(document for document in documents if document.kind != "problem")]
+    dropped = set()
+    for number, twin in near_copies([words(document) for document in everything], similarity, len(others)).items():
+        reason = "near duplicate of another split" if twin < len(others) else "near duplicate"
         left_out.setdefault(reason, []).append(everything[number].id)
-    return [document for number, document in enumerate(documents, start=len(kept)) if number not in copies]
+        dropped.add(everything[number].id)
+    return [document for document in documents if document.id not in dropped]
 
 
 def _most_like(documents: Sequence[Document], asked: SimilarTo, left_out: LeftOut) -> list[Document]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from stillhouse.data.document import Document, problem, words
+from stillhouse.data.document import Document, Kind, problem, words
 from stillhouse.data.hub import check_columns, commit_of, read_hub
 from stillhouse.data.jsonl import read_jsonl
 from stillhouse.data.packaged import ATTRIBUTIONS, digest_packaged, read_packaged
@@ -67,23 +67,32 @@ def read_sets(sets: Sequence[DataSet], sources: Sequence[Source]) -> tuple[ReadS
 
 def needs_chat_template(sets: Sequence[DataSet], sources: Sequence[Source]) -> bool:
     """Whether any document is in chat form, which a teacher without a chat template cannot read."""
+    return _any_is(("prompt", "problem", "messages"), sets, sources)
+
+
+def holds_prompts(sets: Sequence[DataSet], sources: Sequence[Source]) -> bool:
+    """Whether a teacher answers any document; of a hub's conversations that is not known before they are read."""
+    return _any_is(("prompt",), sets, sources)
+
+
+def _any_is(kinds: Sequence[Kind], sets: Sequence[DataSet], sources: Sequence[Source]) -> bool:
     remaining = iter(sources)
-    return any([_has_chat(data_set, remaining) for data_set in sets])
+    return any([_holds(kinds, data_set, remaining) for data_set in sets])
 
 
-def _has_chat(data_set: DataSet, sources: Iterator[Source]) -> bool:
+def _holds(kinds: Sequence[Kind], data_set: DataSet, sources: Iterator[Source]) -> bool:
     first = next(sources)
     match data_set:
         case PackagedSet(name=name):
-            return name not in PACKAGED_TEXTS
+            return name not in PACKAGED_TEXTS and "prompt" in kinds
         case HubSet(messages_column=column):
-            return column is not None
+            return column is not None and "messages" in kinds
         case Reasoning():
-            return True
+            return "problem" in kinds
         case JsonLines(held_out=held_out):
             files = [first] if held_out is None else [first, next(sources)]
             documents = (document for file in files for document in read_jsonl(file.path, file.name))
-            return any(document.kind != "text" for document in documents)
+            return any(document.kind in kinds for document in documents)
 
 
 def _sources_of(data_set: DataSet, base: Path) -> Iterator[Source]:

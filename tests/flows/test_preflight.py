@@ -146,6 +146,15 @@ def test_answers_that_leave_no_room_for_a_prompt(write, tmp_path, asked, name):
     assert name in said and "teacher's context holds 128 tokens, prompt and answer together" in said
 
 
+def test_answers_that_fill_a_training_row(write, tmp_path):
+    prompts = {"data__sets": [{"kind": "packaged", "name": "nq-open", "limit": 20}], "data__sequence_length": 64}
+    assert "a training row of data.sequence_length 64 holds" in refused(
+        write(**prompts, data__answers={"max_new_tokens": 64}), tmp_path
+    )
+    texts = {"data__sets": [{"kind": "packaged", "name": "boolq-passages", "limit": 20}], "data__sequence_length": 64}
+    preflight.check(write(**texts, data__answers={"max_new_tokens": 64}), tmp_path / "runs")
+
+
 def test_continuations_longer_than_the_context(write, tmp_path):
     assert "16 + evaluation.greedy_tokens is 136" in refused(write(evaluation={"greedy_tokens": 120}), tmp_path)
 

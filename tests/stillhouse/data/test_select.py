@@ -51,6 +51,16 @@ def test_a_near_duplicate_of_a_held_out_text_leaves_the_training_and_not_the_hel
     assert facts["left_out"][0]["reason"] == "near duplicate of another split"
 
 
+def test_problems_of_one_family_are_no_copies_of_each_other(tmp_path):
+    """They share the words of their instruction; that the family is `word_sorting` takes all but two of forty."""
+    asked = [
+        Document(f"p/{number}", "problem", ({"role": "user", "content": each},))
+        for number, each in enumerate((STORY, COPY))
+    ]
+    left, facts = select(tmp_path, [*asked, *texts("a", [STORY])], Selection(near_duplicates=0.5), held_out=asked[:1])
+    assert {document.id for document in left["train"]} == {"p/0", "p/1", "a/0"} and facts["left_out"] == []
+
+
 def test_the_similarity_is_that_of_shingles_exactly():
     one, other = "a b c d e f g h i", "a b c d e f g h x"  # 4 of 6 runs of five words are in both
     assert near_copies([one, other], 4 / 6, 0) == {1: 0}
