@@ -1,8 +1,9 @@
 """Does a distilled student reason better for rationales in its text?
 
 `recipes/techniques/reasoning.yaml` in both of its forms beside the same recipe with plain text in the place of the
-tasks: one start, one number of training tokens, and the benchmarks of reasoning on tasks that no training had, for the
-teacher and the start as well. Everything runs through the store, so a killed study goes on and a repeated one is free.
+tasks: one start, as many tokens of rows (questions, which are read and not learned, among them), and the benchmarks of
+reasoning on tasks that no training had, for the teacher and the start as well. Everything runs through the store, so a
+killed study goes on and a repeated one is free.
 
     python -m benchmarks.reasoning_students recipes/techniques/reasoning.yaml --out reasoning_students.json
 """
@@ -109,12 +110,12 @@ def page(found: dict[str, Any]) -> str:
     students = [one for one in found["models"] if one["seed"] is not None]
     return f"""# Students that were shown rationales
 
-From one start, on {min(one["tokens"] for one in students):,.0f} to {max(one["tokens"] for one in students):,.0f}
-counted tokens: plain text alone, or tasks of reasoning-gym with rationales that were checked, in both forms, beside
-plain text. {found["documents"]} tasks that no training had, shares in percent; behind the mean each seed in its order.
+From one start: plain text alone, or tasks of reasoning-gym with rationales that were checked, in both forms, beside
+plain text, on as many tokens of rows. Of a task the question is read and not learned, so fewer of them are counted.
+{found["documents"]} tasks that no training had, shares in percent; behind the mean each seed in its order.
 
-| | {" | ".join(BENCHMARKS.values())} |
-|---|{"--:|" * len(BENCHMARKS)}
+| | {" | ".join(BENCHMARKS.values())} | counted tokens |
+|---|{"--:|" * (len(BENCHMARKS) + 1)}
 {chr(10).join(_table(found["models"]))}
 
 Less plain text alone at the same seed, in points, with the 95% interval over tasks:
@@ -131,7 +132,8 @@ Less plain text alone at the same seed, in points, with the 95% interval over ta
 def _table(models: Sequence[dict[str, Any]]) -> Iterator[str]:
     for way in dict.fromkeys(one["way"] for one in models):
         own = [one for one in models if one["way"] == way]
-        yield f"| {way} | {' | '.join(shares([one[name] for one in own]) for name in BENCHMARKS)} |"
+        counted = f"{own[0]['tokens']:,.0f}" if own[0]["seed"] is not None else ""
+        yield f"| {way} | {' | '.join(shares([one[name] for one in own]) for name in BENCHMARKS)} | {counted} |"
 
 
 def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
