@@ -35,6 +35,7 @@ JUDGED = (
     "responses, 4 a prompt",
     "questions three times as often",
     "the half most like the questions",
+    "half of the other text, at random",
     "start refitted, rate 4e-4",
     "combined: refitted, rate 4e-4, alpha soft to hard",
 )
@@ -46,13 +47,14 @@ def main() -> None:
     options = _parser().parse_args()
     store = Store(options.runs.resolve() / "store")
     with terminal.shown():
-        base, asked = (settings_of(each, options.base, options.threads, store) for each in ({}, ASKED))
+        over = {} if options.precision is None else {"precision": options.precision}
+        base, asked = (settings_of(each | over, options.base, options.threads, store) for each in ({}, ASKED))
         found: dict[str, Any] = {"students": _earlier(options.out)}
         for seed in options.seeds:
             plain: OtherText | None = None
             for row in dict.fromkeys((PLAIN_KL, *options.rows)):
                 work = Work(store, directly)
-                settings = settings_of(ROWS[row].changes, options.base, options.threads, store)
+                settings = settings_of(ROWS[row].changes | over, options.base, options.threads, store)
                 read, student, _ = order(settings, base, seed, work)
                 own = read_other_text(in_fp32(asked), work, student, read["teacher"])
                 found["students"] = [one for one in found["students"] if (one["row"], one["seed"]) != (row, seed)]
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=JUDGED)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--base", type=Path, default=BASE, help="the recipe under every row")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="of every training, in the place of the base's")
     parser.add_argument("--out", type=Path, default=OUT.with_name("techniques_prompts.json"))
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="holds the store (default: runs)")
     parser.add_argument("--threads", type=int, default=2)

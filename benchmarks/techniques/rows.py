@@ -118,6 +118,8 @@ ROWS: dict[str, Row] = {
     "near-duplicates left out": _selection("selection", near_duplicates=0.7),
     "questions three times as often": _selection("selection", weights={"nq-open": 3.0}),
     "the half most like the questions": _selection("task", similar_to={"set": "nq-open", "share": 0.5}),
+    # The budget then has twice the questions, in the row above too; this one parts likeness from that.
+    "half of the other text, at random": _selection("task", weights={"boolq-passages": 0.5, "reasoning-gym": 0.5}),
     # The rate that refitted rows have, alone.
     "rate 4e-4": _distillation(learning_rate=4.0e-4),
     "start refitted, rate 4e-4": _refitted(),
