@@ -121,10 +121,10 @@ def page(found: dict[str, Any]) -> str:
     return f"""# A teacher with other tokens: {recipe["name"]}
 
 One student with {recipe["student"]["tokenizer"]["vocabulary"]:,} tokens of its own, from random weights, on the same
-{first["tokens"]:,.0f} counted training tokens; its teacher is {recipe["teacher"]}. `alpha` is the weight of the teacher
-beside the text; 0 is the text alone, in which the teacher's answers to prompts are. Held-out bits per byte, each model
-in its own tokens, over {len(first["documents"])} documents: all that can be compared between two tokenizers. Less
-alpha 0: at the same seed, with the 95% interval over documents.
+{first["tokens"]:,.0f} counted training tokens; its teacher is {recipe["teacher"]["source"]}. `alpha` is the weight of
+the teacher beside the text; 0 is the text alone, in which the teacher's answers to prompts are. Held-out bits per byte,
+each model in its own tokens, over {len(first["documents"])} documents: all that can be compared between two tokenizers.
+Less alpha 0: at the same seed, with the 95% interval over documents.
 
 {chr(10).join(_table(models))}
 

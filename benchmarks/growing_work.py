@@ -112,7 +112,7 @@ def page(found: dict[str, Any]) -> str:
     return f"""# Cost as the text grows: {found["recipe"]["name"]}
 
 Each size in a fresh store, one run each, {found["compute"]["precision"]} on {found["environment"]["processor"]},
-threads: {found["compute"]["threads"]}. Distilling includes start-up, compilation and validation. The store also holds
+threads: {found["compute"]["threads"]}. Distilling includes start-up and validation. The store also holds
 the teacher, the start and the student.
 
 {chr(10).join(lines)}
