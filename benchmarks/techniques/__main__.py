@@ -3,14 +3,17 @@
 What has a record with today's key is left alone, so that a killed table goes on and a repeated one is free.
 
     python -m benchmarks.techniques --seeds 1 2 3
+    python -m benchmarks.techniques --base my.yaml --out my_table --rows "plain KL" "alpha, soft to hard"
 """
 
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
-from benchmarks.techniques import page
+from benchmarks.techniques.page import write_page
 from benchmarks.techniques.rows import ROWS, STARTS
+from benchmarks.techniques.train import BASE, OUT
 
 
 def main() -> None:
@@ -19,6 +22,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=(*STARTS, *ROWS), default=[*STARTS, *ROWS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--views", nargs="+", choices=("tokens", "time"), default=["tokens", "time"])
+    parser.add_argument("--base", type=Path, default=BASE, help="the recipe under every row")
+    parser.add_argument("--out", type=Path, default=OUT, help="the folder of records; its page is written beside it")
     options = parser.parse_args()
     for view in options.views:
         for seed in options.seeds:
@@ -26,8 +31,9 @@ def main() -> None:
                 if row in STARTS and (view == "time" or seed != options.seeds[0]):
                     continue
                 command = [sys.executable, "-m", "benchmarks.techniques.train", row, "--view", view]
-                subprocess.run([*command, "--seed", str(seed)], check=True)
-                page.main()
+                where = ["--base", str(options.base), "--out", str(options.out)]
+                subprocess.run([*command, "--seed", str(seed), *where], check=True)
+                write_page(options.out)
 
 
 if __name__ == "__main__":

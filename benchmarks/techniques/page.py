@@ -3,7 +3,9 @@
 python -m benchmarks.techniques.page
 """
 
+import argparse
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from statistics import mean
 
 from benchmarks.figures import difference, over_seeds
@@ -30,10 +32,17 @@ Found = Mapping[str, list[Record]]
 
 
 def main() -> None:
+    """Write the page of one folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=OUT, help="the folder of records")
+    write_page(parser.parse_args().out)
+
+
+def write_page(folder: Path) -> None:
     """Write the page beside the folder of records, once there is plain KL to lay the others beside."""
-    records = list(read_all(OUT))
+    records = list(read_all(folder))
     if any(record.row == PLAIN_KL for record in records):
-        OUT.with_suffix(".md").write_text(page(records), encoding="utf-8")
+        folder.with_suffix(".md").write_text(page(records), encoding="utf-8")
 
 
 def page(records: list[Record]) -> str:
@@ -108,10 +117,12 @@ _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
     "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
+    "alpha, soft to hard": ("cross-entropy",),
     "start refitted, rate 4e-4": ("rate 4e-4",),
+    "combined: refitted, rate 4e-4, alpha soft to hard": ("cross-entropy", "alpha, soft to hard"),
 }
-"""What a row is read against besides: TAID's paper puts it above these, a row without a teacher has the text, and of a
-row that changes two things one stands alone."""
+"""What a row is read against besides: TAID's paper puts it above these, a row without a teacher or with a share of the
+text has the text, and of a row that changes two things one stands alone."""
 
 
 def _paired_note(found: Found) -> str:

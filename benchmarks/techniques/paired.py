@@ -30,15 +30,22 @@ def differences(row: Documents, reference: Documents, *, seed: int = 0) -> dict[
     if not is_same_text(row, reference):
         raise ValueError("the row and its reference were measured on different documents; run both again")
     tokens = _column(row, "tokens")
-    found: dict[str, Difference] = {}
-    for figure, total in TOTALS.items():
-        totals = _column(row, total) - _column(reference, total)
-        found[figure] = (float(totals.sum() / tokens.sum()), _told(bootstrap_mean_interval(totals, tokens, seed=seed)))
+    found = differences_of_totals(row, reference, seed=seed)
     # An absolute value of sums has no total a document. One seed draws the same documents of both.
     both = [_column(one, "calibration_gaps") for one in (row, reference)]
     drawn, other = (drawn_errors_of_gaps(gaps, tokens, seed=seed) for gaps in both)
     apart = error_of_gaps(both[0], tokens) - error_of_gaps(both[1], tokens)
     found[CALIBRATION] = apart, _told(percentile_interval(drawn - other, len(tokens)))
+    return found
+
+
+def differences_of_totals(row: Documents, reference: Documents, *, seed: int = 0) -> dict[str, Difference]:
+    """Each figure that is a sum over documents, of a row less that of the reference on the same documents."""
+    tokens = _column(row, "tokens")
+    found: dict[str, Difference] = {}
+    for figure, total in TOTALS.items():
+        totals = _column(row, total) - _column(reference, total)
+        found[figure] = (float(totals.sum() / tokens.sum()), _told(bootstrap_mean_interval(totals, tokens, seed=seed)))
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.figures import FIGURES, difference, over_seeds, write_study
 from benchmarks.other_text import OtherText, held_out_of, read_other_text
+from benchmarks.techniques.paired import differences_of_totals
 from benchmarks.techniques.rows import PLAIN_KL, ROWS
 from benchmarks.techniques.train import BASE, OUT, in_fp32, order, settings_of
 from flows.work import Work, directly
@@ -30,12 +31,13 @@ ASKED: dict[str, Any] = {
     )
 }
 """Laid over the base: the prompts, of which a twentieth is held out."""
+_ALIKE, _AT_RANDOM = "the half most like the questions", "half of the other text, at random"
 JUDGED = (
     "cross-entropy",
     "responses, 4 a prompt",
     "questions three times as often",
-    "the half most like the questions",
-    "half of the other text, at random",
+    _ALIKE,
+    _AT_RANDOM,
     "start refitted, rate 4e-4",
     "combined: refitted, rate 4e-4, alpha soft to hard",
 )
@@ -101,7 +103,7 @@ Less plain KL at the same seed, with the 95% interval over prompts:
 | row | seed | loss | KL | top-1, points |
 |---|--:|--:|--:|--:|
 {chr(10).join(_differences(students))}
-
+{chr(10).join(_beside_random(students))}
 {found["compute"]["precision"]} on {found["environment"]["processor"]}. Made by `python -m
 benchmarks.techniques.prompts`; every document's totals are in the JSON file beside this page.
 """
@@ -123,6 +125,19 @@ def _differences(students: Sequence[dict[str, Any]]) -> Iterator[str]:
         for each in (one for one in students if one["row"] == row):
             shown = {name: _beside(name, *each["less"][name]) for name in FIGURES}
             yield f"| {row} | {each['seed']} | {' | '.join(shown.values())} |"
+
+
+def _beside_random(students: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What likeness to the questions adds to having twice as many of them, where both were trained."""
+    at_random = {each["seed"]: each["documents"] for each in students if each["row"] == _AT_RANDOM}
+    alike = [each for each in students if each["row"] == _ALIKE and each["seed"] in at_random]
+    if alike:
+        yield f"\n{_ALIKE}, less {_AT_RANDOM}, which has as many questions:\n"
+        yield "| seed | loss | KL | top-1, points |\n|--:|--:|--:|--:|"
+        for each in alike:
+            found = differences_of_totals(each["documents"], at_random[each["seed"]])
+            yield f"| {each['seed']} | {' | '.join(_beside(name, *found[name]) for name in FIGURES)} |"
+        yield ""
 
 
 def _beside(name: str, value: float, bounds: Sequence[float]) -> str:

@@ -3,14 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from benchmarks.figures import FIGURES
+from benchmarks.techniques import __main__ as filling
 from benchmarks.techniques import equal_time, finalists, prompts, train
-from benchmarks.techniques import page as writing
 from benchmarks.techniques.equal_time import AS_FAST, changes_in_equal_time, scaled
-from benchmarks.techniques.page import page, sorted_once
+from benchmarks.techniques.page import page, sorted_once, write_page
 from benchmarks.techniques.paired import CALIBRATION, differences, is_same_text
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
 from benchmarks.techniques.rows import PLAIN_KL, REFITTED, ROWS, UNTRAINED, merged
@@ -124,14 +126,27 @@ def trained(base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_rows_are_trained_kept_and_shown_beside_plain_kl(
+def test_a_table_of_other_models_is_trained_and_written_where_it_is_asked(
     trained, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    def in_this_process(command: list[str], *, check: bool) -> None:
+        assert check and command[1:3] == ["-m", "benchmarks.techniques.train"]
+        trained(command[3], *command[4:])
+
+    monkeypatch.setattr(filling, "subprocess", SimpleNamespace(run=in_this_process))
+    out = tmp_path / "mine"
+    asked = ["--base", str(base), "--out", str(out), "--rows", PLAIN_KL, "cross-entropy", "--views", "tokens"]
+    monkeypatch.setattr("sys.argv", ["techniques", *asked, "--seeds", "1"])
+    filling.main()
+    assert {(each.row, each.seed) for each in read_all(out)} == {(PLAIN_KL, 1), ("cross-entropy", 1)}
+    assert "| cross-entropy | 1 | " in out.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, base, tmp_path: Path):
     out = tmp_path / "out"
-    monkeypatch.setattr(writing, "OUT", out)
     for row in (UNTRAINED, REFITTED, PLAIN_KL, "cross-entropy"):
         trained(row)
-        writing.main()
+        write_page(out)
         # A table that begins has nothing to lay its first row beside.
         assert out.with_suffix(".md").exists() == (row not in (UNTRAINED, REFITTED))
     trained("cross-entropy", "--view", "time")
@@ -299,6 +314,22 @@ def test_finalists_are_chosen_on_validation_text_over_all_seeds(record_of):
     assert finalists.finalists(records, [0, 1]) == ["TAID", "total variation", "features"]
     with pytest.raises(ValueError, match="only 2 techniques have records of seeds 0"):
         finalists.finalists(records[:4], [0])
+
+
+def test_likeness_is_set_beside_as_many_questions_and_text_at_random():
+    def student(row: str, nats: float) -> dict:
+        read = [{"document": f"nq-open/{place}", "tokens": 10, "top1_agreements": 4} for place in range(6)]
+        named = {"loss_nats": 10 * nats, "kl_to_teacher_nats": 5 * nats}
+        figures = dict.fromkeys(FIGURES, nats) | {"documents": 6, "tokens": 60}
+        less = {"less": dict.fromkeys(FIGURES, (0.0, (0.0, 0.0)))} if row != PLAIN_KL else {}
+        return {"row": row, "seed": 1, "figures": figures, "documents": [each | named for each in read]} | less
+
+    rows = {PLAIN_KL: 2.0, "the half most like the questions": 1.5, "half of the other text, at random": 1.75}
+    found = {"compute": {"precision": "fp32"}, "environment": {"processor": "A"}}
+    shown = prompts.page(found | {"students": [student(row, nats) for row, nats in rows.items()]})
+    assert "\n| 1 | -0.250 (-0.250 to -0.250) | -0.125 (-0.125 to -0.125) | " in shown
+    alone = [student(row, nats) for row, nats in list(rows.items())[:2]]
+    assert "less half of the other text" not in prompts.page(found | {"students": alone})
 
 
 def test_students_are_judged_on_answers_to_prompts_that_none_was_trained_on(
