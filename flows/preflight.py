@@ -60,9 +60,7 @@ def prepare_export(recipe: ExportRecipe, base: Path, store: Store) -> SettingsOf
     _check_context(recipe, shape.context_length)
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
-    if needs_chat_template(recipe.data.sets, data):
-        _check_chat(model)
-    _check_rows(recipe.data, data)
+    _check_chat(recipe.data, data, model)
     answering = teachers_that_answer(recipe.data, base)
     compute, probe = decide_compute(recipe, store)
     needed = room_for_export(shape, recipe.data, [each.shape for each in answering])
@@ -186,9 +184,7 @@ def examine(recipe: Recipe, base: Path, store: Store, *, at_once: int = 1) -> Ex
     _check_writing(recipe.data, shape.context_length)
     data = check_data(recipe.data, base)
     check_verifiers(recipe.data, data)
-    if needs_chat_template(recipe.data.sets, data):
-        _check_chat(teacher)
-    _check_rows(recipe.data, data)
+    _check_chat(recipe.data, data, teacher)
     if start.source is not None and has_own_tokenizer(recipe.student) and needs_chat_template(recipe.data.sets, data):
         refuse_other_template(teacher, start.source)
     compute, probe = decide_compute(recipe, store)
@@ -311,16 +307,13 @@ def check_answers(asked: Evaluation, context_tokens: int) -> None:
             )
 
 
-def _check_chat(teacher: Source) -> None:
-    if tokenizer_of(teacher).chat_template is None:
+def _check_chat(data: Data, sources: tuple[Source, ...], teacher: Source) -> None:
+    """Refuse conversations that cannot be put into words, and answers that are longer than what is learned at once."""
+    if needs_chat_template(data.sets, sources) and tokenizer_of(teacher).chat_template is None:
         raise InputError(
             f"{teacher.name} has no chat template, but the data hold prompts or messages; "
             "take a teacher with one, or data of plain text"
         )
-
-
-def _check_rows(data: Data, sources: tuple[Source, ...]) -> None:
-    """Refuse answers that are longer than what is learned at once, before a teacher writes any."""
     if data.answers.max_new_tokens >= data.sequence_length and holds_prompts(data.sets, sources):
         raise InputError(
             f"data.answers.max_new_tokens is {data.answers.max_new_tokens}, and a training row of data.sequence_length "
