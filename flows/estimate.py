@@ -295,7 +295,8 @@ def _flops_of_training(recipe: Recipe, teacher: ModelShape, student: ModelShape)
     readers = recipe.curriculum.readers if recipe.curriculum is not None else ()
     sizes = {"teacher": teacher.parameters, "start": student.parameters}
     difficulty = recipe.data.train_tokens * 2 * sum(sizes[name] for name in readers)
-    read = 2 * _parameters_read(recipe.knowledge, teacher, student) + 6 * student.parameters
+    asked = _parameters_read(recipe.knowledge, teacher, student) if recipe.distillation.asks_teacher else 0
+    read = 2 * asked + 6 * student.parameters
     # Texts are gone on with side by side, so a token written costs little more than one that is read.
     written = 0.0 if recipe.distillation.on_policy is None else recipe.distillation.on_policy.share
     return tokens * (read + 2 * written * student.parameters) + validation + difficulty

@@ -120,9 +120,10 @@ def examine_route(
         case Direct():
             return []
         case BornAgain(generations=generations):
-            # The first is taught by the teacher, the others by a model of the student's size.
+            # The first is taught by the teacher, if at all, the others by a model of the student's size.
             # All begin as the last does, whose start is counted.
-            begun, again = (Link(recipe, each, student, is_cut=False) for each in (shape, student))
+            again = Link(recipe, student, student, is_cut=False)
+            begun = replace(again, recipe=recipe.first_generation, teacher=shape)
             return [begun, *[again] * (generations - 2)]
         case Continual():
             later = zip(_later_rounds(recipe), of_rounds[1:], strict=True)

@@ -117,6 +117,7 @@ _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
     "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
+    "born again from the text, 2 generations": ("cross-entropy",),
     "alpha, soft to hard": ("cross-entropy",),
     "start refitted, rate 4e-4": ("rate 4e-4",),
     "combined: refitted, rate 4e-4, alpha soft to hard": ("cross-entropy", "alpha, soft to hard"),

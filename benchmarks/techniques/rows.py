@@ -88,6 +88,14 @@ ROWS: dict[str, Row] = {
         "self",
         trains_as="generations",
     ),
+    "born again from the text, 2 generations": Row(
+        {
+            "route": {"kind": "born_again", "generations": 2, "first": "text"},
+            "distillation": {"alpha": 0.5, "steps": 40},
+        },
+        "self",
+        trains_as="generations from the text",
+    ),
     "own moving average": Row(
         {"knowledge": {"kind": "moving_average", "decay": 0.9}, "distillation": {"alpha": 0.3}},
         "self",

@@ -99,9 +99,15 @@ def route(settings: Mapping[str, Any], *, is_asked: bool) -> Iterator[str]:
                 else f"{through}, and trained before the next was cut. All are compared with the teacher."
             )
         case "born_again":
+            first = (
+                "the first by nobody: it learned from the text alone"
+                if settings.get("first") == "text"
+                else "the first by the teacher"
+            )
             yield (
                 f"This is generation {settings.get('generations', 2)}: each generation began as the first one did and "
-                "was taught by the one before, the first by the teacher. All are compared with the teacher itself."
+                f"was taught by the one before, {first}. What is said here of the teacher in training is true of the "
+                "one before; all are compared with the teacher itself."
             )
         case "continual":
             yield _rounds(settings, is_asked=is_asked)

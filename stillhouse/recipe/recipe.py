@@ -25,8 +25,9 @@ from stillhouse.recipe.knowledge import (
     check_on_policy,
     check_unasked,
 )
+from stillhouse.recipe.losses import ForwardKl
 from stillhouse.recipe.refit import Refit, check_refit
-from stillhouse.recipe.route import Direct, Progressive, Route, check_layers_of_route, check_route
+from stillhouse.recipe.route import BornAgain, Direct, Progressive, Route, check_layers_of_route, check_route
 from stillhouse.recipe.settings import Settings
 from stillhouse.recipe.student import Student
 from stillhouse.recipe.teacher import Teacher
@@ -80,6 +81,15 @@ class Recipe(Delivery):
             )
             for number, told in enumerate(self.route.rounds)
         )
+
+    @property
+    def first_generation(self) -> "Recipe":
+        """This recipe as it is for the first generation of a born-again route."""
+        if not isinstance(self.route, BornAgain) or self.route.first == "teacher":
+            return self
+        nobody = {"alpha": 0.0, "temperature": 1.0, "loss": ForwardKl(), "features": None, "on_policy": None}
+        distillation = self.distillation.model_copy(update=nobody)
+        return self.model_copy(update={"knowledge": Online(), "distillation": distillation})
 
     def _training_of(self, steps: int | None) -> Distillation:
         """How a student on the way is trained: as this one, but perhaps for so many steps."""

@@ -53,7 +53,10 @@ class BornAgain(Settings):
 
     kind: Literal["born_again"] = "born_again"
     generations: int = Field(default=2, ge=2, le=20)
-    """Trainings in all; the teacher teaches the first."""
+    """Trainings in all."""
+    first: Literal["teacher", "text"] = "teacher"
+    """What the first generation learns from: the recipe's teacher as well, or the text alone, as in the paper, so that
+    no other model ever teaches."""
 
 
 Route = Annotated[Direct | Progressive | BornAgain | Continual, Field(discriminator="kind")]

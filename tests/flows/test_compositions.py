@@ -50,6 +50,7 @@ ROUTES = [
     None,
     {"kind": "progressive", "through": [{"student": DEPTH | {"layers": 5}, "steps": 2}]},
     {"kind": "born_again"},
+    {"kind": "born_again", "first": "text"},
     "continual",
 ]
 CURRICULA = [

@@ -75,6 +75,25 @@ def test_born_again_starts_anew_and_is_taught_by_the_generation_before(tmp_path:
     assert found.student not in found.before.values()
 
 
+def test_born_again_from_the_text_nobody_teaches_the_first_generation(tmp_path: Path):
+    cached = {"kind": "cached", "targets": {"kind": "full"}}
+    route = {"kind": "born_again", "generations": 3, "first": "text"}
+    moving = {"shape": "linear", "start": 4.0, "end": 1.0}
+    told = {"alpha": 0.5, "loss": {"kind": "reverse_kl"}, "temperature": moving, "features": {}, "steps": 9}
+    asked, _ = taught(tmp_path, route=route, distillation=told)
+    first, *later = [settings for name, settings, _ in asked.stages if name == "distill"]
+    assert (first.distillation.asks_teacher, first.distillation.steps) == (False, 9)
+    assert [each.distillation.alpha for each in later] == [0.5, 0.5]
+    assert all(each.distillation.features for each in later)
+    # It is the training that a recipe without a teacher asks for, and the store would find it.
+    alone, _ = taught(tmp_path, distillation={"alpha": 0, "temperature": 1.0, "steps": 9})
+    assert alone.stages[-1][1] == first
+    # Nobody captures what nobody is asked.
+    asked, found = taught(tmp_path, route=route | {"generations": 2}, knowledge=cached)
+    captured = {inputs["teacher"] for name, _, inputs in asked.stages if name == "capture_shard"}
+    assert captured == set(found.before.values())
+
+
 def test_a_cache_is_captured_from_the_teacher_of_each_link(tmp_path: Path):
     cached = {"kind": "cached", "targets": {"kind": "full"}}
     asked, found = taught(tmp_path, route=THROUGH, knowledge=cached)
@@ -278,6 +297,7 @@ def test_every_link_costs_its_training(tmp_path: Path):
             "direct": {"kind": "direct"},
             "progressive": THROUGH,
             "twice": {"kind": "born_again", "generations": 2},
+            "from the text": {"kind": "born_again", "generations": 2, "first": "text"},
         }.items()
     }
     ordered = examine(recipe(curriculum={}), RECIPE.parent, Store(tmp_path)).cost
@@ -286,6 +306,9 @@ def test_every_link_costs_its_training(tmp_path: Path):
     assert costs["progressive"].training_tokens == costs["direct"].training_tokens + 7 * rows * length
     assert costs["twice"].training_tokens == 2 * costs["direct"].training_tokens
     assert costs["direct"].seconds < costs["progressive"].seconds < costs["twice"].seconds
+    # As many tokens, but no teacher reads those of the first generation.
+    assert costs["from the text"].training_tokens == costs["twice"].training_tokens
+    assert costs["direct"].seconds < costs["from the text"].seconds < costs["twice"].seconds
     in_rounds = examine(recipe(route=ROUNDS), RECIPE.parent, Store(tmp_path)).cost
     assert in_rounds.training_tokens == costs["direct"].training_tokens + 3 * rows * length
     assert costs["direct"].disk_bytes < costs["progressive"].disk_bytes

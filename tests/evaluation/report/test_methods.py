@@ -96,6 +96,15 @@ def test_without_a_share_in_the_loss_no_teacher_taught(results: dict[str, Any], 
     assert "No teacher was asked" not in told(results)["Distillation"]
 
 
+def test_who_taught_the_first_generation_is_told(results: dict[str, Any]):
+    recipe = results["lineage"]["recipe"]
+    recipe |= {"route": {"kind": "born_again", "generations": 3}}
+    assert "This is generation 3: " in told(results)["Distillation"]
+    assert "the first by the teacher. What is said here" in told(results)["Distillation"]
+    recipe["route"] |= {"first": "text"}
+    assert "the first by nobody: it learned from the text alone. What is said here" in told(results)["Distillation"]
+
+
 def test_what_became_of_prompts_is_told(results: dict[str, Any]):
     assert "left the context" not in told(results)["Data"]
     results["lineage"]["answers"] = {"prompts": 90, "answers": 88, "empty": 0, "too_long": 2, "ended_share": 0.25}
