@@ -41,8 +41,8 @@ class QuantizeBnbSettings(Settings):
 def quantize_bnb(settings: QuantizeBnbSettings, inputs: Inputs, folder: Path) -> None:
     """Quantize `inputs["student"]` into a folder that `AutoModelForCausalLM.from_pretrained` opens.
 
-    With `dtype="auto"` it opens as it is measured. Left out, transformers 4 makes of the parts in bfloat16 float16, as
-    good, and slower on CPUs; transformers 5 means "auto".
+    With `dtype="auto"` it opens as it is measured, but on a CPU without arithmetic for that (`load_model`). Left out,
+    transformers 4 makes of the parts in bfloat16 float16, as good, and slower on CPUs; transformers 5 means "auto".
 
     The folder is opened again in a process of its own, and must answer as the model in memory did: a bitsandbytes
     model that is saved after it ran can come back as noise, without an error.

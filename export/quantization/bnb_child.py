@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from stillhouse.errors import Unavailable
-from stillhouse.models.load import ONE_FILE, load_model, quiet_bitsandbytes
+from stillhouse.models.load import ONE_FILE, load_quantized, quiet_bitsandbytes
 
 # bfloat16 and not float32: bitsandbytes' 4-bit product on CPUs computes in nothing else, and with the embedding in
 # float32 the demo's student lost 1.5% less KL in a file two thirds larger. Not float16, whose products are four times
@@ -62,7 +62,8 @@ def quantize(payload: dict[str, Any]) -> dict[str, Any]:
 def reopen(payload: dict[str, Any]) -> dict[str, Any]:
     """Write what the saved folder answers to the same tokens; the payload is that of `quantize`."""
     torch.set_num_threads(payload["threads"])
-    model = load_model(Path(payload["folder"]), device=payload["device"], dtype="bf16")
+    # As it was in memory, also where it is served in another dtype.
+    model = load_quantized(Path(payload["folder"]), payload["device"], "auto")
     np.save(payload["logits"], _logits(model))
     return {}
 

@@ -60,10 +60,15 @@ def test_a_model_whose_logits_are_not_numbers_chooses_no_token(tiny_model: Path)
         broken.generate_batch([IDS[:2], IDS], max_new_tokens=2)
 
 
-def test_a_quantized_folder_answers_as_transformers_opens_it(quantized: Path):
+@pytest.mark.parametrize(("multiplies", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_quantized_folder_answers_as_transformers_opens_it(
+    quantized: Path, multiplies: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    """In the dtype that it is stored in, unless the processor would take 60 times as long."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(quantized, dtype="auto")
+    monkeypatch.setattr("stillhouse.models.load._multiplies_bfloat16", lambda: multiplies)
+    model = AutoModelForCausalLM.from_pretrained(quantized, dtype=dtype)
     with torch.inference_mode():
         expected = model(torch.tensor([IDS])).logits[0].float().numpy()
     opened = TorchDecoder.open(quantized, threads=1)

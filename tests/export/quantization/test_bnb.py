@@ -12,7 +12,7 @@ from evaluation.torch_decoder import TorchDecoder
 from export.quantization import bnb_child
 from export.quantization.bnb import QuantizeBnbSettings, _refuse_corruption, quantize_bnb
 from stillhouse.errors import Unavailable
-from stillhouse.models.load import load_model, quiet_bitsandbytes
+from stillhouse.models.load import load_quantized, quiet_bitsandbytes
 
 KINDS = ["bnb-int8", "bnb-nf4"]
 
@@ -73,13 +73,13 @@ def test_another_run_writes_the_same_bytes_and_the_file_gives_back_what_was_in_m
     memory = _quantize_here(kind, student, tmp_path / "again")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-    found = bnb_child._logits(load_model(folder, device="cpu", dtype="fp32"))
+    found = bnb_child._logits(load_quantized(folder, "cpu", "auto"))
     np.testing.assert_allclose(found, memory, atol=1e-5)
 
 
 def test_it_opens_as_it_ships_and_answers_much_as_the_student_does(made: tuple[str, Path], student: Path):
     kind, folder = made
-    model = load_model(folder, device="cpu", dtype="fp32")
+    model = load_quantized(folder, "cpu", "auto")
     # Embedding and head are one tensor, in bfloat16; matrices are bytes, whatever precision is asked for.
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16
     assert model.lm_head.weight is model.get_input_embeddings().weight
@@ -101,9 +101,7 @@ def test_what_the_stage_avoids_really_corrupts_and_is_refused(student: Path, tmp
     model.save_pretrained(tmp_path / "before")
     memory = bnb_child._logits(model)
     model.save_pretrained(tmp_path / "after")
-    before, after = (
-        bnb_child._logits(load_model(tmp_path / name, device="cpu", dtype="fp32")) for name in ("before", "after")
-    )
+    before, after = (bnb_child._logits(load_quantized(tmp_path / name, "cpu", "auto")) for name in ("before", "after"))
     _refuse_corruption("bnb-nf4", memory, before)
     with pytest.raises(RuntimeError, match="bnb-nf4 was corrupted as it was saved"):
         _refuse_corruption("bnb-nf4", memory, after)
