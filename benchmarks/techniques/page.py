@@ -116,6 +116,7 @@ start. Their pages say what was measured. Students on [their teacher's own answe
 _OTHERS = {
     "TAID": ("reverse KL", "skewed forward KL", "skewed reverse KL"),
     "own moving average": ("cross-entropy",),
+    "cached, sampled, rate 4e-4": ("rate 4e-4", "cached, sampled"),
     "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
     "born again from the text, 2 generations": ("cross-entropy",),
     "alpha, soft to hard": ("cross-entropy",),

@@ -41,9 +41,10 @@ def _distillation(technique: str = "", trains_as: str = "plain", **settings: Any
     return Row({"distillation": settings}, technique, trains_as)
 
 
-def _cached(targets: dict[str, Any]) -> Row:
+def _cached(targets: dict[str, Any], **settings: Any) -> Row:
     name = f"cached {targets['kind']}"
-    return Row({"knowledge": {"kind": "cached", "targets": targets}}, trains_as=name, prepares_as=name)
+    changes = {"knowledge": {"kind": "cached", "targets": targets}} | ({"distillation": settings} if settings else {})
+    return Row(changes, trains_as=name, prepares_as=name)
 
 
 def _order(kind: str) -> Row:
@@ -102,6 +103,8 @@ ROWS: dict[str, Row] = {
         trains_as="own average",
     ),
     "cached, sampled": _cached({"kind": "sampled"}),
+    # Sampled targets made a training unsteady at the base's rate.
+    "cached, sampled, rate 4e-4": _cached({"kind": "sampled"}, learning_rate=4.0e-4),
     "cached, top 12": _cached({"kind": "top_k", "k": 12}),
     "responses, 4 a prompt": Row(
         {"data": {"answers": {"sampled": {"samples": 4, "weigh": "by_prompt"}}}}, "response", prepares_as="responses"

@@ -1,7 +1,8 @@
 """How far the evidence of a run goes, computed from its figures."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from evaluation.benchmark_files import POOLED
 from evaluation.report import gate_words, words
@@ -10,6 +11,7 @@ from evaluation.report.gains import ABOVE, REFERENCE
 from evaluation.report.measure_words import capability_measure, measure
 from evaluation.results import Results, VariantFigures
 from evaluation.statistics import NORMAL
+from stillhouse.training.steadiness import jumps
 
 PLAIN = {"", "none", "None"}
 SAMPLES_FOR_P99 = 100
@@ -29,6 +31,21 @@ def limits(results: Results) -> Iterator[str]:
     if undecided:
         names = words.listed(gate_words.name(gate.figure) for gate in undecided)
         yield f"The evidence does not decide {words.plural(len(undecided), 'gate')}: {names}."
+
+
+def of_training(history: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence where the student's training was not steady.
+
+    Args:
+        history: What it wrote down of its steps.
+    """
+    # Of trainings by earlier code norms may be missing.
+    found = jumps([entry["gradient_norm"] for entry in history["training"] if "gradient_norm" in entry])
+    if found.is_unsteady:
+        yield (
+            f"The student's training was not steady: the gradient {found.told}. Trained again, with a lower rate or in "
+            "another order, it may end elsewhere by more than the intervals here tell."
+        )
 
 
 def _held_out(results: Results) -> Iterator[str]:

@@ -64,6 +64,8 @@ def write_report(settings: ReportSettings, inputs: Inputs, folder: Path) -> None
         "narrowed": start_words.narrowed(_read(inputs, "pruned", "widths.json")),
         "plots": plots,
     }
+    if history:
+        shown["limits"] += limits.of_training(history)
     if history and history.get("say"):
         shown["lineage"].append(lineage.say_table(history["say"], results.lineage.recipe))
     for template, environment in ((HTML, page.environment(HERE)), (MARKDOWN, markdown.environment(HERE))):

@@ -1,7 +1,9 @@
 """Training from the first step to the last, in this process, which may be one of several."""
 
 import json
+import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,10 +25,12 @@ from stillhouse.training.checkpoint import (
 from stillhouse.training.coefficients import Course
 from stillhouse.training.own_text import tell_endless
 from stillhouse.training.ranks import Ranks, join
+from stillhouse.training.steadiness import jumps
 from stillhouse.training.step import teacher_validation_loss, train_step, validation_loss
 from stillhouse.training.trainer import DistillSettings, Trainer, prepare
 
 HISTORY = "history.json"
+logger = logging.getLogger(__name__)
 
 
 class NoMemoryLeft(MemoryError):
@@ -150,10 +154,18 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
         facts |= {"on_policy_steps": len(own)}
         # The mean of steps, which have as many texts as their rows hold.
         facts |= {"own_text_ended": sum(own) / len(own)} if own else {}
-    facts |= {"steps": trainer.num_steps, "tokens": tokens}
+    facts |= {"steps": trainer.num_steps, "tokens": tokens, "gradient_jumps": _tell_jumps(trainer.history["training"])}
     if trainer.settings.curriculum is not None:
         facts |= {"texts": sum(map(len, trainer.text.rows)), "of_texts": trainer.text.split.num_documents}
     (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _tell_jumps(made: Sequence[Mapping[str, float]]) -> int:
+    """Say of a training that was not steady that it was not; gives the number of jumps."""
+    found = jumps([entry["gradient_norm"] for entry in made])
+    if found.is_unsteady:
+        logger.warning("the gradient %s; a lower distillation.learning_rate may end nearer to the teacher", found.told)
+    return found.count
 
 
 def _advice(settings: DistillSettings, said: str) -> str:
