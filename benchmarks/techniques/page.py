@@ -168,7 +168,7 @@ def sorted_once(found: Found) -> Iterator[str]:
     if rows:
         yield (
             f"{'; '.join(rows)}: the text is sorted and seen once, so that a seed decides nothing. Seeds differ by the "
-            "code that wrote their text and by the processor, or not at all, and the mean counts each."
+            "processor that the text was read on, or not at all, and the mean counts each."
         )
 
 

@@ -51,7 +51,7 @@ def jumps(norms: Sequence[float]) -> Jumps:
     found = [
         number
         for number in range(_FEWEST_BEFORE, len(norms))
-        if norms[number] > JUMP * median(norms[max(0, number - STEPS_BEFORE) : number])
+        if norms[number] > JUMP * median(norms[max(0, number - STEPS_BEFORE) : number]) > 0
     ]
     largest = max(found, key=lambda number: norms[number], default=None)
     usual = median(norms) if norms else 0.0

@@ -25,8 +25,15 @@ def test_every_step_far_above_those_before_it_is_a_jump():
 
 @pytest.mark.parametrize(
     "norms",
-    [[50 / step for step in range(1, 101)], [0.1 * step for step in range(1, 101)], [9.0] * 30 + [1.0] * 70, [3.0], []],
-    ids=["falls from the start", "rises with a coefficient", "falls at once", "one step", "none"],
+    [
+        [50 / step for step in range(1, 101)],
+        [0.1 * step for step in range(1, 101)],
+        [9.0] * 30 + [1.0] * 70,
+        [0.0] * 40 + [2.0],
+        [3.0],
+        [],
+    ],
+    ids=["falls from the start", "rises with a coefficient", "falls at once", "weights of nothing", "one step", "none"],
 )
 def test_norms_that_move_together_do_not_jump(norms: list[float]):
     assert jumps(norms).count == 0 and not jumps(norms).is_unsteady
