@@ -80,8 +80,8 @@ def teach(
             start, teacher = training.start(settings, cut), read["teacher"]
             first = replace(settings, recipe=settings.recipe.first_generation)
             for generation in range(1, generations):
-                taught = first if generation == 1 else settings
-                teacher = training.train(taught, teacher, start, f"generation-{generation}")
+                told = first if generation == 1 else settings
+                teacher = training.train(told, teacher, start, f"generation-{generation}")
             return training.ended(start, training.train(settings, teacher, start))
         case Continual():
             return _in_rounds(settings, work, read, training)

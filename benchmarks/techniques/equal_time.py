@@ -11,6 +11,8 @@ import yaml
 from benchmarks.techniques.record import Record, read_all, read_row
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, changes_of, merged
 
+TOLD_ON = "share_told_on"
+"""Of a record's environment in this view: the processor whose timings told how much text its row has."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
 LEAST = 0.1
@@ -40,9 +42,20 @@ def changes_in_equal_time(row: str, base: Path, out: Path) -> dict[str, Any]:
     return changes if factor == 1 else scaled(whole, factor)
 
 
+def where_told(row: str, out: Path) -> str:
+    """The processor whose timings tell how much text a row has: by now another one may have most of them."""
+    before = _before(row, out)
+    return str(before[0].environment[TOLD_ON]) if before else processor_with_most(read_all(out))
+
+
+def _before(row: str, out: Path) -> list[Record]:
+    """What other seeds had in this view."""
+    return [record for record in read_row(out, row) if record.view == "time"]
+
+
 def _factor_of_before(row: str, whole: dict[str, Any], out: Path) -> float | None:
     """How much text another seed has in this view, of that of equal tokens; `None` where none was trained."""
-    before = [record for record in read_row(out, row) if record.view == "time"]
+    before = _before(row, out)
     if not before:
         return None
     told = before[0].changes.get("data", {}).get("train_tokens", whole["data"]["train_tokens"])

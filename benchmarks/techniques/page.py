@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.figures import difference, over_seeds
-from benchmarks.techniques.equal_time import AS_FAST, LEAST, processor_with_most
+from benchmarks.techniques.equal_time import AS_FAST, LEAST, TOLD_ON
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences, is_same_text
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
@@ -64,7 +64,7 @@ or from that student refitted, where it says so; that of the progressive row is 
         if PLAIN_KL in found:
             parts += [
                 f"## {title}",
-                _VIEW_NOTES[view].format(processor=processor_with_most(records)),
+                _VIEW_NOTES[view].format(processor=_told_on(found)),
                 "\n".join(_table(found)),
                 *sorted_once(found),
             ]
@@ -85,6 +85,12 @@ seeds, whose processors take other amounts for the same work. Made by
     return "\n\n".join(parts) + "\n"
 
 
+def _told_on(found: Found) -> str:
+    """On which processors rows were timed to tell how much text they have; on none for equal tokens."""
+    told = {record.environment.get(TOLD_ON) for records in found.values() for record in records}
+    return " and ".join(sorted(filter(None, told)))
+
+
 def _processors(records: list[Record]) -> str:
     """Which seeds were trained where, as the seconds of different processors do not compare."""
     trained = [record for record in records if record.seed is not None]
@@ -100,8 +106,9 @@ _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
     "those that were counted: of a row that writes its own text, what the student wrote alone.",
     "time": "Every row has as much text as it is trained on while plain KL is trained on the above, on the processor "
-    "that has most of the trainings above ({processor}); all stages count that the row needs beyond teacher, data and "
-    "start. On another processor the same text may take another share of plain KL's time, and these rows were not all "
+    "that had most of the trainings above when the row was first trained so ({processor}); all stages count that the "
+    "row needs beyond teacher, data and start. On another processor the same text may take another share of plain "
+    "KL's time, and these rows were not all "
     f"trained there: seconds are what they took. A row within {AS_FAST:.0%} of plain KL's time has the training of "
     "equal tokens. What a row takes is told by the trainings above: of rows whose steps are the same work the middle "
     "one, each at its fastest, and of what comes before them the least. A row that takes plain KL's time before its "

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.figures import SPLITS, documents_of
-from benchmarks.techniques.equal_time import changes_in_equal_time
+from benchmarks.techniques.equal_time import TOLD_ON, changes_in_equal_time, where_told
 from benchmarks.techniques.record import Record, View, key_of, read_row, write
 from benchmarks.techniques.rows import ROWS, STARTS, changes_of, merged
 from flows.delivery import prepare_data
@@ -48,14 +48,16 @@ def main() -> None:
         planned = order(settings, base, seed, Work(Planner(store.root), directly))[1]
         if key_of(options.out, options.row, options.view, seed) == planned.key:
             return
+        told = {} if tokens else {TOLD_ON: where_told(options.row, options.out)}
         twin = next((each for each in read_row(options.out, options.row) if each.key == planned.key), None)
         if twin is not None:
             # As fast as plain KL: the same training in both views.
-            write(options.out, replace(twin, view=options.view))
+            write(options.out, replace(twin, view=options.view, environment=twin.environment | told))
             return
         work = Work(store, directly)
         made = order(settings, base, seed, work)
-        write(options.out, _record((options.row, options.view, seed), changes, settings, work, made))
+        found = _record((options.row, options.view, seed), changes, settings, work, made)
+        write(options.out, replace(found, environment=found.environment | told))
 
 
 def _parser() -> argparse.ArgumentParser:

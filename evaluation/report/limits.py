@@ -41,7 +41,7 @@ def of_training(history: Mapping[str, Any]) -> Iterator[str]:
     """
     # Of trainings by earlier code norms may be missing.
     found = jumps([entry["gradient_norm"] for entry in history["training"] if "gradient_norm" in entry])
-    if found.is_unsteady:
+    if found.are_many:
         yield (
             f"The student's training was not steady: the gradient {found.told}. Trained again, with a lower rate or in "
             "another order, it may end elsewhere by more than the intervals here tell."

@@ -163,9 +163,9 @@ def _save(trainer: Trainer, inputs: Inputs, folder: Path) -> None:
 def _tell_jumps(made: Sequence[Mapping[str, float]]) -> int:
     """Say of a training that was not steady that it was not; gives the number of jumps."""
     found = jumps([entry["gradient_norm"] for entry in made])
-    if found.is_unsteady:
+    if found.are_many:
         logger.warning("the gradient %s; a lower distillation.learning_rate may end nearer to the teacher", found.told)
-    return found.count
+    return len(found.at)
 
 
 def _advice(settings: DistillSettings, said: str) -> str:

@@ -18,43 +18,39 @@ what other seeds of theirs did (docs/distillation.md)."""
 class Jumps:
     """The steps of a training at which the gradient jumped."""
 
-    steps: int
-    """Of the training."""
-    count: int
-    largest: float
-    """Norm, before it was scaled down."""
-    largest_step: int
-    usual: float
-    """Median norm of the whole training."""
+    norms: Sequence[float]
+    """Of every step, before `max_gradient_norm` scaled the gradient down."""
+    at: tuple[int, ...]
+    """Places in `norms`."""
 
     @property
-    def is_unsteady(self) -> bool:
-        """Whether they are more than a training has by chance."""
-        return self.count > UNSTEADY_SHARE * self.steps
+    def are_many(self) -> bool:
+        """Whether the training was not steady."""
+        return len(self.at) > UNSTEADY_SHARE * len(self.norms)
 
     @property
     def told(self) -> str:
-        """What was seen, as the subject of a sentence goes on."""
+        """What was seen, as a sentence on the gradient goes on; there must be a jump."""
+        largest = max(self.at, key=lambda place: self.norms[place])
         return (
-            f"jumped at {self.count} of {self.steps} steps to more than {JUMP:g} times the norm of the "
-            f"{STEPS_BEFORE} before, at most to {self.largest:.3g} at step {self.largest_step} where {self.usual:.2g} "
-            "is usual"
+            f"jumped at {len(self.at)} of {len(self.norms)} steps to more than {JUMP:g} times the norm of the "
+            f"{STEPS_BEFORE} before, at most to {self.norms[largest]:.3g} at step {largest + 1} where "
+            f"{median(self.norms):.2g} is usual"
         )
 
 
 def jumps(norms: Sequence[float]) -> Jumps:
-    """Find the jumps of a training's gradient norms, as they were before `max_gradient_norm`.
+    """Find the jumps of a training.
 
     Args:
-        norms: Of every step, in their order.
+        norms: As `Jumps.norms`.
     """
-    found = [
-        number
-        for number in range(_FEWEST_BEFORE, len(norms))
-        if norms[number] > JUMP * median(norms[max(0, number - STEPS_BEFORE) : number]) > 0
-    ]
-    largest = max(found, key=lambda number: norms[number], default=None)
-    usual = median(norms) if norms else 0.0
-    if largest is None:
-        return Jumps(len(norms), 0, max(norms, default=0.0), 0, usual)
-    return Jumps(len(norms), len(found), norms[largest], largest + 1, usual)
+    return Jumps(
+        norms,
+        tuple(
+            place
+            for place in range(_FEWEST_BEFORE, len(norms))
+            # After steps of nothing, as of texts that all weigh 0, any step would be one.
+            if norms[place] > JUMP * median(norms[max(0, place - STEPS_BEFORE) : place]) > 0
+        ),
+    )

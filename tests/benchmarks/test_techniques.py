@@ -11,7 +11,7 @@ import yaml
 from benchmarks.figures import FIGURES
 from benchmarks.techniques import __main__ as filling
 from benchmarks.techniques import equal_time, finalists, prompts, train
-from benchmarks.techniques.equal_time import AS_FAST, changes_in_equal_time, scaled
+from benchmarks.techniques.equal_time import AS_FAST, TOLD_ON, changes_in_equal_time, scaled, where_told
 from benchmarks.techniques.page import page, sorted_once, write_page
 from benchmarks.techniques.paired import CALIBRATION, differences, is_same_text
 from benchmarks.techniques.record import Record, key_of, path_of, read_all, write
@@ -172,6 +172,8 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, base, tmp_path
         assert changes == ROWS["cross-entropy"].changes
     else:
         assert changes["data"]["train_tokens"] == round(4000 * expected)
+    processor = kl.environment["processor"]
+    assert records["cross-entropy", "time"].environment == plain.environment | {TOLD_ON: processor}
     # Twice the text, and the same start.
     longer = train.settings_of({"data": {"train_tokens": 8000}}, base, 1, Store(tmp_path / "runs" / "store"))
     shorter = train.settings_of({}, base, 1, Store(tmp_path / "runs" / "store"))
@@ -186,6 +188,8 @@ def test_rows_are_trained_kept_and_shown_beside_plain_kl(trained, base, tmp_path
     shown = page(list(records.values()))
     assert "| cross-entropy | 0 |" in shown and "| no training | " in shown
     assert f"seed 0 on {kl.environment['processor']}" in shown
+    timed = replace(kl, view="time", environment=kl.environment | {TOLD_ON: "another processor"})
+    assert "when the row was first trained so (another processor);" in page([kl, timed])
     longer_text = [document | {"tokens": document["tokens"] + 1} for document in plain.documents]
     others = [kl, replace(plain, documents=longer_text)]
     assert "| cross-entropy | 0 | other held-out text, by other code |" in page(others)
@@ -248,6 +252,18 @@ def test_the_fastest_of_several_trainings_tells_the_speed(tmp_path: Path, record
     # So much text, and not how the row was when that was found.
     monkeypatch.setattr(equal_time, "changes_of", lambda row: {"data": {"train_tokens": 60_000}, "seed": 1})
     assert changes_in_equal_time("features", BASE, out) == {"data": {"train_tokens": 20_000}, "seed": 1}
+
+
+def test_where_a_share_was_told_stays_known_when_another_processor_has_most(tmp_path: Path, record_of):
+    out = tmp_path / "out"
+    for row in (PLAIN_KL, "features"):
+        write(out, record_of(row, 0, on="A"))
+    assert where_told("features", out) == "A"
+    shared = record_of("features", 0, on="B")
+    write(out, replace(shared, view="time", environment=shared.environment | {TOLD_ON: "A"}))
+    for seed in (1, 2, 3):
+        write(out, record_of(PLAIN_KL, seed, on="B"))
+    assert (where_told("features", out), where_told("cross-entropy", out)) == ("A", "B")
 
 
 def test_rows_that_do_the_same_work_are_told_one_speed(tmp_path: Path, record_of):
