@@ -1,6 +1,5 @@
 """How much text and how many steps a row has in the wall time of plain KL."""
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
@@ -8,106 +7,68 @@ from typing import Any
 
 import yaml
 
-from benchmarks.techniques.record import Record, read_all, read_row
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, changes_of, merged
+from benchmarks.techniques.timings import NAME, Sitting, Timing, read
 
-TOLD_ON = "share_told_on"
-"""Of a record's environment in this view: the processor whose timings told how much text its row has."""
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
 LEAST = 0.1
 """Of a row's training, where all that comes before it takes plain KL's time already."""
 AS_FAST = 0.1
-"""A row within this share of plain KL's time is as fast as it: what else a machine does moves the least of two or three
-timings, which is all that a row has whose steps are no other's, by about as much."""
-_Timed = dict[str, list[Record]]
-"""Trainings of equal tokens on one processor, by row."""
+"""A row within this share of plain KL's time is as fast as it: what else a machine does moves a timing by about as
+much."""
 
 
 def changes_in_equal_time(row: str, base: Path, out: Path) -> dict[str, Any]:
     """What a row lays over the base in the view of equal time: text and steps as plain KL's time allows.
 
-    Its speed is told by the trainings of equal tokens on the processor that has most of them. A row that is as fast as
-    plain KL has what it had there. What one seed had, the others have, whatever was timed meanwhile.
+    A row that is as fast as plain KL has what it has with equal tokens.
 
     Raises:
-        ValueError: If the row or plain KL was not timed there.
+        ValueError: If the row's work or plain KL's was not timed.
     """
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
     changes = changes_of(row)
-    whole = merged({"data": {"train_tokens": content["data"]["train_tokens"]}}, changes)
-    factor = _factor_of_before(row, whole, out)
-    if factor is None:
-        factor = _factor(row, _timed(out))
-    return changes if factor == 1 else scaled(whole, factor)
+    factor = share_of(row, read(out), out / NAME)
+    if factor == 1:
+        return changes
+    return scaled(merged({"data": {"train_tokens": content["data"]["train_tokens"]}}, changes), factor)
 
 
-def where_told(row: str, out: Path) -> str:
-    """The processor whose timings tell how much text a row has: by now another one may have most of them."""
-    before = _before(row, out)
-    return str(before[0].environment[TOLD_ON]) if before else processor_with_most(read_all(out))
-
-
-def _before(row: str, out: Path) -> list[Record]:
-    """What other seeds had in this view."""
-    return [record for record in read_row(out, row) if record.view == "time"]
-
-
-def _factor_of_before(row: str, whole: dict[str, Any], out: Path) -> float | None:
-    """How much text another seed has in this view, of that of equal tokens; `None` where none was trained."""
-    before = _before(row, out)
-    if not before:
-        return None
-    told = before[0].changes.get("data", {}).get("train_tokens", whole["data"]["train_tokens"])
-    return float(told / whole["data"]["train_tokens"])
-
-
-def _timed(out: Path) -> _Timed:
-    """The trainings on the processor that has most: seconds of two processors are no ratio."""
-    records = list(read_all(out))
-    most = processor_with_most(records)
-    found: _Timed = {}
-    for record in records:
-        if record.view == "tokens" and record.row in ROWS and record.environment["processor"] == most:
-            found.setdefault(record.row, []).append(record)
-    return found
-
-
-def processor_with_most(records: Iterable[Record]) -> str:
-    """The processor on which most trainings of equal tokens were done; empty where there is none."""
-    trained = Counter(
-        record.environment["processor"] for record in records if record.view == "tokens" and record.row in ROWS
-    )
-    return max(trained, key=lambda name: (trained[name], name), default="")
-
-
-def _factor(row: str, timed: _Timed) -> float:
+def share_of(row: str, sitting: Sitting | None, path: Path) -> float:
     """How much of its text a row can train on in plain KL's time."""
-    missing = [name for name in (row, PLAIN_KL) if name not in timed]
-    if missing:
+    timings = sitting.timings if sitting else ()
+    plain, own = plain_seconds(timings), _training_seconds(row, timings)
+    before = _seconds_before(row, timings)
+    if plain is None or own is None or before is None:
         raise ValueError(
-            f"{' and '.join(missing)}: no training of equal tokens on the processor that has most of the table's; "
-            "train it there, with another seed or after deleting a record"
+            f"{row}: {path} does not hold what its work or plain KL's takes; run python -m benchmarks.techniques.sitting"
         )
-    plain, own = _training_seconds(PLAIN_KL, timed), _training_seconds(row, timed)
-    before = _seconds_before(row, timed)
     if abs(plain / (before + own) - 1) <= AS_FAST:
         return 1.0
     # What comes before the training, as sampling or a cut between, takes what it takes.
     return max((plain - before) / own, LEAST)
 
 
-def _training_seconds(row: str, timed: _Timed) -> float:
-    """The middle one of the rows that do its work, each at its fastest: whatever else a machine does only adds."""
-    alike = [records for name, records in timed.items() if ROWS[name].trains_as == ROWS[row].trains_as]
-    return median(min(record.cost["training_seconds"] for record in records) for records in alike)
+def plain_seconds(timings: Iterable[Timing]) -> float | None:
+    """The time that every row has, in seconds; `None` where plain KL was not timed."""
+    return _training_seconds(PLAIN_KL, timings)
 
 
-def _seconds_before(row: str, timed: _Timed) -> float:
-    """The least of what rows took that make the same before they are trained."""
-    alike = [records for name, records in timed.items() if ROWS[name].prepares_as == ROWS[row].prepares_as]
-    costs = [record.cost for records in alike for record in records]
-    return min(cost["seconds"] - cost["training_seconds"] for cost in costs)
+def _training_seconds(row: str, timings: Iterable[Timing]) -> float | None:
+    """The middle one of the trainings that do the row's work."""
+    alike = [each.training_seconds for each in timings if ROWS[each.row].trains_as == ROWS[row].trains_as]
+    return median(alike) if alike else None
+
+
+def _seconds_before(row: str, timings: Iterable[Timing]) -> float | None:
+    """The middle one of what is made before trainings that make what the row does."""
+    alike = [
+        each.seconds - each.training_seconds
+        for each in timings
+        if ROWS[each.row].prepares_as == ROWS[row].prepares_as
+    ]
+    return median(alike) if alike else None
 
 
 def scaled(content: Any, factor: float) -> Any:

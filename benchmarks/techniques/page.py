@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.figures import difference, over_seeds
-from benchmarks.techniques.equal_time import AS_FAST, LEAST, TOLD_ON
+from benchmarks.techniques.equal_time import AS_FAST, LEAST, plain_seconds
 from benchmarks.techniques.paired import CALIBRATION, Difference, differences, is_same_text
 from benchmarks.techniques.record import Record, View, read_all
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, STARTS
+from benchmarks.techniques.timings import Sitting, read
 from benchmarks.techniques.train import OUT
 
 FIGURES = {
@@ -42,10 +43,10 @@ def write_page(folder: Path) -> None:
     """Write the page beside the folder of records, once there is plain KL to lay the others beside."""
     records = list(read_all(folder))
     if any(record.row == PLAIN_KL for record in records):
-        folder.with_suffix(".md").write_text(page(records), encoding="utf-8")
+        folder.with_suffix(".md").write_text(page(records, read(folder)), encoding="utf-8")
 
 
-def page(records: list[Record]) -> str:
+def page(records: list[Record], sitting: Sitting | None = None) -> str:
     """All views of the table, with what is needed to read them."""
     first = next(record for record in records if record.row == PLAIN_KL and record.view == "tokens")
     held_out, where = first.figures["held_out"], first.environment
@@ -64,7 +65,8 @@ or from that student refitted, where it says so; that of the progressive row is 
         if PLAIN_KL in found:
             parts += [
                 f"## {title}",
-                _VIEW_NOTES[view].format(processor=_told_on(found)),
+                _VIEW_NOTES[view],
+                *(_sitting_note(sitting) if sitting and view == "time" else ()),
                 "\n".join(_table(found)),
                 *sorted_once(found),
             ]
@@ -77,18 +79,20 @@ or from that student refitted, where it says so; that of the progressive row is 
     parts.append(_ELSEWHERE)
     parts.append(
         f"""{where["precision"]}, threads: {where["threads"]}; {_processors(records)}. Seconds are of whole
-stages, with loading and validation, one for each seed, on a machine that may have had other work; they decide how much
-text a row gets in the view of equal time, and no other claim of speed rests on them. Peak memory is the largest of the
-seeds, whose processors take other amounts for the same work. Made by
+stages, with loading and validation, one for each seed, on a machine that may have had other work; no claim of speed
+rests on them. Peak memory is the largest of the seeds, whose processors take other amounts for the same work. Made by
 `make techniques`; every figure is in [techniques/](techniques), a file a training."""
     )
     return "\n\n".join(parts) + "\n"
 
 
-def _told_on(found: Found) -> str:
-    """On which processors rows were timed to tell how much text they have; on none for equal tokens."""
-    told = {record.environment.get(TOLD_ON) for records in found.values() for record in records}
-    return " and ".join(sorted(filter(None, told)))
+def _sitting_note(sitting: Sitting) -> Iterator[str]:
+    """What plain KL took where the shares were told, so that a row's seconds can be held against it."""
+    took = " ".join(f"{timing.training_seconds:,.0f}" for timing in sitting.of(PLAIN_KL))
+    yield (
+        f"The sitting was on {sitting.environment['processor']}. Plain KL took {took} seconds in it, before, between "
+        f"and after the other kinds of work, and {plain_seconds(sitting.timings):,.0f} is the time that a row has."
+    )
 
 
 def _processors(records: list[Record]) -> str:
@@ -105,14 +109,12 @@ def _processors(records: list[Record]) -> str:
 _VIEW_NOTES: dict[View, str] = {
     "tokens": "Every row takes about as many steps of as many packed tokens, whatever time that takes. Tokens are "
     "those that were counted: of a row that writes its own text, what the student wrote alone.",
-    "time": "Every row has as much text as it is trained on while plain KL is trained on the above, on the processor "
-    "that had most of the trainings above when the row was first trained so ({processor}); all stages count that the "
-    "row needs beyond teacher, data and start. On another processor the same text may take another share of plain "
-    "KL's time, and these rows were not all "
-    f"trained there: seconds are what they took. A row within {AS_FAST:.0%} of plain KL's time has the training of "
-    "equal tokens. What a row takes is told by the trainings above: of rows whose steps are the same work the middle "
-    "one, each at its fastest, and of what comes before them the least. A row that takes plain KL's time before its "
-    f"first step has {LEAST:.0%} of its text, and more time: the responses.",
+    "time": "Every row has as much text as it is trained on while plain KL is trained on the above; all stages count "
+    "that the row needs beyond teacher, data and start. How long a row takes was told by one of its kind in one "
+    "sitting, in which every kind of work was timed on one machine: of trainings whose steps are the same work the "
+    f"middle one, and so of what comes before them. A row within {AS_FAST:.0%} of plain KL's time has the training of "
+    "equal tokens, on whatever machine that was. A row that takes plain KL's time before its first step has "
+    f"{LEAST:.0%} of its text, and takes more time.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), whose measure is right answers;

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from benchmarks.figures import SPLITS, documents_of
-from benchmarks.techniques.equal_time import TOLD_ON, changes_in_equal_time, where_told
+from benchmarks.techniques.equal_time import changes_in_equal_time
 from benchmarks.techniques.record import Record, View, key_of, read_row, write
 from benchmarks.techniques.rows import ROWS, STARTS, changes_of, merged
 from flows.delivery import prepare_data
@@ -48,16 +48,14 @@ def main() -> None:
         planned = order(settings, base, seed, Work(Planner(store.root), directly))[1]
         if key_of(options.out, options.row, options.view, seed) == planned.key:
             return
-        told = {} if tokens else {TOLD_ON: where_told(options.row, options.out)}
         twin = next((each for each in read_row(options.out, options.row) if each.key == planned.key), None)
         if twin is not None:
             # As fast as plain KL: the same training in both views.
-            write(options.out, replace(twin, view=options.view, environment=twin.environment | told))
+            write(options.out, replace(twin, view=options.view))
             return
         work = Work(store, directly)
         made = order(settings, base, seed, work)
-        found = _record((options.row, options.view, seed), changes, settings, work, made)
-        write(options.out, replace(found, environment=found.environment | told))
+        write(options.out, _record((options.row, options.view, seed), changes, settings, work, made))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,17 +115,22 @@ def _record(
         measured = work.make(measure_held_out, asked, {"model": student, **read})
         figures[split] = work.facts(measured)
     documents = documents_of(settings, work, student, read)
-    made = [read_manifest(work.store.folder(each)) for each in own]
-    environment = {
+    cost = cost_of([read_manifest(work.store.folder(each)) for each in own])
+    return Record(*named, student.key, changes, figures, documents, cost, environment_of(settings))
+
+
+def environment_of(settings: SettingsOfStages) -> dict[str, Any]:
+    """Where something is trained, and by which code."""
+    return {
         "processor": device_name(settings.compute.device),
         "threads": settings.compute.threads,
         "precision": settings.compute.precision,
         **code_version(),
     }
-    return Record(*named, student.key, changes, figures, documents, _cost(made), environment)
 
 
-def _cost(made: list[Manifest]) -> dict[str, float]:
+def cost_of(made: list[Manifest]) -> dict[str, float]:
+    """What the artifacts that are a row's own took."""
     trained = [manifest for manifest in made if manifest.kind == "distill"]
     return {
         "tokens": sum(manifest.facts["tokens"] for manifest in trained),
