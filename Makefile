@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo tiny ui test browser soak bench techniques check setup lock schemas
+.PHONY: demo tiny ui test recipes browser soak bench techniques check setup lock schemas
 
 demo: setup  ## distil, evaluate, export, quantize, gate and package a real model (16 minutes on 2 cores, some 28 on older ones)
 	$(BIN)/stillhouse run recipes/demo.yaml
@@ -20,6 +20,9 @@ ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; C
 
 test: setup browser  ## what CI runs
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+recipes: setup  ## every technique's recipe, looked at with the real teacher and trained with a tiny one (4 minutes)
+	$(BIN)/python -m pytest -q -m slow tests/test_recipes.py
 
 browser:  ## Chromium, for the tests that use the UI; where it cannot be installed they are skipped
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
@@ -46,6 +49,8 @@ techniques: setup  ## every technique beside plain KL, three seeds: some hours; 
 	$(BIN)/python -m benchmarks.techniques --seeds 1 2 3
 	$(BIN)/python -m benchmarks.techniques.finalists --seeds 1 2 3
 	$(BIN)/python -m benchmarks.techniques.prompts --seeds 1 2 3
+	$(BIN)/python -m benchmarks.techniques.prompts --precision fp32 --seeds 1 2 --out docs/benchmarks/techniques_prompts_fp32.json \
+		--rows "plain KL" "the half most like the questions" "half of the other text, at random"
 	$(BIN)/python -m benchmarks.several_teachers_synthetic --out docs/benchmarks/several_teachers_synthetic.json
 	$(BIN)/python -m benchmarks.capacity_gap_synthetic --out docs/benchmarks/capacity_gap_synthetic.json
 	$(BIN)/python -m benchmarks.reasoning_synthetic --out docs/benchmarks/reasoning_synthetic.json

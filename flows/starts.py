@@ -66,7 +66,12 @@ def examine_students(recipe: Recipe, base: Path, teacher: Source, shape: ModelSh
     found = []
     if isinstance(recipe.route, Progressive):
         for number, link in enumerate(recipe.route.through, start=1):
-            above = _cut(link.student, above, f"student {number} of route.through")
+            name = f"student {number} of route.through"
+            try:
+                above = _cut(link.student, above, name)
+            except InputError as error:
+                # It names settings of a `student`, of which the recipe has several.
+                raise InputError(f"{name}: {error}") from None
             found.append(Start(link.student, None, above.shape))
     return [*found, _examine_start(recipe.student, base, teacher, above)]
 

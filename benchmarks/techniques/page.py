@@ -128,6 +128,7 @@ _OTHERS = {
     "cached, sampled, rate 4e-4": ("rate 4e-4", "cached, sampled"),
     "born again, 2 generations": ("mixture, alpha 0.5, T 1",),
     "born again from the text, 2 generations": ("cross-entropy",),
+    "half of the other text, at random": ("the half most like the questions",),
     "alpha, soft to hard": ("cross-entropy",),
     "start refitted, rate 4e-4": ("rate 4e-4",),
     "combined: refitted, rate 4e-4, alpha soft to hard": ("cross-entropy", "alpha, soft to hard"),

@@ -29,7 +29,7 @@ from stillhouse.recipe.data import Data, names_of
 from stillhouse.recipe.reasoning import GroundTruth, Reasoning, TeacherTraces
 from stillhouse.recipe.settings import Settings
 from stillhouse.store.artifact import FACTS, WORK, Inputs
-from stillhouse.teachers.traces import Drawing, draw_traces
+from stillhouse.teachers.traces import Drawing, Drawn, draw_traces
 
 _EXAMPLES = 3
 _SHOWN_CHARACTERS = 160
@@ -49,6 +49,7 @@ class _Judged:
 
     problem: Problem
     text: str
+    ended: bool
     right_answer: bool
     right_steps: bool
     kept: bool
@@ -67,8 +68,8 @@ def rationale_settings(data: Data, compute: Compute) -> RationaleSettings | None
 def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) -> None:
     """Write `<split>.jsonl` of the problems' documents, in the order of the problems.
 
-    `facts.json` holds by set and family the tasks, the traces, how many had the right answer and how many right steps
-    throughout, how many were alike and how many were kept.
+    `facts.json` holds by set and family the tasks, the traces, how many of them ended, how many had the right answer
+    and how many right steps throughout, and how many were kept.
 
     Args:
         settings: Which sets.
@@ -91,8 +92,8 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
                 "data.selection leaves them out; give it another seed or other families, or leave it out"
             )
         problems = {each: tasks[int(each.rpartition("/")[2])] for each in ids}
-        texts = _texts(settings, asked, inputs, problems, folder / WORK / name)
-        judged = _judge_all(name, asked, problems, texts)
+        drawn = _draw(settings, asked, inputs, problems, folder / WORK / name)
+        judged = _judge_all(name, asked, problems, drawn)
         written |= {each: list(_documents(asked, each, judged[each])) for each in ids}
         facts[name] = _facts(judged.values())
     for split in SPLITS:
@@ -102,32 +103,32 @@ def write_rationales(settings: RationaleSettings, inputs: Inputs, folder: Path) 
 
 
 def _judge_all(
-    name: str, asked: Reasoning, problems: Mapping[str, Problem], texts: Iterable[Sequence[str]]
+    name: str, asked: Reasoning, problems: Mapping[str, Problem], drawn: Iterable[Sequence[Drawn]]
 ) -> dict[str, list[_Judged]]:
     """Judge traces as they come, so that a teacher that is never right is found out before all are drawn."""
     judged: dict[str, list[_Judged]] = {}
     traces: list[_Judged] = []
     any_kept = False
-    for (each, problem), said in zip(problems.items(), texts, strict=True):
+    for (each, problem), said in zip(problems.items(), drawn, strict=True):
         judged[each] = judge(asked, problem, said)
         traces += judged[each]
         any_kept = any_kept or any(one.kept for one in judged[each])
         is_all = len(judged) == len(problems)
         if not any_kept and (is_all or len(judged) >= ENOUGH):
-            raise _none_kept(name, traces, is_all=is_all)
+            raise _none_kept(name, asked, traces, is_all=is_all)
     return judged
 
 
-def judge(asked: Reasoning, problem: Problem, texts: Sequence[str]) -> list[_Judged]:
+def judge(asked: Reasoning, problem: Problem, drawn: Sequence[Drawn]) -> list[_Judged]:
     """Judge each trace of a problem; of right ones that are alike, only the first is kept."""
     judged, known = [], set()
-    for text in texts:
+    for text, ended in drawn:
         trace = read(text)
         right_answer = is_right(problem, trace.answer)
         right_steps = bool(trace.steps) and check_steps(problem, trace.steps).sound
         good = right_answer and bool(trace.steps) and (right_steps or not _wants_steps(asked))
         plain = _plain(trace)
-        judged.append(_Judged(problem, plain, right_answer, right_steps, good and plain not in known))
+        judged.append(_Judged(problem, plain, ended, right_answer, right_steps, good and plain not in known))
         if good:
             known.add(plain)
     return judged
@@ -138,16 +139,17 @@ def _problems(path: Path) -> list[Document]:
     return list({document.id: document for document in read_documents(path) if document.kind == "problem"}.values())
 
 
-def _texts(
+def _draw(
     settings: RationaleSettings, asked: Reasoning, inputs: Inputs, problems: Mapping[str, Problem], work: Path
-) -> Iterable[Sequence[str]]:
+) -> Iterable[Sequence[Drawn]]:
     """Of each problem in order what was written; of a teacher's as it is drawn."""
     match asked.rationales:
         case GroundTruth():
-            return [[spell(write_steps(problem) or (), problem.answer)] for problem in problems.values()]
-        case TeacherTraces() as drawn:
+            texts = (spell(write_steps(problem) or (), problem.answer) for problem in problems.values())
+            return [[Drawn(text, ended=True)] for text in texts]
+        case TeacherTraces() as traces:
             assert settings.compute is not None
-            drawing = Drawing(drawn, settings.compute)
+            drawing = Drawing(traces, settings.compute)
             return draw_traces(drawing, inputs["teacher"], list(problems.values()), work)
 
 
@@ -182,17 +184,27 @@ def _turns(document_id: str, ask: str, problem: Problem, said: str, task: LossTa
     return Document(document_id, "messages", turns, task=task)
 
 
-def _none_kept(name: str, judged: Sequence[_Judged], *, is_all: bool) -> InputError:
+def _none_kept(name: str, asked: Reasoning, judged: Sequence[_Judged], *, is_all: bool) -> InputError:
     answers = sum(one.right_answer for one in judged)
+    cut_off = sum(not one.ended for one in judged)
     examples = "; ".join(
         f"{one.problem.family}, the answer is {one.problem.answer!r}, and it wrote {one.text[:_SHOWN_CHARACTERS]!r}"
         for one in judged[:: max(1, len(judged) // _EXAMPLES)][:_EXAMPLES]
     )
     return InputError(
         f"of the {'' if is_all else 'first '}{len(judged)} rationales of the set {name} none was kept: {answers} had "
-        f"the right answer ({answers / len(judged):.1%}), and 1 is needed: {examples}; take a stronger teacher or "
-        "easier families, or say rationales: {kind: ground_truth}"
+        f"the right answer ({answers / len(judged):.1%}), and 1 is needed: {examples}; "
+        f"{_longer(asked.rationales, cut_off / len(judged))}take a stronger teacher or easier families, or say "
+        "rationales: {kind: ground_truth}"
     )
+
+
+def _longer(rationales: GroundTruth | TeacherTraces, cut_off: float) -> str:
+    """What to do about traces that did not come to their answer; nothing where all did."""
+    if cut_off == 0 or not isinstance(rationales, TeacherTraces):
+        return ""
+    most = rationales.max_new_tokens
+    return f"{cut_off:.0%} were cut off at rationales.max_new_tokens {most}, before they ended: raise it, or "
 
 
 def _facts(judged: Iterable[list[_Judged]]) -> dict[str, dict[str, float]]:
@@ -209,6 +221,7 @@ def _counted(tasks: Sequence[Sequence[_Judged]]) -> dict[str, float]:
         "tasks": len(tasks),
         "solved": sum(any(one.kept for one in found) for found in tasks),
         "traces": len(traces),
+        "ended": sum(one.ended for one in traces),
         "right_answers": sum(one.right_answer for one in traces),
         "right_steps": sum(one.right_steps for one in traces),
         "kept": sum(one.kept for one in traces),

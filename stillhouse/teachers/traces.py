@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -33,6 +34,14 @@ class Drawing:
     """Where the teacher runs; its seed decides the draws."""
 
 
+class Drawn(NamedTuple):
+    """One trace."""
+
+    text: str
+    ended: bool
+    """Whether its writer ended it, or was cut off."""
+
+
 @dataclass(frozen=True)
 class _Teacher:
     """A loaded model that solves problems."""
@@ -43,8 +52,8 @@ class _Teacher:
     seed: int
 
 
-def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], work: Path) -> Iterator[list[str]]:
-    """Let the teacher solve each problem `samples` times, and hand out the texts of each as soon as they are drawn.
+def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], work: Path) -> Iterator[list[Drawn]]:
+    """Let the teacher solve each problem `samples` times, and hand out the traces of each as soon as they are drawn.
 
     Whoever reads them may stop, and no further batch is drawn. A batch's draws depend on the seed and the batch's
     number alone, and each finished batch lies in `work`: a run that was killed draws what an uninterrupted one does.
@@ -56,7 +65,7 @@ def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], wo
         work: May hold what a killed run finished.
 
     Returns:
-        The texts by problem, in order.
+        The traces by problem, in order.
 
     Raises:
         InputError: If the model has no chat template, or problems leave its context no room for a rationale.
@@ -66,13 +75,18 @@ def draw_traces(drawing: Drawing, teacher: Path, problems: Sequence[Problem], wo
     batches = [problems[start : start + size] for start in range(0, len(problems), size)]
     work.mkdir(parents=True, exist_ok=True)
     loaded: _Teacher | None = None
+    ended: list[bool] = []
     for number, batch in enumerate(batches):
         file = work / f"traces-{number:06d}.json"
         if not file.exists():
             loaded = loaded or _load(drawing, teacher)
-            progress.step("the teacher writes rationales", number, len(batches))
+            figures = {"ended": sum(ended) / len(ended)} if ended else {}
+            progress.step("the teacher writes rationales", number, len(batches), figures)
             _draw_batch(loaded, batch, number, file)
-        yield from json.loads(file.read_text(encoding="utf-8"))
+        for written in json.loads(file.read_text(encoding="utf-8")):
+            traces = [Drawn(*each) for each in written]
+            ended += [each.ended for each in traces]
+            yield traces
 
 
 def conversation(problem: Problem) -> list[Message]:
@@ -136,11 +150,13 @@ def _draw_batch(teacher: _Teacher, batch: Sequence[Problem], number: int, file: 
     # transformers draws from the global generator and takes no other.
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed((teacher.seed * 1_000_003 + number) % _SEEDS)
-        drawn = teacher.model.generate(**read, generation_config=teacher.generation, use_model_defaults=False)  # type: ignore[operator]
-    new = drawn[:, read["input_ids"].shape[1] :]
+        written = teacher.model.generate(**read, generation_config=teacher.generation, use_model_defaults=False)  # type: ignore[operator]
+    new = written[:, read["input_ids"].shape[1] :]
     texts = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    ends = torch.tensor(teacher.generation.eos_token_id, device=new.device)
+    drawn = list(zip(texts, torch.isin(new, ends).any(dim=1).tolist(), strict=True))
     samples = teacher.generation.num_return_sequences
-    grouped = [texts[start : start + samples] for start in range(0, len(texts), samples)]
+    grouped = [drawn[start : start + samples] for start in range(0, len(drawn), samples)]
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(grouped), encoding="utf-8")
     partial.replace(file)

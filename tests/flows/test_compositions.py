@@ -11,6 +11,7 @@ from flows.preflight import prepare
 from flows.route import teach
 from flows.work import Work, directly
 from stillhouse.errors import InputError
+from stillhouse.recipe.knowledge import Ensemble
 from stillhouse.recipe.losses import Following, LossKind, Moves
 from stillhouse.recipe.recipe import Recipe, load_recipe, validated
 from stillhouse.store.store import Store
@@ -23,6 +24,7 @@ SETS: dict[str, dict[str, Any]] = {
     "boolq-passages": {"kind": "packaged", "name": "boolq-passages", "limit": 120},
     "reasoning-gym": {"kind": "packaged", "name": "reasoning-gym", "limit": 30},
     "pubmed-abstracts": {"kind": "packaged", "name": "pubmed-abstracts", "limit": 40},
+    "reasoning": {"kind": "reasoning", "families": ["chain_sum"], "tasks": 30, "form": "two_tasks"},
 }
 DEPTH = {"kind": "depth", "layers": 4, "ranking_tokens": 512}
 STUDENTS = [
@@ -45,6 +47,11 @@ KNOWLEDGE = [
     {"kind": "moving_average", "decay": 0.9},
     {"kind": "ensemble", "members": [{"teacher": TEACHER, "knowledge": FULL}]},
     {"kind": "ensemble", "weighting": {"kind": "by_confidence"}, "members": [{"teacher": TEACHER}]},
+    {
+        "kind": "ensemble",
+        "weighting": {"kind": "by_domain"},
+        "members": [{"teacher": TEACHER, "serves": ["boolq-passages"]}],
+    },
 ]
 ROUTES = [
     None,
@@ -53,6 +60,7 @@ ROUTES = [
     {"kind": "born_again", "first": "text"},
     "continual",
 ]
+SAMPLED = [{"samples": 2, "weigh": "by_entropy"}, {"samples": 2, "keep": {"distinct": True}}]
 CURRICULA = [
     {"difficulty": "start_loss", "order": {"kind": "hard_first"}},
     {"difficulty": "length", "order": {"kind": "growing_pool"}},
@@ -72,8 +80,10 @@ def draw(generator: random.Random) -> dict[str, Any]:
     content["data"] |= {
         "sets": [SETS[name] for name in names],
         **{"train_tokens": 6000, "validation_tokens": 1000, "held_out_tokens": 1500},
-        "answers": {"max_new_tokens": 8, "sampled": perhaps({"samples": 2, "weigh": "by_entropy"})},
-        "selection": perhaps({"near_duplicates": 0.7}, {"similar_to": {"set": names[-1], "share": 0.5}}),
+        "answers": {"max_new_tokens": 8, "sampled": perhaps(*SAMPLED)},
+        "selection": perhaps(
+            {"near_duplicates": 0.7}, {"similar_to": {"set": names[-1], "share": 0.5}}, {"weights": {names[-1]: 1.5}}
+        ),
     }
     content["distillation"] = {
         "loss": {"kind": pick(LOSSES)},
@@ -117,7 +127,12 @@ def test_what_is_accepted_is_of_every_kind():
             ("features", "there" if recipe.distillation.features else "none"),
             ("on_policy", "there" if recipe.distillation.on_policy else "none"),
             ("sampled", "there" if recipe.data.answers.sampled else "none"),
+            ("rationales", "there" if any(each.kind == "reasoning" for each in recipe.data.sets) else "none"),
         }
+        if isinstance(recipe.knowledge, Ensemble):
+            seen.add(("weighting", recipe.knowledge.weighting.kind))
+        if recipe.data.selection:
+            seen |= {("selection", name) for name in recipe.data.selection.model_fields_set}
     students, routes = {each["kind"] for each in STUDENTS}, {"direct", "progressive", "born_again", "continual"}
     assert {kind for what, kind in seen if what == "student"} == students
     assert {kind for what, kind in seen if what == "route"} == routes
@@ -125,7 +140,9 @@ def test_what_is_accepted_is_of_every_kind():
     assert {kind for what, kind in seen if what == "loss"} == set(LOSSES)
     for what in ("alpha", "temperature"):
         assert {kind for name, kind in seen if name == what} == {"nothing", "the step", "agreement"}
-    for what in ("curriculum", "refit", "features", "on_policy", "sampled"):
+    assert {kind for what, kind in seen if what == "weighting"} == {"fixed", "by_confidence", "by_domain"}
+    assert {kind for what, kind in seen if what == "selection"} == {"near_duplicates", "similar_to", "weights"}
+    for what in ("curriculum", "refit", "features", "on_policy", "sampled", "rationales"):
         assert (what, "there") in seen and (what, "none") in seen
 
 

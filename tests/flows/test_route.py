@@ -238,10 +238,13 @@ def test_a_student_that_exists_goes_through_rounds_and_generations_too(route: di
     assert "load_student" in asked.names and asked.names.count("distill") == len(found.before) + 1
 
 
-def test_a_rounds_teacher_with_other_tokens_is_refused(tiny_model: Path, tmp_path: Path):
-    rounds = [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": str(tiny_model)}]
-    with pytest.raises(InputError, match="token"):
-        examine(recipe(route=ROUNDS | {"rounds": rounds}), RECIPE.parent, Store(tmp_path))
+def test_another_teacher_with_other_tokens_is_refused(roomy_model: Path, tmp_path: Path):
+    """A round's, and one of several; its context is large enough, so that its tokens alone are wrong."""
+    rounds = [ROUNDS["rounds"][0], ROUNDS["rounds"][1] | {"teacher": str(roomy_model)}]
+    member = {"kind": "ensemble", "members": [{"teacher": str(roomy_model)}]}
+    for changes in ({"route": ROUNDS | {"rounds": rounds}}, {"knowledge": member}):
+        with pytest.raises(InputError, match=r"the tokenizers differ: .*, or let it write"):
+            examine(recipe(**changes), RECIPE.parent, Store(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_a_rounds_teacher_with_other_tokens_is_refused(tiny_model: Path, tmp_pat
     [
         (6, "student 1 of route.through has .*M parameters, and the one before it, which teaches it"),
         (4, "the recipe's student has .*M parameters, and the last of route.through"),
-        (9, "student.layers is 9"),
+        (9, "student 1 of route.through: student.layers is 9, but .* has 6 layers"),
     ],
 )
 def test_a_student_on_the_way_that_is_no_smaller_than_its_teacher_is_refused(layers: int, said: str, tmp_path: Path):

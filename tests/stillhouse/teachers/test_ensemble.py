@@ -143,15 +143,13 @@ def test_a_text_that_no_teacher_serves_is_refused():
         both.targets(domains(PACKED))
 
 
-@pytest.mark.parametrize("measure", ["entropy", "cross_entropy"])
-def test_a_confident_teacher_outweighs_an_unsure_one_text_by_text(measure):
+def test_a_confident_teacher_outweighs_an_unsure_one_text_by_text():
     """Neighbours in a row are taught by different teachers: a share is a text's, not a batch's."""
-    both = ensemble([SureOf(1), SureOf(2)], [1, 1], ByConfidence(sharpness=5, measure=measure))
+    both = ensemble([SureOf(1), SureOf(2)], [1, 1], ByConfidence(sharpness=5))
     for name, (_, shares) in by_text(both, PACKED).items():
         assert len({tuple(each) for each in shares.T.tolist()}) == 1
         first, second = shares[:, 0].tolist()
-        if measure == "entropy":
-            assert first > 0.98 if name.startswith("law") else second > 0.98
+        assert first > 0.98 if name.startswith("law") else second > 0.98
         assert first + second == pytest.approx(1)
 
 

@@ -11,9 +11,14 @@ from stillhouse.recipe.compute import Compute
 from stillhouse.recipe.reasoning import Reasoning, TeacherTraces
 from stillhouse.teachers import rationales, traces
 from stillhouse.teachers.rationales import RationaleSettings, judge, write_rationales
+from stillhouse.teachers.traces import Drawn
 
 COMPUTE = Compute(device="cpu", precision="fp32", threads=1, seed=0)
 TEACHER = TeacherTraces(samples=3, max_new_tokens=4, batch_size=4)
+
+
+def ended(*texts: str) -> list[Drawn]:
+    return [Drawn(text, ended=True) for text in texts]
 
 
 @pytest.fixture
@@ -48,6 +53,7 @@ def test_one_sequence_ends_its_rationale_in_the_answer(write):
         "tasks": 3,
         "solved": 3,
         "traces": 3,
+        "ended": 3,
         "right_answers": 3,
         "right_steps": 3,
         "kept": 3,
@@ -72,7 +78,7 @@ def test_a_wrong_rationale_is_rejected_and_alike_ones_become_one():
     task = read_problems(asked)[0]
     good = spell(write_steps(task), task.answer)
     texts = [good, spell(write_steps(task), task.answer + "1"), f"\n{good}\n\nI hope so", "no idea", task.answer]
-    judged = judge(asked, task, texts)
+    judged = judge(asked, task, ended(*texts))
     assert [one.right_answer for one in judged] == [True, False, True, False, False]
     assert [one.kept for one in judged] == [True, False, False, False, False]
 
@@ -82,11 +88,11 @@ def test_steps_are_only_asked_to_be_right_where_that_is_said():
     strict = asked.model_copy(update={"rationales": TEACHER.model_copy(update={"right_steps": True})})
     task = read_problems(asked)[0]
     free = spell(["I add them up in my head"], task.answer)
-    assert judge(asked, task, [free])[0].kept
-    assert not judge(strict, task, [free])[0].kept
-    assert judge(strict, task, [spell(write_steps(task), task.answer)])[0].kept
+    assert judge(asked, task, ended(free))[0].kept
+    assert not judge(strict, task, ended(free))[0].kept
+    assert judge(strict, task, ended(spell(write_steps(task), task.answer)))[0].kept
     # An answer without a rationale is right, and teaches no reasoning.
-    assert not judge(asked, task, [spell([], task.answer)])[0].kept
+    assert not judge(asked, task, ended(spell([], task.answer)))[0].kept
 
 
 def test_a_teacher_s_right_traces_become_documents_and_its_rates_are_counted_by_family(write, monkeypatch):
@@ -95,7 +101,7 @@ def test_a_teacher_s_right_traces_become_documents_and_its_rates_are_counted_by_
     def draw(drawing, teacher, problems, work):
         good = [spell(write_steps(each), each.answer) for each in problems]
         return [
-            [text, f"first\n{text}", "Answer: no"] if each.family == "gcd" else ["?"] * 3
+            ended(text, f"first\n{text}", "Answer: no") if each.family == "gcd" else [Drawn("?", ended=False)] * 3
             for each, text in zip(problems, good, strict=True)
         ]
 
@@ -107,6 +113,7 @@ def test_a_teacher_s_right_traces_become_documents_and_its_rates_are_counted_by_
     assert all(is_right(tasks[int(e.id.rpartition("/")[2])], read(e.messages[1]["content"]).answer) for e in documents)
     assert facts["gcd"]["kept_share"] == pytest.approx(2 / 3) and facts["gcd"]["right_steps"] == 2
     assert facts["chain_sum"]["kept"] == 0 and facts["chain_sum"]["traces"] == 6
+    assert facts["chain_sum"]["ended"] == 0 and facts["gcd"]["ended"] == facts["gcd"]["traces"]
 
 
 def test_a_teacher_that_is_never_right_stops_with_the_rate_and_three_examples(write):
@@ -115,6 +122,17 @@ def test_a_teacher_that_is_never_right_stops_with_the_rate_and_three_examples(wr
     ) as refused:
         write(Reasoning(tasks=6, rationales=TEACHER))
     assert str(refused.value).count("and it wrote") == 3
+    # Random weights end nothing within four tokens.
+    assert "; 100% were cut off at rationales.max_new_tokens 4, before they ended: raise it, or take a" in str(
+        refused.value
+    )
+
+
+def test_a_teacher_that_ends_what_it_writes_is_not_told_to_write_more(write, monkeypatch):
+    wrong = ended("Answer: no")
+    monkeypatch.setattr(rationales, "draw_traces", lambda drawing, teacher, problems, work: [wrong] * len(problems))
+    with pytest.raises(InputError, match="'Answer: no'; take a stronger teacher"):
+        write(Reasoning(tasks=6, rationales=TEACHER))
 
 
 MANY = TeacherTraces(samples=64, max_new_tokens=4, batch_size=1)
@@ -143,7 +161,7 @@ def test_one_right_trace_among_the_first_lets_the_drawing_go_on(write, monkeypat
         for each in problems:
             seen.append(each)
             right = spell(write_steps(each), each.answer) if len(seen) == 4 else "?"
-            yield ["?"] * 63 + [right]
+            yield ended(*["?"] * 63, right)
 
     monkeypatch.setattr(rationales, "draw_traces", draw)
     found, facts = write(asked)
@@ -168,7 +186,28 @@ def test_a_killed_drawing_repeats_only_the_unfinished_batches(tmp_path, roomy_mo
         list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed"))
     assert list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "killed")) == whole
     assert seen == [*tasks[:8], *tasks[4:]]
-    assert len(whole) == 12 and all(len(set(texts)) > 1 for texts in whole)
+    assert len(whole) == 12 and all(len(set(each)) > 1 for each in whole)
+
+
+def test_a_trace_has_ended_where_its_writer_said_so(tmp_path, roomy_model, monkeypatch):
+    """The progress says how many had, so that a teacher that ends nothing is seen before it has drawn all."""
+    said: list[dict[str, float]] = []
+    monkeypatch.setattr(traces.progress, "step", lambda note, done, total, figures: said.append(figures))
+    load = traces._load
+
+    def every_token_ends(drawing, teacher):
+        loaded = load(drawing, teacher)
+        loaded.generation.eos_token_id = list(range(loaded.model.config.vocab_size))
+        return loaded
+
+    tasks = read_problems(Reasoning(tasks=8))
+    drawing = traces.Drawing(TEACHER, COMPUTE)
+    cut = list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "cut"))
+    monkeypatch.setattr(traces, "_load", every_token_ends)
+    whole = list(traces.draw_traces(drawing, roomy_model, tasks, tmp_path / "whole"))
+    assert {each.ended for found in cut for each in found} == {False}
+    assert {each.ended for found in whole for each in found} == {True}
+    assert said == [{}, {"ended": 0.0}, {}, {"ended": 1.0}]
 
 
 def test_the_example_that_a_teacher_is_shown_is_none_that_it_is_asked():

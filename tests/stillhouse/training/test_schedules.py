@@ -101,19 +101,6 @@ def test_resumed_equals_uninterrupted():
     assert state == uninterrupted
 
 
-def test_two_ranks_that_are_given_the_reduced_loss_hold_one_t():
-    """Each rank's own loss would lead to a t of its own: the losses must be reduced before the schedule."""
-    schedule = TaidSchedule(50)
-    together, apart = [schedule.first()] * 2, [schedule.first()] * 2
-    for step in range(20):
-        losses = [falling(step, 50), falling(step, 50) * (1 + 0.5 * (step % 2))]
-        mean = sum(losses) / 2
-        together = [advance(schedule, state, mean) for state in together]
-        apart = [advance(schedule, state, loss) for state, loss in zip(apart, losses, strict=True)]
-    assert together[0] == together[1]
-    assert apart[0].t != apart[1].t
-
-
 def followed(agreements: list[float], *, enough: float = 0.5, smoothing_steps: int = 2) -> list[AgreementState]:
     """The state after each step."""
     states = [AgreementState()]
