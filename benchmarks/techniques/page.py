@@ -113,8 +113,8 @@ _VIEW_NOTES: dict[View, str] = {
     "that the row needs beyond teacher, data and start. How long a row takes was told by one of its kind in one "
     "sitting, in which every kind of work was timed on one machine: of trainings whose steps are the same work the "
     f"middle one, and so of what comes before them. A row within {AS_FAST:.0%} of plain KL's time has the training of "
-    "equal tokens, on whatever machine that was. A row that takes plain KL's time before its first step has "
-    f"{LEAST:.0%} of its text, and takes more time.",
+    "equal tokens, on whatever machine that was; plain KL's here are the sitting's. A row that takes plain KL's time "
+    f"before its first step has {LEAST:.0%} of its text, and takes more time.",
 }
 _ELSEWHERE = """Techniques without a row: [several teachers](../techniques/multi-teacher.md), for which another one is
 wanted; [reasoning](../techniques/reasoning.md), whose measure is right answers;
