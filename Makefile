@@ -21,7 +21,7 @@ ui: setup  ## Prefect's UI on this machine, with the deployments and a worker; C
 test: setup browser  ## what CI runs
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-recipes: setup  ## every technique's recipe, looked at with the real teacher and trained with a tiny one (4 minutes)
+recipes: setup  ## every technique's recipe, looked at with the real teacher and trained with a tiny one (some minutes)
 	$(BIN)/python -m pytest -q -m slow tests/test_recipes.py
 
 browser:  ## Chromium, for the tests that use the UI; where it cannot be installed they are skipped

@@ -1,6 +1,6 @@
 """How much text and how many steps a row has in the wall time of plain KL."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from benchmarks.techniques.rows import PLAIN_KL, ROWS, changes_of, merged
-from benchmarks.techniques.timings import NAME, Sitting, Timing, read
+from benchmarks.techniques.timings import Timing, read
 
 _SCALED = ("steps", "train_tokens")
 """What grows with the time that a training may take."""
@@ -29,46 +29,42 @@ def changes_in_equal_time(row: str, base: Path, out: Path) -> dict[str, Any]:
     """
     content = yaml.safe_load(base.read_text(encoding="utf-8"))
     changes = changes_of(row)
-    factor = share_of(row, read(out), out / NAME)
+    factor = share_of(row, read(out).timings)
     if factor == 1:
         return changes
     return scaled(merged({"data": {"train_tokens": content["data"]["train_tokens"]}}, changes), factor)
 
 
-def share_of(row: str, sitting: Sitting | None, path: Path) -> float:
+def share_of(row: str, timings: Sequence[Timing]) -> float:
     """How much of its text a row can train on in plain KL's time."""
-    timings = sitting.timings if sitting else ()
-    plain, own = plain_seconds(timings), _training_seconds(row, timings)
-    before = _seconds_before(row, timings)
-    if plain is None or own is None or before is None:
-        raise ValueError(
-            f"{row}: {path} does not hold what its work or plain KL's takes; run python -m benchmarks.techniques.sitting"
-        )
+    plain, own, before = plain_seconds(timings), _training_seconds(row, timings), _seconds_before(row, timings)
     if abs(plain / (before + own) - 1) <= AS_FAST:
         return 1.0
     # What comes before the training, as sampling or a cut between, takes what it takes.
     return max((plain - before) / own, LEAST)
 
 
-def plain_seconds(timings: Iterable[Timing]) -> float | None:
-    """The time that every row has, in seconds; `None` where plain KL was not timed."""
+def plain_seconds(timings: Sequence[Timing]) -> float:
+    """The time that every row has, in seconds."""
     return _training_seconds(PLAIN_KL, timings)
 
 
-def _training_seconds(row: str, timings: Iterable[Timing]) -> float | None:
-    """The middle one of the trainings that do the row's work."""
-    alike = [each.training_seconds for each in timings if ROWS[each.row].trains_as == ROWS[row].trains_as]
-    return median(alike) if alike else None
+def _training_seconds(row: str, timings: Sequence[Timing]) -> float:
+    """Of the trainings that do the row's work."""
+    alike = [each for each in timings if ROWS[each.row].trains_as == ROWS[row].trains_as]
+    return _middle([each.training_seconds for each in alike], row)
 
 
-def _seconds_before(row: str, timings: Iterable[Timing]) -> float | None:
-    """The middle one of what is made before trainings that make what the row does."""
-    alike = [
-        each.seconds - each.training_seconds
-        for each in timings
-        if ROWS[each.row].prepares_as == ROWS[row].prepares_as
-    ]
-    return median(alike) if alike else None
+def _seconds_before(row: str, timings: Sequence[Timing]) -> float:
+    """Of what is made before trainings that make what the row does."""
+    alike = [each for each in timings if ROWS[each.row].prepares_as == ROWS[row].prepares_as]
+    return _middle([each.seconds - each.training_seconds for each in alike], row)
+
+
+def _middle(seconds: Sequence[float], row: str) -> float:
+    if not seconds:
+        raise ValueError(f"the work of {row} was not timed; run python -m benchmarks.techniques.sitting")
+    return median(seconds)
 
 
 def scaled(content: Any, factor: float) -> Any:

@@ -46,7 +46,7 @@ def write_page(folder: Path) -> None:
         folder.with_suffix(".md").write_text(page(records, read(folder)), encoding="utf-8")
 
 
-def page(records: list[Record], sitting: Sitting | None = None) -> str:
+def page(records: list[Record], sitting: Sitting) -> str:
     """All views of the table, with what is needed to read them."""
     first = next(record for record in records if record.row == PLAIN_KL and record.view == "tokens")
     held_out, where = first.figures["held_out"], first.environment
@@ -66,7 +66,7 @@ or from that student refitted, where it says so; that of the progressive row is 
             parts += [
                 f"## {title}",
                 _VIEW_NOTES[view],
-                *(_sitting_note(sitting) if sitting and view == "time" else ()),
+                *(_sitting_note(sitting) if view == "time" else ()),
                 "\n".join(_table(found)),
                 *sorted_once(found),
             ]

@@ -8,17 +8,17 @@ machine kept. A killed sitting goes on.
 """
 
 import argparse
-import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.techniques.rows import changes_of
 from benchmarks.techniques.timings import NAME, Sitting, Timing, read, to_time, write
 from benchmarks.techniques.train import BASE, OUT, cost_of, environment_of, order, settings_of
-from flows.settings import SettingsOfStages
 from flows.work import Work, directly
 from stillhouse import terminal
-from stillhouse.store.artifact import read_manifest
+from stillhouse.store.artifact import Reference, read_manifest
 from stillhouse.store.store import Store
 
 
@@ -28,13 +28,14 @@ def main() -> None:
     store = Store(options.runs.resolve() / "store")
     with terminal.shown():
         base = settings_of({}, options.base, options.threads, store)
+        sitting = continued(read(options.out), environment_of(base), options.out / NAME)
         for row, seed in to_time():
-            here = Sitting(environment_of(base))
-            sitting = continued(read(options.out), here, options.out / NAME)
             if any(timing.seed == seed for timing in sitting.of(row)):
                 continue
-            timing = _timed(row, seed, base, settings_of(changes_of(row), options.base, options.threads, store), store)
-            write(options.out, Sitting(sitting.environment, (*sitting.timings, timing)))
+            settings = settings_of(changes_of(row), options.base, options.threads, store)
+            timing = _timed(row, seed, order(settings, base, seed, Work(store, directly))[2], store)
+            sitting = replace(sitting, timings=(*sitting.timings, timing))
+            write(options.out, sitting)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,15 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def continued(before: Sitting | None, here: Sitting, path: Path) -> Sitting:
+def continued(before: Sitting, here: dict[str, Any], path: Path) -> Sitting:
     """What was timed before, if it was timed where the rest would be.
 
     Raises:
         ValueError: If it was timed on another processor.
     """
-    if before is None:
-        return here
-    told, found = before.environment["processor"], here.environment["processor"]
+    if not before.timings:
+        return Sitting(here)
+    told, found = before.environment["processor"], here["processor"]
     if told != found:
         raise ValueError(
             f"{path} was timed on {told} and this is {found}: go on there, or delete it, and the records of equal time "
@@ -64,10 +65,9 @@ def continued(before: Sitting | None, here: Sitting, path: Path) -> Sitting:
     return before
 
 
-def _timed(row: str, seed: int, base: SettingsOfStages, settings: SettingsOfStages, store: Store) -> Timing:
-    _, _, own = order(settings, base, seed, Work(store, directly))
-    cost: dict[str, Any] = cost_of([read_manifest(store.folder(each)) for each in own])
-    return Timing(row, seed, cost["seconds"], cost["training_seconds"], os.getloadavg()[0])
+def _timed(row: str, seed: int, own: Iterable[Reference], store: Store) -> Timing:
+    cost = cost_of([read_manifest(store.folder(each)) for each in own])
+    return Timing(row, seed, cost["seconds"], cost["training_seconds"], cost["load"])
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ def write(folder: Path, sitting: Sitting) -> None:
     (folder / NAME).write_text(json.dumps(asdict(sitting), indent=1) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Sitting | None:
-    """What was timed; `None` where nothing was."""
+def read(folder: Path) -> Sitting:
+    """What was timed: nothing, and nowhere, where there is no file."""
     path = folder / NAME
     if not path.is_file():
-        return None
+        return Sitting({})
     content = json.loads(path.read_text(encoding="utf-8"))
     return Sitting(content["environment"], tuple(Timing(**timing) for timing in content["timings"]))

@@ -48,9 +48,11 @@ def main() -> None:
         planned = order(settings, base, seed, Work(Planner(store.root), directly))[1]
         if key_of(options.out, options.row, options.view, seed) == planned.key:
             return
-        twin = next((each for each in read_row(options.out, options.row) if each.key == planned.key), None)
+        here = environment_of(settings)["processor"]
+        alike = (each for each in read_row(options.out, options.row) if each.key == planned.key)
+        twin = next((each for each in alike if each.environment["processor"] == here), None)
         if twin is not None:
-            # As fast as plain KL: the same training in both views.
+            # As fast as plain KL: the same training in both views, where both are of one machine.
             write(options.out, replace(twin, view=options.view))
             return
         work = Work(store, directly)
